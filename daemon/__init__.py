@@ -1,0 +1,1 @@
+"""The service: receive, infer, report, deliver, and show the reading list."""

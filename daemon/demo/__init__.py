@@ -1,0 +1,1 @@
+"""The main job on real radiographs, on one machine, in a minute."""

@@ -1,0 +1,1 @@
+"""DICOM objects made from predictions."""

@@ -1,0 +1,1 @@
+"""What watches the service over HTTP: health and metrics."""

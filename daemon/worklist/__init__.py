@@ -1,0 +1,1 @@
+"""The reading list as other systems see it."""

@@ -1,0 +1,1 @@
+"""What a radiograph means: vocabulary, reading, network, prediction, priority."""

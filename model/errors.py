@@ -1,0 +1,33 @@
+"""Every error that this product raises on purpose.
+
+The docstring of each class is the first line of what a person reads; the message adds what was wrong here and
+what to do about it.
+"""
+
+
+class TriageError(Exception):
+    """Something went wrong that this product can name."""
+
+
+class ConfigurationError(TriageError):
+    """The configuration cannot be used: a person must change it."""
+
+
+class BundleError(TriageError):
+    """The weights bundle is missing, damaged or not one that this version reads."""
+
+
+class UnreadableImageError(TriageError):
+    """The file is not a DICOM image whose pixels can be read."""
+
+
+class StorageError(TriageError):
+    """The database or a storage folder refused the operation."""
+
+
+class StaleAttemptError(StorageError):
+    """The job was taken over by a later attempt: nothing that this attempt did is recorded."""
+
+
+class DeliveryError(TriageError):
+    """A destination did not accept an object."""

@@ -1,0 +1,121 @@
+"""The vocabulary: what the network may say, and the codes it is said with. One table each, nothing hidden.
+
+Order matters nowhere here: a weights bundle names its own labels in its own order, and thresholds, which belong to
+one set of weights, travel with the bundle's card.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept (PS3.3 section 8, Table 8.8-1)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abnormality:
+    """One label of the network: its name, how it is coded, and how urgent it is when found."""
+
+    name: str
+    code: Code
+    #: Default weight in the priority's utility, 0 (never urgent) to 1 (most urgent).
+    severity: float
+
+
+#: The 14 text-mined labels of ChestX-ray14 (Wang et al. 2017), most urgent first.
+ABNORMALITIES: Final = (
+    Abnormality("Pneumothorax", Code("36118008", "SCT", "Pneumothorax"), 1.00),
+    Abnormality("Effusion", Code("60046008", "SCT", "Pleural effusion"), 0.80),
+    Abnormality("Infiltration", Code("409609008", "SCT", "Radiologic infiltrate of lung"), 0.70),
+    Abnormality("Consolidation", Code("95436008", "SCT", "Lung consolidation"), 0.70),
+    Abnormality("Pneumonia", Code("233604007", "SCT", "Pneumonia"), 0.70),
+    Abnormality("Edema", Code("19242006", "SCT", "Pulmonary edema"), 0.65),
+    Abnormality("Atelectasis", Code("46621007", "SCT", "Atelectasis"), 0.50),
+    Abnormality("Cardiomegaly", Code("8186001", "SCT", "Cardiomegaly"), 0.45),
+    Abnormality("Mass", Code("309529002", "SCT", "Lung mass"), 0.40),
+    Abnormality("Nodule", Code("427359005", "SCT", "Solitary nodule of lung"), 0.35),
+    Abnormality("Emphysema", Code("87433001", "SCT", "Pulmonary emphysema"), 0.20),
+    Abnormality("Fibrosis", Code("51615001", "SCT", "Fibrosis of lung"), 0.20),
+    Abnormality("Pleural_Thickening", Code("86680006", "SCT", "Pleural thickening"), 0.15),
+    Abnormality("Hernia", Code("84089009", "SCT", "Hiatal hernia"), 0.15),
+)
+
+ABNORMALITY_BY_NAME: Final = {abnormality.name: abnormality for abnormality in ABNORMALITIES}
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """An organ that the network outlines. Left and right are the patient's."""
+
+    name: str
+    code: Code
+    #: Recommended display colour, sRGB 0-255.
+    rgb: tuple[int, int, int]
+
+
+#: In the order of the mask channels, everywhere.
+STRUCTURES: Final = (
+    Structure("left_lung", Code("44029006", "SCT", "Left lung"), (70, 160, 255)),
+    Structure("right_lung", Code("3341006", "SCT", "Right lung"), (80, 220, 140)),
+    Structure("heart", Code("80891009", "SCT", "Heart"), (255, 90, 90)),
+)
+
+#: Where an abnormality lies: side (the patient's), vertical fifth of the lung field from apex to base, and spread.
+LOCATIONS: Final = (
+    "left",
+    "right",
+    "fifth_1",
+    "fifth_2",
+    "fifth_3",
+    "fifth_4",
+    "fifth_5",
+    "diffuse",
+    "multiple",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What the network says of one abnormality in one radiograph."""
+
+    #: A name in ABNORMALITIES.
+    label: str
+    #: Calibrated probability, 0 to 1.
+    probability: float
+    #: Operating threshold of the bundle, on the same scale.
+    threshold: float
+
+    @property
+    def present(self) -> bool:
+        """Whether the probability reaches the operating threshold."""
+        return self.probability >= self.threshold
+
+    @property
+    def abnormality(self) -> Abnormality:
+        """The row of the vocabulary that this finding is about."""
+        return ABNORMALITY_BY_NAME[self.label]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """A number measured on the masks of one radiograph."""
+
+    #: Key in MEASUREMENT_CODES.
+    name: str
+    value: float
+    #: UCUM unit: "1" for a ratio, "mm2" for an area.
+    unit: str
+    #: What a reader must know of it, for instance "in the detector plane"; empty when nothing.
+    qualifier: str = ""
+
+
+MEASUREMENT_CODES: Final = {
+    "cardiothoracic_ratio": Code("CTR", "99CXRTRIAGE", "Cardiothoracic ratio"),
+    "left_lung_area": Code("42798000", "SCT", "Area"),
+    "right_lung_area": Code("42798000", "SCT", "Area"),
+}

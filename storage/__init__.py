@@ -1,0 +1,1 @@
+"""What must survive a power cut: the inbox, the outbox and the ledger."""

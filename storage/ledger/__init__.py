@@ -1,0 +1,1 @@
+"""The ledger of jobs: one method, one transaction, one transition."""

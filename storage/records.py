@@ -1,0 +1,209 @@
+"""What flows between the rooms and survives a power cut: frozen rows, free of SQLAlchemy."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from cxr_triage.model.prediction import Prediction
+from cxr_triage.model.priority import Level, Priority
+
+
+class InstanceState(StrEnum):
+    """received -> indexed -> scored | unsuitable | failed."""
+
+    RECEIVED = "received"
+    INDEXED = "indexed"
+    SCORED = "scored"
+    UNSUITABLE = "unsuitable"
+    FAILED = "failed"
+
+
+class RevisionState(StrEnum):
+    """open -> reported -> superseded | withdrawn."""
+
+    OPEN = "open"
+    REPORTED = "reported"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+
+
+class DeliveryState(StrEnum):
+    """pending -> stored -> committed | dead."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    COMMITTED = "committed"
+    DEAD = "dead"
+
+
+class Receipt(StrEnum):
+    """What the ledger made of an incoming instance."""
+
+    NEW = "new"
+    #: The same SOP Instance UID with the same bytes: nothing happens twice.
+    SAME_BYTES = "same_bytes"
+    #: The same SOP Instance UID with other bytes: kept beside the first, flagged, scored as a revision.
+    OTHER_BYTES = "other_bytes"
+
+
+class ObjectKind(StrEnum):
+    """What a result object is; also the order in which they are delivered (an SR cites the SEG)."""
+
+    SEG = "SEG"
+    SR = "SR"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReceivedInstance:
+    """A SOP Instance that is durably on disk."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    #: AE title of the sender, and the one that it called.
+    calling_ae_title: str
+    called_ae_title: str
+    #: Relative to the inbox.
+    path: Path
+    #: SHA-256 of the data set as it came, without the file meta information: lower-case hex.
+    sha256: str
+    size_bytes: int
+    #: UTC.
+    received_at: datetime
+
+    def log_context(self) -> dict[str, str | int]:
+        """What a log line may say of it: no patient data."""
+        return {
+            "sop_instance_uid": self.sop_instance_uid,
+            "sop_class_uid": self.sop_class_uid,
+            "transfer_syntax_uid": self.transfer_syntax_uid,
+            "calling_ae_title": self.calling_ae_title,
+            "size_bytes": self.size_bytes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceHeader:
+    """What indexing reads from the header; the strings are patient data and stay in the database."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    view: str
+    patient_name: str
+    patient_id: str
+    issuer_of_patient_id: str
+    #: DICOM DA, as it came; empty = unknown. The same holds for all strings here.
+    patient_birth_date: str
+    patient_sex: str
+    accession_number: str
+    study_id: str
+    study_date: str
+    study_time: str
+    study_description: str
+    referring_physician_name: str
+    #: SpecificCharacterSet values joined by a backslash; the strings above are already decoded.
+    specific_character_set: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """One attempt at one instance. Every transition names it; a later attempt makes it stale."""
+
+    instance_id: int
+    attempt: int
+    sop_instance_uid: str
+    #: None until indexed.
+    study_instance_uid: str | None
+    #: Relative to the inbox.
+    path: Path
+
+    def log_context(self) -> dict[str, str | int]:
+        """What a log line may say of it: no patient data."""
+        return {"sop_instance_uid": self.sop_instance_uid, "attempt": self.attempt}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
+    """One study's result as of a set of images."""
+
+    id: int
+    study_instance_uid: str
+    #: 1, 2, ... within the study.
+    number: int
+    #: SHA-256 of (study, sorted (SOP Instance UID, content digest), bundle, policy digest): derived UIDs start here.
+    digest: str
+    created_at: datetime
+    #: SR of the revision that this one supersedes: (SOP class UID, SOP instance UID, series UID, study UID), or None.
+    predecessor_sr: tuple[str, str, str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredPrediction:
+    """A committed prediction with the image that it is about: the first one committed wins, later steps read this."""
+
+    instance_id: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    sha256: str
+    #: Relative to the inbox.
+    path: Path
+    scored_at: datetime
+    prediction: Prediction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultObject:
+    """A finished DICOM object in the outbox."""
+
+    kind: ObjectKind
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    #: The image that a SEG is about; empty for an SR.
+    source_sop_instance_uid: str
+    #: Emission profile that it was made for.
+    profile: str
+    #: Relative to the outbox.
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One object for one destination, claimed for one attempt."""
+
+    id: int
+    destination: str
+    attempt: int
+    object: ResultObject
+
+    def log_context(self) -> dict[str, str | int]:
+        """What a log line may say of it: no patient data."""
+        return {
+            "destination": self.destination,
+            "kind": self.object.kind.value,
+            "sop_instance_uid": self.object.sop_instance_uid,
+            "attempt": self.attempt,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedStudy:
+    """One study on the reading list, before it is ranked."""
+
+    study_instance_uid: str
+    ordered: Level
+    #: When its first image was acknowledged, UTC.
+    arrived_at: datetime
+    #: What the policy made of the findings so far.
+    priority: Priority
+    #: The same policy, without findings.
+    priority_without_findings: Priority
+    #: Images by state.
+    images: dict[InstanceState, int]
+    header: InstanceHeader

@@ -1,0 +1,1 @@
+"""Makes the bundle that cxr_triage.model.predictor loads."""
