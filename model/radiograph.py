@@ -6,6 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_triage.model.codecs import READABLE_TRANSFER_SYNTAXES
+
+__all__ = ["READABLE_TRANSFER_SYNTAXES", "Radiograph", "SpacingSource"]
+
 SpacingSource = Literal["calibrated", "detector"]
 
 
