@@ -1,0 +1,63 @@
+"""What one value of the configuration may be; each refusal says why."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from cxr_triage.model.findings import ABNORMALITY_BY_NAME
+from cxr_triage.model.priority import Level
+
+SQLITE = "sqlite:///"
+POSTGRES = "postgresql+psycopg://"
+
+
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2, VR AE: at most 16 characters of the default repertoire, no backslash, no control, not only spaces."""
+    title = value.strip(" ")
+    if not title:
+        raise ValueError("an AE title needs at least one character that is not a space")
+    if len(title) > 16:
+        raise ValueError(f"an AE title has at most 16 characters (PS3.5 6.2), this one has {len(title)}")
+    if "\\" in title or not all(" " <= character <= "~" for character in title):
+        raise ValueError("an AE title has printable ASCII characters without backslash (PS3.5 6.2)")
+    return title
+
+
+def _database(value: str) -> str:
+    if value.startswith(SQLITE) and value.removeprefix(SQLITE).strip("/") not in {"", ":memory:"}:
+        return value
+    if value.startswith(POSTGRES):
+        return value
+    raise ValueError(f"write {SQLITE}FILE (not in memory: processes share it) or {POSTGRES}USER:PASSWORD@HOST/NAME")
+
+
+def _level(value: str) -> str:
+    if value not in Level.__members__:
+        raise ValueError(f"write one of {', '.join(Level.__members__)}")
+    return value
+
+
+def _raise_to(value: str) -> str:
+    if _level(value) == Level.STAT.name:
+        raise ValueError("only a person gives STAT: write HIGH, ROUTINE, MEDIUM or LOW")
+    return value
+
+
+def _severity(weights: dict[str, float]) -> dict[str, float]:
+    for label in weights:
+        if label not in ABNORMALITY_BY_NAME:
+            raise ValueError(f"unknown label {label!r}: write one of {', '.join(ABNORMALITY_BY_NAME)}")
+    return weights
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, Field(min_length=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Hours = Annotated[float, Field(gt=0)]
+LevelName = Annotated[str, AfterValidator(_level)]
+RaiseTo = Annotated[str, AfterValidator(_raise_to)]
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
+Weight = Annotated[float, Field(ge=0, le=1)]
+SeverityTable = Annotated[dict[str, Weight], AfterValidator(_severity)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]

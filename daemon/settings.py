@@ -1,0 +1,402 @@
+"""TOML and environment -> frozen settings, validated before anything starts.
+
+Every setting is declared once, here; its description is the text of the reference page and of the example file.
+"""
+
+import os
+import tempfile
+import tomllib
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from cxr_triage.daemon.refusals import explain, refuse_unknown_variables, without_secrets
+from cxr_triage.daemon.setting_types import (
+    POSTGRES,
+    SQLITE,
+    AeTitle,
+    DatabaseUrl,
+    Device,
+    Host,
+    Hours,
+    LevelName,
+    Port,
+    RaiseTo,
+    Seconds,
+    SeverityTable,
+)
+from cxr_triage.model.errors import ConfigurationError
+from cxr_triage.model.priority import Level, Mode, Policy
+
+ENVIRONMENT_PREFIX = "CXR_TRIAGE_"
+CONFIG_VARIABLE = "CXR_TRIAGE_CONFIG"
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DicomSettings(Section):
+    """The port that modalities send images to."""
+
+    ae_title: AeTitle = Field(default="CXRTRIAGE", description="AE title that we answer to.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: Port = Field(default=11112, description="TCP port to listen on.")
+    allowed_ae_titles: tuple[AeTitle, ...] = Field(
+        default=(), description="Calling AE titles that may send; empty: any."
+    )
+    maximum_associations: int = Field(default=10, ge=1, description="Associations served at the same time.")
+    maximum_pdu_bytes: int = Field(
+        default=131072, ge=4096, le=4294967295, description="Largest P-DATA-TF PDU that we receive (PS3.8 9.3.1)."
+    )
+    acse_timeout_seconds: Seconds = Field(default=30, description="Longest wait within association set-up.")
+    dimse_timeout_seconds: Seconds = Field(default=60, description="Longest wait for the rest of a DIMSE message.")
+    network_timeout_seconds: Seconds = Field(default=60, description="Longest silence of a peer before we hang up.")
+
+
+class StorageSettings(Section):
+    """Where everything lies that must survive a power cut."""
+
+    root: Path = Field(
+        default=Path(),
+        description="Folder that all relative paths start from; itself relative to this file (without a file: "
+        "to the working directory).",
+    )
+    database: DatabaseUrl = Field(
+        default="sqlite:///triage.db",
+        repr=False,
+        description=f"`{SQLITE}FILE` or `{POSTGRES}USER:PASSWORD@HOST/NAME`. The password is never printed.",
+    )
+    inbox: Path = Field(default=Path("inbox"), description="Folder of the received images.")
+    outbox: Path = Field(default=Path("outbox"), description="Folder of the finished SR and SEG objects.")
+    run: Path = Field(default=Path("run"), description="Folder of locks, heartbeats and wake-up sockets.")
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    bundle: str = Field(default="", description="Folder of a weights bundle; empty: the bundled one.")
+    device: Device = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+
+
+class InferSettings(Section):
+    """How images are indexed and scored."""
+
+    lease_seconds: Seconds = Field(
+        default=300, description="How long a claimed image belongs to its worker unless it is extended."
+    )
+    deadline_seconds: Seconds = Field(
+        default=120, description="Longest time for one image; past it the worker is ended and the attempt has failed."
+    )
+    maximum_attempts: int = Field(default=3, ge=1, description="Attempts at one image before it counts as failed.")
+    retry_first_seconds: Seconds = Field(default=5, description="Wait before the second attempt; doubles each time.")
+    retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
+    poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_deadline(self) -> Self:
+        if self.lease_seconds <= self.deadline_seconds:
+            raise ValueError("lease_seconds must be longer than deadline_seconds, or two workers would score one image")
+        return self
+
+
+class ReportSettings(Section):
+    """How SR and SEG are made."""
+
+    poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+
+
+class DeliverSettings(Section):
+    """How objects are sent to the destinations."""
+
+    lease_seconds: Seconds = Field(default=300, description="How long a claimed object belongs to its sender.")
+    acse_timeout_seconds: Seconds = Field(default=10, description="Longest wait within association set-up.")
+    dimse_timeout_seconds: Seconds = Field(default=60, description="Longest wait for a destination's answer.")
+    network_timeout_seconds: Seconds = Field(default=60, description="Longest silence before we hang up.")
+    retry_first_seconds: Seconds = Field(default=5, description="Wait after the first failure; doubles each time.")
+    retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
+    maximum_refusals: int = Field(
+        default=5,
+        ge=1,
+        description="Attempts at an object that a reachable destination refuses; an unreachable one is tried for ever.",
+    )
+    poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+
+
+class Destination(Section):
+    """One PACS that SR and SEG are sent to. Repeat the table for more."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="Our name for it.")
+    ae_title: AeTitle = Field(description="AE title that it answers to.")
+    host: Host = Field(description="Its address.")
+    port: Port = Field(description="Its TCP port.")
+    profile: Literal["air"] = Field(
+        default="air", description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study)."
+    )
+
+
+class WorklistSettings(Section):
+    """The reading list: what the site lets findings do, and the modality worklist that shows it."""
+
+    enabled: bool = Field(default=False, description="Whether the modality worklist port is opened.")
+    ae_title: AeTitle = Field(default="CXRLIST", description="AE title of the modality worklist.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=11113, description="TCP port to listen on.")
+    allowed_ae_titles: tuple[AeTitle, ...] = Field(
+        default=(), description="Calling AE titles that may read the list; empty: any."
+    )
+    maximum_associations: int = Field(default=10, ge=1, description="Associations served at the same time.")
+    mode: Mode = Field(
+        default=Mode.REORDER,
+        description="`reorder`: findings move studies; `advise`: they are shown; `shadow`: they are stored only.",
+    )
+    raise_to: RaiseTo = Field(
+        default=Level.HIGH.name, description="Most urgent level that a finding may raise a study to; never STAT."
+    )
+    severity: SeverityTable = Field(
+        default_factory=dict, description="Weight per label, 0 to 1; labels left out keep their default."
+    )
+    maximum_wait_hours: dict[LevelName, Hours] = Field(
+        default_factory=dict, description="Longest wait per ordered level; levels left out keep their default."
+    )
+
+
+class WebSettings(Section):
+    """Health, readiness and metrics by HTTP."""
+
+    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=8080, description="TCP port to listen on.")
+    allow_remote: bool = Field(
+        default=False,
+        description="Must be true for a host that is not this machine's loopback: nobody is asked who he is.",
+    )
+
+
+class LogSettings(Section):
+    """What is written to standard error. Never patient data."""
+
+    format: Literal["json", "console"] = Field(default="json", description="`json` or `console`.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity written.")
+
+
+class UpkeepSettings(Section):
+    """What happens by the clock."""
+
+    interval_seconds: Seconds = Field(default=15, description="How often leases of dead workers are given back.")
+    finish_after_hours: Hours = Field(
+        default=168, description="Age at which a study leaves the reading list although nobody reported it done."
+    )
+    keep_files_hours: Hours = Field(
+        default=720, description="How long images and objects are kept after all work on them has ended."
+    )
+
+
+class ServiceSettings(Section):
+    """Start, stop and restart."""
+
+    ready_seconds: Seconds = Field(default=120, description="Longest time until a role must have said that it serves.")
+    drain_seconds: Seconds = Field(default=60, description="Longest time for a role to finish its work when stopped.")
+    restart_first_seconds: Seconds = Field(default=1, description="Wait before a crashed role restarts; doubles.")
+    restart_longest_seconds: Seconds = Field(default=60, description="Longest wait before a restart.")
+    heartbeat_seconds: Seconds = Field(
+        default=5, description="How often a role shows that it lives; silent three times as long, it counts as dead."
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that a site decides."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__"
+    )
+
+    dicom: DicomSettings = DicomSettings()
+    storage: StorageSettings = StorageSettings()
+    model: ModelSettings = ModelSettings()
+    destination: tuple[Destination, ...] = ()
+    worklist: WorklistSettings = WorklistSettings()
+    web: WebSettings = WebSettings()
+    infer: InferSettings = InferSettings()
+    report: ReportSettings = ReportSettings()
+    deliver: DeliverSettings = DeliverSettings()
+    logs: LogSettings = LogSettings()
+    upkeep: UpkeepSettings = UpkeepSettings()
+    service: ServiceSettings = ServiceSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose tables are the constructor's arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_doubles([destination.name for destination in self.destination])
+        _refuse_clashes(self)
+        if not (self.web.allow_remote or is_loopback(self.web.host)):
+            raise ValueError(
+                f"web.host = {self.web.host!r} is reached from other machines: write 127.0.0.1, or set "
+                "web.allow_remote = true when a firewall or proxy decides who may read it"
+            )
+        return self
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where SR and SEG are sent."""
+        return self.destination
+
+    @property
+    def inbox_folder(self) -> Path:
+        """Where received images lie, absolute."""
+        return self._resolve(self.storage.inbox)
+
+    @property
+    def outbox_folder(self) -> Path:
+        """Where finished objects lie, absolute."""
+        return self._resolve(self.storage.outbox)
+
+    @property
+    def run_folder(self) -> Path:
+        """Locks, heartbeats and wake-up sockets, absolute."""
+        return self._resolve(self.storage.run)
+
+    @property
+    def bundle_folder(self) -> Path | None:
+        """The weights bundle, absolute; None: the bundled one."""
+        return self._resolve(Path(self.model.bundle)) if self.model.bundle else None
+
+    @property
+    def database_url(self) -> str:
+        """The database, a relative SQLite file resolved. May hold a password: never print it."""
+        url = self.storage.database
+        if not url.startswith(SQLITE):
+            return url
+        return SQLITE + str(self._resolve(Path(url.removeprefix(SQLITE))))
+
+    @property
+    def printable_database(self) -> str:
+        """The database without its password."""
+        return without_secrets(self.database_url)
+
+    def policy(self) -> Policy:
+        """What the site lets findings do."""
+        default = Policy()
+        waits = {Level[name]: timedelta(hours=hours) for name, hours in self.worklist.maximum_wait_hours.items()}
+        return Policy(
+            mode=self.worklist.mode,
+            raise_to=Level[self.worklist.raise_to],
+            severity={**default.severity, **self.worklist.severity},
+            maximum_wait={**default.maximum_wait, **waits},
+        )
+
+    def prepare_folders(self) -> None:
+        """Make the folders and try to write into each.
+
+        Raises:
+            ConfigurationError: One of them cannot be written.
+        """
+        for key, folder in (
+            ("storage.root", self._resolve(Path())),
+            ("storage.inbox", self.inbox_folder),
+            ("storage.outbox", self.outbox_folder),
+            ("storage.run", self.run_folder),
+        ):
+            _refuse_unwritable(key, folder)
+
+    def _resolve(self, path: Path) -> Path:
+        return (self.storage.root.absolute() / path.expanduser()).absolute()
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the file (if any; else the one named by CXR_TRIAGE_CONFIG), then the environment, which wins.
+
+    Raises:
+        ConfigurationError: Naming the key, its value, the reason and what to do.
+    """
+    if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
+        config = Path(named)
+    refuse_unknown_variables(os.environ, Settings, ENVIRONMENT_PREFIX, but=CONFIG_VARIABLE)
+    tables = {} if config is None else _read_toml(config)
+    try:
+        settings = Settings(**tables)
+    except ValidationError as error:
+        raise ConfigurationError(explain(error, Settings, config)) from None
+    except SettingsError as error:
+        raise ConfigurationError(
+            f"environment: {error}: lists and tables are written as JSON, for instance "
+            f"{ENVIRONMENT_PREFIX}DICOM__ALLOWED_AE_TITLES='[\"CR1\"]'"
+        ) from None
+    base = Path.cwd() if config is None else config.absolute().parent
+    root = (base / settings.storage.root.expanduser()).resolve()
+    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root})})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_toml(config: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{config}: cannot be read ({error.strerror}): check --config and {CONFIG_VARIABLE}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{config}: is not TOML: {without_secrets(str(error))}") from None
+
+
+def _refuse_doubles(names: list[str]) -> None:
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise ValueError(f"destination.name = {doubles[0]!r} is given twice: give each destination its own name")
+
+
+def _refuse_clashes(settings: Settings) -> None:
+    ours: dict[str, DicomSettings | WorklistSettings | WebSettings] = {"dicom": settings.dicom, "web": settings.web}
+    if settings.worklist.enabled:
+        ours["worklist"] = settings.worklist
+    taken: dict[int, list[tuple[str, str]]] = {}
+    for name, section in ours.items():
+        for other_name, other_host in taken.get(section.port, []):
+            if _overlap(section.host, other_host):
+                raise ValueError(f"{name}.port = {section.port} is also {other_name}.port: give each its own port")
+        taken.setdefault(section.port, []).append((name, section.host))
+    for target in settings.destination:
+        if (target.host, target.port) == (settings.dicom.host, settings.dicom.port):
+            raise ValueError(f"destination {target.name!r} is our own DICOM port: name the PACS's address instead")
+
+
+def _overlap(host: str, other: str) -> bool:
+    hosts = {"127.0.0.1" if name == "localhost" else name for name in (host, other)}
+    return len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS)
+
+
+def _refuse_unwritable(key: str, folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"{key} = {str(folder)!r} cannot be written ({error.strerror}): "
+            "create it for the user that runs cxr-triage, or name another folder"
+        ) from None
