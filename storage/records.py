@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Priority
@@ -52,6 +53,18 @@ class ObjectKind(StrEnum):
 
     SEG = "SEG"
     SR = "SR"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """A file that is durably in one of the two folders."""
+
+    #: Relative to the folder.
+    path: Path
+    #: SHA-256 of what came after the file meta information, lower-case hex.
+    sha256: str
+    #: Of the whole file.
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +131,8 @@ class Claim:
     study_instance_uid: str | None
     #: Relative to the inbox.
     path: Path
+    #: Attempts of this step that ended in a recorded failure. `attempt` counts also those that a dead process left.
+    failures: int = 0
 
     def log_context(self) -> dict[str, str | int]:
         """What a log line may say of it: no patient data."""
@@ -181,6 +196,8 @@ class Delivery:
     destination: str
     attempt: int
     object: ResultObject
+    #: Attempts that ended in a recorded failure.
+    failures: int = 0
 
     def log_context(self) -> dict[str, str | int]:
         """What a log line may say of it: no patient data."""
@@ -207,3 +224,50 @@ class ListedStudy:
     #: Images by state.
     images: dict[InstanceState, int]
     header: InstanceHeader
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetAside:
+    """An image that has no result, and why."""
+
+    sop_instance_uid: str
+    #: None when it could not be indexed.
+    study_instance_uid: str | None
+    #: UNSUITABLE or FAILED.
+    state: InstanceState
+    #: A refusal's reason or an error's class: a stable word.
+    reason: str
+    #: One sentence for a person, without patient data.
+    explanation: str
+    #: Relative to the inbox.
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnedFile:
+    """A file that a row owns: when it goes, the row says so."""
+
+    place: Literal["inbox", "outbox"]
+    #: Of the row in that place's table.
+    id: int
+    #: Relative to the place.
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """How much is where, as one snapshot."""
+
+    #: Every state is named, also when none is in it. The same holds for all tables here.
+    instances: dict[InstanceState, int]
+    revisions: dict[RevisionState, int]
+    #: Per destination that has ever had a delivery.
+    deliveries: dict[str, dict[DeliveryState, int]]
+    #: Studies on the reading list.
+    listed_studies: int
+    #: Images that came with a known SOP Instance UID and other bytes.
+    other_bytes: int
+    #: When the oldest image was received that is neither scored nor set aside, UTC; None = none waits.
+    oldest_unscored_at: datetime | None
+    #: When the oldest delivery was made that is still pending, UTC; None = none waits.
+    oldest_undelivered_at: datetime | None
