@@ -52,6 +52,9 @@ class DicomSettings(Section):
     allowed_ae_titles: tuple[AeTitle, ...] = Field(
         default=(), description="Calling AE titles that may send; empty: any."
     )
+    require_called_ae_title: bool = Field(
+        default=False, description="Whether a sender must call us by our AE title, or is refused."
+    )
     maximum_associations: int = Field(default=10, ge=1, description="Associations served at the same time.")
     maximum_pdu_bytes: int = Field(
         default=131072, ge=4096, le=4294967295, description="Largest P-DATA-TF PDU that we receive (PS3.8 9.3.1)."
