@@ -1,0 +1,154 @@
+"""What our DICOM services share: associations on a socket that somebody else may hold, limits, and a drain."""
+
+import logging
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import ThreadedAssociationServer
+
+from cxr_triage.daemon.logs import get_logger
+
+log = get_logger(__name__)
+
+#: How often the accept loop looks whether it should stop, seconds.
+POLL_SECONDS = 0.2
+
+# pynetdicom's own handlers print command sets and identifiers, and those hold names: none of them is ever bound.
+_config.LOG_HANDLER_LEVEL = "none"
+_config.LOG_REQUEST_IDENTIFIERS = False
+_config.LOG_RESPONSE_IDENTIFIERS = False
+logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one peer may take of us."""
+
+    #: Associations at the same time; one more is rejected as "local limit exceeded" (PS3.8 9.3.4).
+    maximum_associations: int = 10
+    #: Largest P-DATA-TF PDU that we offer to receive, bytes (PS3.8 D.1).
+    maximum_pdu_bytes: int = 131072
+    #: Longest wait within association set-up and release, seconds.
+    acse_timeout_seconds: float = 30
+    #: Longest wait for the rest of a DIMSE message, seconds.
+    dimse_timeout_seconds: float = 60
+    #: Longest silence of a peer before its association is aborted, seconds.
+    network_timeout_seconds: float = 60
+    #: When stopping: how long associations may take to end by themselves before they are aborted, seconds.
+    drain_seconds: float = 30
+
+
+class DicomServer:
+    """Accepts associations on one listening socket until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        ae_title: str,
+        listener: socket.socket,
+        contexts: list[PresentationContext],
+        handlers: list[EventHandlerType],
+        limits: Limits,
+        allowed_ae_titles: Sequence[str] = (),
+        require_called_ae_title: bool = False,
+    ) -> None:
+        self._limits = limits
+        entity = AE(ae_title)
+        entity.maximum_associations = limits.maximum_associations
+        entity.maximum_pdu_size = limits.maximum_pdu_bytes
+        entity.acse_timeout = limits.acse_timeout_seconds
+        entity.dimse_timeout = limits.dimse_timeout_seconds
+        entity.network_timeout = limits.network_timeout_seconds
+        entity.require_calling_aet = list(allowed_ae_titles)
+        entity.require_called_aet = require_called_ae_title
+        self._server = entity.make_server(
+            listener.getsockname()[:2],
+            contexts=contexts,
+            evt_handlers=[*_LOGGED_EVENTS, *handlers],
+            server_class=_Server,
+            listener=listener,
+        )
+
+    def serve(self, stop: threading.Event, ready: Callable[[], None]) -> None:
+        """Serve until `stop`, then accept no more, let associations in progress end, and abort what is left."""
+        ready()
+        while not stop.is_set():
+            self._server.handle_request()
+            self._server.service_actions()
+        self._server.server_close()
+        self._drain()
+
+    def _drain(self) -> None:
+        deadline = time.monotonic() + self._limits.drain_seconds
+        while (left := self._server.active_associations) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 4)
+        for association in left:
+            log.warning("association cut off", calling_ae_title=association.requestor.ae_title)
+            association.abort()
+
+
+class _Server(ThreadedAssociationServer):
+    """pynetdicom's server on a socket that listens already."""
+
+    def __init__(self, *arguments: Any, listener: socket.socket, **options: Any) -> None:
+        self._listener = listener
+        super().__init__(*arguments, **options)
+        # Several processes may share the socket: who comes too late for a connection must not wait for the next.
+        listener.settimeout(POLL_SECONDS)
+        self.timeout = POLL_SECONDS
+
+    def server_bind(self) -> None:
+        """Take the given socket in place of the one that was made for us."""
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = self._listener
+        self.server_address = self._listener.getsockname()
+
+    def server_activate(self) -> None:
+        """Leave the socket as it is: it listens already."""
+
+    def server_close(self) -> None:
+        """Close our descriptor only: a shutdown would end the port for every process that shares it."""
+        self._listener.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log in our way what socketserver would print."""
+        del request, client_address
+        log.error("connection failed", exc_info=sys.exception())
+
+
+def _log_association(event: Event, what: str) -> None:
+    requestor = event.assoc.requestor
+    called = requestor.primitive.called_ae_title if requestor.primitive else ""
+    log.info(what, calling_ae_title=requestor.ae_title, called_ae_title=called, address=_address(event))
+
+
+def _log_rejection(event: Event) -> None:
+    requestor, answer = event.assoc.requestor, event.assoc.acceptor.primitive
+    log.warning(
+        "association rejected",
+        calling_ae_title=requestor.ae_title,
+        address=_address(event),
+        reason=answer.reason_str if answer else "",
+    )
+
+
+def _address(event: Event) -> str:
+    info = event.assoc.requestor.address_info
+    return info.address if info else ""
+
+
+_LOGGED_EVENTS: list[EventHandlerType] = [
+    (evt.EVT_ACCEPTED, _log_association, ["association accepted"]),
+    (evt.EVT_RELEASED, _log_association, ["association released"]),
+    (evt.EVT_ABORTED, _log_association, ["association aborted"]),
+    (evt.EVT_REJECTED, _log_rejection),
+]
