@@ -1,0 +1,245 @@
+"""Plain `serve`: real child processes, real signals, real sockets."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+#: The supervisor as a process of its own, since signals go to processes. Roles: name=script.
+SUPERVISOR = """
+    import sys
+    from cxr_triage.daemon.logs import configure_logs
+    from cxr_triage.daemon.settings import LogSettings, ServiceSettings
+    from cxr_triage.daemon.sockets import listening_socket
+    from cxr_triage.daemon.supervisor import Supervisor
+    from cxr_triage.model.errors import TriageError
+
+    configure_logs(LogSettings(), role="supervisor")
+    listener = listening_socket("127.0.0.1", 0, name="dicom")
+    roles = {part.split("=")[0]: [sys.executable, "-u", part.split("=")[1]] for part in sys.argv[1:]}
+    settings = ServiceSettings(
+        ready_seconds=READY_SECONDS, drain_seconds=DRAIN_SECONDS, restart_first_seconds=0.05, restart_longest_seconds=0.2
+    )
+    supervisor = Supervisor(
+        roles, sockets={"receive": {"dicom": listener}}, settings=settings,
+        on_ready=lambda: print("ready", listener.getsockname()[1], flush=True),
+    )
+    try:
+        supervisor.run()
+    except TriageError as error:
+        print(type(error).__name__, error, flush=True)
+        sys.exit(1)
+    print("stopped", flush=True)
+"""
+
+#: A role as it should be: says its process number to a file, serves, stops when asked.
+ROLE = """
+    import os, signal, sys, threading
+    from pathlib import Path
+    from cxr_triage.daemon.notify import READY, notify
+
+    name = Path(__file__).stem
+    journal = Path(__file__).parent / "journal"
+
+    def write(what):
+        with journal.open("a") as file:
+            file.write(f"{name} {what} {os.getpid()}\\n")
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    write("started")
+    BODY
+    notify(READY)
+    write("ready")
+    stop.wait()
+    AFTER
+    write("stopped")
+"""
+
+
+class Service:
+    """A supervisor under test and what it wrote."""
+
+    def __init__(self, folder: Path, *, ready_seconds: float = 60, drain_seconds: float = 60, **bodies: str) -> None:
+        self.folder = folder
+        self.journal = folder / "journal"
+        self.journal.touch()
+        script = folder / "supervisor.py"
+        text = textwrap.dedent(SUPERVISOR).replace("READY_SECONDS", str(ready_seconds))
+        script.write_text(text.replace("DRAIN_SECONDS", str(drain_seconds)))
+        for name, body in bodies.items():
+            before, _, after = body.partition("|")
+            role = textwrap.dedent(ROLE).replace("BODY", before or "pass").replace("AFTER", after or "pass")
+            (folder / f"{name}.py").write_text(role)
+        roles = [f"{name}={folder / name}.py" for name in bodies]
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), *roles], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def line(self) -> str:
+        """The next line of standard output; waits for it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def entries(self, what: str) -> list[tuple[str, int]]:
+        """Roles that have done `what`, in order, with their process numbers."""
+        parts = [line.split() for line in self.journal.read_text().splitlines()]
+        return [(name, int(process)) for name, done, process in parts if done == what]
+
+    def wait_for(self, what: str, count: int) -> list[tuple[str, int]]:
+        """Block until `what` has been written `count` times; pytest's timeout bounds it."""
+        while len(found := self.entries(what)) < count:
+            os.sched_yield()
+        return found
+
+
+@pytest.fixture
+def services() -> Iterator[list[Service]]:
+    """Whatever is still there is ended at last; killing the supervisor ends its roles."""
+    started: list[Service] = []
+    yield started
+    for service in started:
+        service.process.kill()
+        service.process.communicate()
+
+
+def _gone(process: int) -> bool:
+    """Whether the process has ended (a zombie has)."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+def test_ready_once_every_role_is_ready(tmp_path: Path, services: list[Service]) -> None:
+    """One line on standard output; nothing of the roles gets there."""
+    service = Service(tmp_path, receive="print('noise')", infer="")
+    services.append(service)
+    assert service.line().startswith("ready ")
+    assert {"receive", "infer"} == {name for name, _ in service.entries("ready")}
+
+
+def test_stops_intake_first(tmp_path: Path, services: list[Service]) -> None:
+    """SIGTERM drains: receive has stopped before anybody else is asked to."""
+    service = Service(tmp_path, infer="", receive="|import time; time.sleep(0.3)", report="")
+    services.append(service)
+    service.line()
+    service.process.terminate()
+    assert service.line() == "stopped"
+    stopped = [name for name, _ in service.entries("stopped")]
+    assert ("receive", {"receive", "infer", "report"}) == (stopped[0], set(stopped))
+    assert service.process.wait() == 0
+
+
+def test_a_dead_role_is_restarted(tmp_path: Path, services: list[Service]) -> None:
+    """Killed, it comes back under another process number; the others stay."""
+    service = Service(tmp_path, receive="", infer="")
+    services.append(service)
+    service.line()
+    first = dict(service.entries("ready"))
+    os.kill(first["infer"], signal.SIGKILL)
+    later = service.wait_for("ready", 3)[2:]
+    assert [(name, process == first["infer"]) for name, process in later] == [("infer", False)]
+    assert not _gone(first["receive"])
+
+
+def test_the_port_outlives_its_role(tmp_path: Path, services: list[Service]) -> None:
+    """A connection made while the receiver is dead waits for the next one."""
+    serve = "; ".join(
+        (
+            "from cxr_triage.daemon.sockets import listening_socket",
+            "listener = listening_socket('127.0.0.1', 1, name='dicom')",
+            "accept = lambda: [listener.accept()[0].sendall(str(os.getpid()).encode()) for _ in range(2)]",
+            "threading.Thread(target=accept, daemon=True).start()",
+        )
+    )
+    service = Service(tmp_path, receive=serve)
+    services.append(service)
+    port = int(service.line().split()[1])
+    ((_, first),) = service.entries("ready")
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        assert str(first) == connection.recv(100).decode()
+    os.kill(first, signal.SIGSTOP)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        os.kill(first, signal.SIGKILL)
+        second = service.wait_for("ready", 2)[1][1]
+        assert str(second) == connection.recv(100).decode()
+
+
+def test_roles_die_with_the_supervisor(tmp_path: Path, services: list[Service]) -> None:
+    """After kill -9 of the supervisor no role is left, so the next start finds its ports free."""
+    service = Service(tmp_path, receive="", infer="")
+    services.append(service)
+    service.line()
+    processes = [process for _, process in service.entries("ready")]
+    service.process.kill()
+    while not all(_gone(process) for process in processes):
+        os.sched_yield()
+
+
+def test_what_a_role_started_dies_with_it(tmp_path: Path, services: list[Service]) -> None:
+    """A decoding child does not outlive the worker whose job it did."""
+    start = (
+        "import subprocess; print(subprocess.Popen(['/bin/sleep', '1000']).pid, file=open('CHILD', 'w'), flush=True)"
+    )
+    service = Service(tmp_path, infer=start.replace("CHILD", str(tmp_path / "child")))
+    services.append(service)
+    service.line()
+    child = int((tmp_path / "child").read_text())
+    os.kill(service.entries("ready")[0][1], signal.SIGKILL)
+    while not _gone(child):
+        os.sched_yield()
+
+
+def test_a_role_that_hangs_is_killed_after_the_deadline(tmp_path: Path, services: list[Service]) -> None:
+    """A drain has an end."""
+    service = Service(tmp_path, drain_seconds=0.3, receive="", infer="|threading.Event().wait()")
+    services.append(service)
+    service.line()
+    service.process.terminate()
+    assert service.line() == "stopped"
+    assert [_gone(process) for _, process in service.entries("ready")] == [True, True]
+
+
+def test_a_second_signal_aborts(tmp_path: Path, services: list[Service]) -> None:
+    """Whoever asks twice does not want to wait."""
+    service = Service(tmp_path, receive="", infer="|write('draining'); threading.Event().wait()")
+    services.append(service)
+    service.line()
+    service.process.terminate()
+    service.wait_for("draining", 1)
+    service.process.send_signal(signal.SIGINT)
+    assert service.line().startswith("AbortedError")
+    assert [_gone(process) for _, process in service.entries("ready")] == [True, True]
+
+
+def test_a_role_that_refuses_its_configuration_ends_the_start(tmp_path: Path, services: list[Service]) -> None:
+    """Trying again would not help, and the other roles must not go on alone."""
+    service = Service(tmp_path, receive="", infer="sys.exit(2)")
+    services.append(service)
+    assert service.line() == "ConfigurationError role infer refused to start: see its message above"
+    assert [True] * len(service.entries("started")) == [_gone(process) for _, process in service.entries("started")]
+
+
+def test_a_role_that_is_never_ready_ends_the_start(tmp_path: Path, services: list[Service]) -> None:
+    """It is named."""
+    service = Service(tmp_path, ready_seconds=2, receive="", infer="threading.Event().wait()")
+    services.append(service)
+    said = service.line()
+    assert (said.split()[0], "infer" in said) == ("RoleStartError", True)
+
+
+def test_a_role_that_crashes_at_first_may_still_come_up(tmp_path: Path, services: list[Service]) -> None:
+    """Crashes during the start are retried until the time for it is over."""
+    crash = "sys.exit(1 if len(journal.read_text().splitlines()) < 3 else 0) if journal.read_text().count('started') < 3 else None"
+    service = Service(tmp_path, infer=crash)
+    services.append(service)
+    assert service.line().startswith("ready ")
+    assert len(service.entries("started")) == 3
