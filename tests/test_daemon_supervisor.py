@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,10 @@ SUPERVISOR = """
     listener = listening_socket("127.0.0.1", 0, name="dicom")
     roles = {part.split("=")[0]: [sys.executable, "-u", part.split("=")[1]] for part in sys.argv[1:]}
     settings = ServiceSettings(
-        ready_seconds=READY_SECONDS, drain_seconds=DRAIN_SECONDS, restart_first_seconds=0.05, restart_longest_seconds=0.2
+        ready_seconds=READY_SECONDS,
+        drain_seconds=DRAIN_SECONDS,
+        restart_first_seconds=0.05,
+        restart_longest_seconds=0.2,
     )
     supervisor = Supervisor(
         roles, sockets={"receive": {"dicom": listener}}, settings=settings,
@@ -55,11 +59,31 @@ ROLE = """
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     write("started")
     BODY
-    notify(READY)
     write("ready")
+    notify(READY)
     stop.wait()
     AFTER
     write("stopped")
+"""
+
+#: Answers two connections on the inherited port with its process number.
+ANSWERING = """
+    from cxr_triage.daemon.sockets import listening_socket
+    listener = listening_socket("127.0.0.1", 1, name="dicom")
+    accept = lambda: [listener.accept()[0].sendall(str(os.getpid()).encode()) for _ in range(2)]
+    threading.Thread(target=accept, daemon=True).start()
+"""
+
+#: Starts a child and leaves its process number in a file.
+STARTING = """
+    import subprocess
+    (journal.parent / "child").write_text(str(subprocess.Popen(["/bin/sleep", "1000"]).pid))
+"""
+
+#: Crashes until it has been started three times.
+CRASHING = """
+    if journal.read_text().count("started") < 3:
+        sys.exit(1)
 """
 
 
@@ -75,7 +99,11 @@ class Service:
         script.write_text(text.replace("DRAIN_SECONDS", str(drain_seconds)))
         for name, body in bodies.items():
             before, _, after = body.partition("|")
-            role = textwrap.dedent(ROLE).replace("BODY", before or "pass").replace("AFTER", after or "pass")
+            role = (
+                textwrap.dedent(ROLE)
+                .replace("BODY", textwrap.dedent(before) or "pass")
+                .replace("AFTER", after or "pass")
+            )
             (folder / f"{name}.py").write_text(role)
         roles = [f"{name}={folder / name}.py" for name in bodies]
         self.process = subprocess.Popen(
@@ -95,7 +123,7 @@ class Service:
     def wait_for(self, what: str, count: int) -> list[tuple[str, int]]:
         """Block until `what` has been written `count` times; pytest's timeout bounds it."""
         while len(found := self.entries(what)) < count:
-            os.sched_yield()
+            time.sleep(0.01)
         return found
 
 
@@ -152,15 +180,7 @@ def test_a_dead_role_is_restarted(tmp_path: Path, services: list[Service]) -> No
 
 def test_the_port_outlives_its_role(tmp_path: Path, services: list[Service]) -> None:
     """A connection made while the receiver is dead waits for the next one."""
-    serve = "; ".join(
-        (
-            "from cxr_triage.daemon.sockets import listening_socket",
-            "listener = listening_socket('127.0.0.1', 1, name='dicom')",
-            "accept = lambda: [listener.accept()[0].sendall(str(os.getpid()).encode()) for _ in range(2)]",
-            "threading.Thread(target=accept, daemon=True).start()",
-        )
-    )
-    service = Service(tmp_path, receive=serve)
+    service = Service(tmp_path, receive=ANSWERING)
     services.append(service)
     port = int(service.line().split()[1])
     ((_, first),) = service.entries("ready")
@@ -181,21 +201,18 @@ def test_roles_die_with_the_supervisor(tmp_path: Path, services: list[Service]) 
     processes = [process for _, process in service.entries("ready")]
     service.process.kill()
     while not all(_gone(process) for process in processes):
-        os.sched_yield()
+        time.sleep(0.01)
 
 
 def test_what_a_role_started_dies_with_it(tmp_path: Path, services: list[Service]) -> None:
     """A decoding child does not outlive the worker whose job it did."""
-    start = (
-        "import subprocess; print(subprocess.Popen(['/bin/sleep', '1000']).pid, file=open('CHILD', 'w'), flush=True)"
-    )
-    service = Service(tmp_path, infer=start.replace("CHILD", str(tmp_path / "child")))
+    service = Service(tmp_path, infer=STARTING)
     services.append(service)
     service.line()
     child = int((tmp_path / "child").read_text())
     os.kill(service.entries("ready")[0][1], signal.SIGKILL)
     while not _gone(child):
-        os.sched_yield()
+        time.sleep(0.01)
 
 
 def test_a_role_that_hangs_is_killed_after_the_deadline(tmp_path: Path, services: list[Service]) -> None:
@@ -238,8 +255,7 @@ def test_a_role_that_is_never_ready_ends_the_start(tmp_path: Path, services: lis
 
 def test_a_role_that_crashes_at_first_may_still_come_up(tmp_path: Path, services: list[Service]) -> None:
     """Crashes during the start are retried until the time for it is over."""
-    crash = "sys.exit(1 if len(journal.read_text().splitlines()) < 3 else 0) if journal.read_text().count('started') < 3 else None"
-    service = Service(tmp_path, infer=crash)
+    service = Service(tmp_path, infer=CRASHING)
     services.append(service)
     assert service.line().startswith("ready ")
     assert len(service.entries("started")) == 3
