@@ -137,13 +137,24 @@ def services() -> Iterator[list[Service]]:
         service.process.communicate()
 
 
+def _state(folder: Path) -> str:
+    """One letter of proc(5): T is stopped, Z a zombie."""
+    return (folder / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def _gone(process: int) -> bool:
     """Whether the process has ended (a zombie has)."""
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return _state(Path(f"/proc/{process}")) == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
-    return state == "Z"
+
+
+def _freeze(process: int) -> None:
+    """Stop every thread, so that none of them accepts."""
+    os.kill(process, signal.SIGSTOP)
+    while any(_state(thread) != "T" for thread in Path(f"/proc/{process}/task").iterdir()):
+        time.sleep(0.01)
 
 
 def test_ready_once_every_role_is_ready(tmp_path: Path, services: list[Service]) -> None:
@@ -186,7 +197,7 @@ def test_the_port_outlives_its_role(tmp_path: Path, services: list[Service]) -> 
     ((_, first),) = service.entries("ready")
     with socket.create_connection(("127.0.0.1", port)) as connection:
         assert str(first) == connection.recv(100).decode()
-    os.kill(first, signal.SIGSTOP)
+    _freeze(first)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         os.kill(first, signal.SIGKILL)
         second = service.wait_for("ready", 2)[1][1]
