@@ -31,3 +31,15 @@ class StaleAttemptError(StorageError):
 
 class DeliveryError(TriageError):
     """A destination did not accept an object."""
+
+
+class UnreachableError(DeliveryError):
+    """A destination cannot be reached, or gives no answer: this may pass by itself."""
+
+
+class RefusedError(DeliveryError):
+    """A destination answered that it does not take the object."""
+
+
+class ResultError(TriageError):
+    """An SR or SEG cannot be made from this result."""

@@ -27,7 +27,15 @@ class Abnormality:
     severity: float
 
 
+#: Our own codes, for what neither DICOM (PS3.16), SNOMED CT, LOINC nor RadLex was found to have.
+PRIVATE_SCHEME: Final = "99CXRTRIAGE"
+
 #: The 14 text-mined labels of ChestX-ray14 (Wang et al. 2017), most urgent first.
+#:
+#: SNOMED CT codes; in DICOM's own context groups are Pneumothorax (PS3.16 CID 6105), Pleural effusion (CID 8134) and
+#: Pulmonary edema (CID 3700). The others were checked against published SNOMED CT content (tx.fhir.org's browser, UMLS
+#: and OMOP excerpts, check digits). "Nodule" is one or several, so it is not "Solitary nodule of lung" (427359005).
+#: For pleural thickening none could be confirmed (a code that circulates, 78381009, fails SNOMED CT's check digit).
 ABNORMALITIES: Final = (
     Abnormality("Pneumothorax", Code("36118008", "SCT", "Pneumothorax"), 1.00),
     Abnormality("Effusion", Code("60046008", "SCT", "Pleural effusion"), 0.80),
@@ -38,10 +46,10 @@ ABNORMALITIES: Final = (
     Abnormality("Atelectasis", Code("46621007", "SCT", "Atelectasis"), 0.50),
     Abnormality("Cardiomegaly", Code("8186001", "SCT", "Cardiomegaly"), 0.45),
     Abnormality("Mass", Code("309529002", "SCT", "Lung mass"), 0.40),
-    Abnormality("Nodule", Code("427359005", "SCT", "Solitary nodule of lung"), 0.35),
+    Abnormality("Nodule", Code("786838002", "SCT", "Nodule of lung"), 0.35),
     Abnormality("Emphysema", Code("87433001", "SCT", "Pulmonary emphysema"), 0.20),
     Abnormality("Fibrosis", Code("51615001", "SCT", "Fibrosis of lung"), 0.20),
-    Abnormality("Pleural_Thickening", Code("86680006", "SCT", "Pleural thickening"), 0.15),
+    Abnormality("Pleural_Thickening", Code("PLEURAL-THICKENING", PRIVATE_SCHEME, "Pleural thickening"), 0.15),
     Abnormality("Hernia", Code("84089009", "SCT", "Hiatal hernia"), 0.15),
 )
 
@@ -58,7 +66,8 @@ class Structure:
     rgb: tuple[int, int, int]
 
 
-#: In the order of the mask channels, everywhere.
+#: In the order of the mask channels, everywhere. SNOMED CT "Left lung structure", "Right lung structure" and (PS3.16
+#: CID 6100) "Heart structure".
 STRUCTURES: Final = (
     Structure("left_lung", Code("44029006", "SCT", "Left lung"), (70, 160, 255)),
     Structure("right_lung", Code("3341006", "SCT", "Right lung"), (80, 220, 140)),
@@ -114,8 +123,23 @@ class Measurement:
     qualifier: str = ""
 
 
+#: SNOMED CT "Area" is in PS3.16 CID 7469. PS3.16 has cardiothoracic ratios of a fetus's circumferences and areas only
+#: (CID 12279, LOINC 59074-5 and 59076-0), and RSNA's common data elements describe the ratio of widths without a code.
 MEASUREMENT_CODES: Final = {
-    "cardiothoracic_ratio": Code("CTR", "99CXRTRIAGE", "Cardiothoracic ratio"),
+    "cardiothoracic_ratio": Code("CTR", PRIVATE_SCHEME, "Cardiothoracic ratio"),
     "left_lung_area": Code("42798000", "SCT", "Area"),
     "right_lung_area": Code("42798000", "SCT", "Area"),
 }
+
+#: The structure (a name in STRUCTURES) whose report a measurement stands in.
+MEASURED_STRUCTURE: Final = {
+    "cardiothoracic_ratio": "heart",
+    "left_lung_area": "left_lung",
+    "right_lung_area": "right_lung",
+}
+
+#: A length or area as the detector saw it: larger than in the patient by an unknown magnification.
+DETECTOR_PLANE: Final = "in the detector plane"
+
+#: What a measurement's qualifier is coded as; "In Detector Plane" is in PS3.16 CID 10025.
+QUALIFIER_CODES: Final = {DETECTOR_PLANE: Code("113941", "DCM", "In Detector Plane")}

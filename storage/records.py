@@ -152,6 +152,8 @@ class Revision:
     created_at: datetime
     #: SR of the revision that this one supersedes: (SOP class UID, SOP instance UID, series UID, study UID), or None.
     predecessor_sr: tuple[str, str, str, str] | None
+    #: Why the study stood where it did when the revision was opened (Priority.reason); empty if that is not kept.
+    priority_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,1 +1,1 @@
-"""DICOM objects made from predictions."""
+"""Predictions -> DICOM objects that a PACS keeps: one SEG per image, one SR per study revision."""

@@ -1,0 +1,236 @@
+"""The report role: turns scored studies into finished DICOM objects in the outbox."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from cxr_triage.daemon.logs import describe_with_frames, get_logger
+from cxr_triage.daemon.results.finishing import encode
+from cxr_triage.daemon.results.objects import BuiltObject, build_objects, reusable_segs
+from cxr_triage.daemon.results.patient import COPIED
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.wakeup import Doorbell, ring
+from cxr_triage.model.errors import StaleAttemptError, TriageError
+from cxr_triage.model.header import open_dataset
+from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.database import open_database
+from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
+from cxr_triage.storage.ledger.reporting import Reporting
+from cxr_triage.storage.migrate import require_current_schema
+from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
+
+ROLE: Final = "report"
+#: Studies looked at in one go, besides those that wait for another attempt.
+BATCH: Final = 20
+#: What the objects need of a source's header, besides what they copy.
+SOURCE_KEYWORDS: Final = (
+    *("Rows", "Columns", "PatientOrientation", "PixelSpacing", "ImagerPixelSpacing"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backoff:
+    """When a study that could not be reported is tried again: the wait doubles, and there is no last attempt."""
+
+    first: timedelta = timedelta(seconds=5)
+    longest: timedelta = timedelta(minutes=10)
+
+    def wait(self, failures: int) -> timedelta:
+        """How long to wait after that many failures, the first being 1."""
+        return min(self.first * 2.0 ** min(failures - 1, 30), self.longest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    count: int
+    retry_at: datetime
+
+
+class Reporter:
+    """Makes revisions, one study at a time. A study that cannot be reported waits; the others do not."""
+
+    def __init__(
+        self,
+        reporting: Reporting,
+        *,
+        inbox: DurableFolder,
+        outbox: DurableFolder,
+        destinations: Sequence[tuple[str, str]],
+        policy_digest: str,
+        backoff: Backoff | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        """Describe the work; nothing starts yet.
+
+        Args:
+            reporting: the ledger.
+            inbox: where the images are.
+            outbox: where finished objects go.
+            destinations: (name, profile) pairs. Without any, objects of profile `air` are made all the same.
+            policy_digest: of the policy that the revision is made under.
+            backoff: between attempts at a study.
+            clock: gives the present.
+        """
+        self._reporting = reporting
+        self._inbox = inbox
+        self._outbox = outbox
+        self._destinations = tuple(destinations)
+        self._profiles = sorted({Profile(profile) for _, profile in destinations} or {Profile.AIR})
+        self._policy_digest = policy_digest
+        self._backoff = backoff or Backoff()
+        self._clock = clock
+        self._failures: dict[str, _Failure] = {}
+
+    @property
+    def failing(self) -> dict[str, int]:
+        """Studies that could not be reported so far, with the number of failures."""
+        return {study: failure.count for study, failure in self._failures.items()}
+
+    def report_pending(self, stop: Callable[[], bool] = lambda: False) -> int:
+        """Report every study that is due, until `stop` says so.
+
+        Returns:
+            How many studies were reported.
+
+        Raises:
+            StorageError: the ledger cannot be read.
+        """
+        # Those that wait stay in the ledger's list: they must not crowd out the others.
+        studies = self._reporting.studies_to_report(BATCH + len(self._failures))
+        self._failures = {study: failure for study, failure in self._failures.items() if study in studies}
+        reported = 0
+        for study in studies:
+            if stop():
+                break
+            if self._is_due(study):
+                reported += self._attempt(study)
+        return reported
+
+    def report(self, study_instance_uid: str) -> None:
+        """Make a study's next revision: build, store durably, record.
+
+        Raises:
+            TriageError: something that we can name went wrong; nothing is recorded, files are removed again.
+            OSError: a source cannot be read.
+        """
+        revision = self._reporting.open_revision(study_instance_uid, self._policy_digest)
+        predictions = self._reporting.predictions(revision)
+        sources = {stored.sop_instance_uid: self._header(stored) for stored in predictions}
+        made = self._reporting.reported_segs(study_instance_uid)
+        kept: list[ResultObject] = []
+        built: list[tuple[BuiltObject, Profile]] = []
+        for profile in self._profiles:
+            kept += reusable_segs(predictions, made, profile).values()
+            objects = build_objects(revision, predictions, sources, profile, made=made)
+            built += [(thing, profile) for thing in objects]
+        self._record(revision, kept, built)
+        log.info("study reported", study_instance_uid=study_instance_uid, revision=revision.number, objects=len(built))
+
+    def _is_due(self, study: str) -> bool:
+        failure = self._failures.get(study)
+        return failure is None or failure.retry_at <= self._clock()
+
+    def _attempt(self, study: str) -> bool:
+        try:
+            self.report(study)
+        except StaleAttemptError:
+            log.info("revision overtaken by a later one", study_instance_uid=study)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: one odd source must not stop all reports
+            self._put_off(study, error)
+        else:
+            self._failures.pop(study, None)
+            return True
+        return False
+
+    def _put_off(self, study: str, error: Exception) -> None:
+        count = self._failures[study].count + 1 if study in self._failures else 1
+        wait = self._backoff.wait(count)
+        self._failures[study] = _Failure(count, self._clock() + wait)
+        log.error(
+            "study not reported, its revision stays open",
+            study_instance_uid=study,
+            error_class=type(error).__name__,
+            explanation=str(error) if isinstance(error, TriageError) else "",
+            exception=describe_with_frames(error),
+            failures=count,
+            retry_in_seconds=wait.total_seconds(),
+        )
+
+    def _header(self, stored: StoredPrediction) -> Dataset:
+        return open_dataset(self._inbox.absolute(stored.path), only=[*COPIED, *SOURCE_KEYWORDS])
+
+    def _record(
+        self, revision: Revision, kept: Sequence[ResultObject], built: Iterable[tuple[BuiltObject, Profile]]
+    ) -> None:
+        """Store first, record second: what the ledger knows is on disk. What it does not take is removed again."""
+        stored: list[ResultObject] = []
+        try:
+            for thing, profile in built:
+                stored.append(self._store(thing, profile))
+            self._reporting.complete_revision(revision, [*kept, *stored], self._destinations)
+        except TriageError:
+            for result in stored:
+                self._outbox.discard(result.path)
+            raise
+
+    def _store(self, built: BuiltObject, profile: Profile) -> ResultObject:
+        dataset = built.dataset
+        encoded = encode(dataset)
+        file = self._outbox.store(encoded.dataset, sop_instance_uid=str(dataset.SOPInstanceUID), meta=encoded.meta)
+        return ResultObject(
+            kind=built.kind,
+            sop_instance_uid=str(dataset.SOPInstanceUID),
+            sop_class_uid=str(dataset.SOPClassUID),
+            series_instance_uid=str(dataset.SeriesInstanceUID),
+            study_instance_uid=str(dataset.StudyInstanceUID),
+            source_sop_instance_uid=built.source_sop_instance_uid,
+            profile=profile.value,
+            path=file.path,
+            sha256=file.sha256,
+        )
+
+
+class ReportRole:
+    """The reporter with what the settings say around it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
+        """Report studies until `stop` is set; the study in work is finished first.
+
+        Raises:
+            StorageError: the database cannot be used, or is of another version.
+        """
+        settings = self._settings
+        database = open_database(settings.database_url)
+        try:
+            require_current_schema(database)
+            reporter = self._reporter(Reporting(database))
+            with Doorbell.listen(settings.run_folder, ROLE) as bell:
+                ready()
+                while not stop.is_set():
+                    if reporter.report_pending(stop.is_set):
+                        ring(settings.run_folder, "deliver")
+                    else:
+                        bell.wait(settings.report.poll_seconds)
+        finally:
+            database.close()
+
+    def _reporter(self, reporting: Reporting) -> Reporter:
+        settings = self._settings
+        return Reporter(
+            reporting,
+            inbox=Inbox(settings.inbox_folder),
+            outbox=Outbox(settings.outbox_folder),
+            destinations=[(destination.name, destination.profile) for destination in settings.destinations],
+            policy_digest=settings.policy().digest(),
+        )

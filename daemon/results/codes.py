@@ -1,0 +1,44 @@
+"""Coded concepts that are about our way of reporting, not about the chest (that vocabulary: model/findings.py)."""
+
+from typing import Final
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
+from pydicom.sr.codedict import codes
+
+from cxr_triage.daemon.results.finishing import MANUFACTURER, RESEARCH
+from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
+from cxr_triage.model.findings import PRIVATE_SCHEME, Code
+
+
+def concept(code: Code) -> CodedConcept:
+    """Give a code of the vocabulary as a content item's code."""
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+#: PS3.16 CID 7021. The meaning may be any text that conveys the code's (PS3.3 8.3): here it carries the warning too.
+TITLE: Final = CodedConcept("126000", "DCM", f"Imaging Measurement Report ({RESEARCH})")
+#: PS3.16 CID 100 is extensible; what was imaged, when the source does not say.
+PLAIN_CHEST_XRAY: Final = CodedConcept("399208008", "SCT", "Plain chest X-ray")
+#: The one concept for every probability; its unit is 1 (UCUM).
+PROBABILITY: Final = concept(Code("122157", "DCM", "Probability"))
+OPERATING_THRESHOLD: Final = concept(Code("OPERATING-THRESHOLD", PRIVATE_SCHEME, "Operating threshold of probability"))
+#: The probability reaches its operating threshold: PS3.16 CID 240 "Present".
+PRESENT: Final = concept(Code("52101004", "SCT", "Present"))
+#: It does not. That is not SNOMED CT's "Absent": nothing was excluded.
+BELOW_THRESHOLD: Final = concept(Code("BELOW-THRESHOLD", PRIVATE_SCHEME, "Below threshold, absence is not stated"))
+SOURCE: Final = concept(Code("260753009", "SCT", "Source"))
+PIXELS: Final = CodedConcept("{pixels}", "UCUM", "Pixels")
+
+ANATOMICAL_STRUCTURE: Final = CodedConcept.from_code(codes.SCT.AnatomicalStructure)
+ARTIFICIAL_INTELLIGENCE: Final = CodedConcept.from_code(codes.cid7162.ArtificialIntelligence)
+
+
+def private_scheme() -> CodingSchemeIdentificationItem:
+    """What 99CXRTRIAGE is (PS3.3 Table 8-1: designators from 99 are private)."""
+    return CodingSchemeIdentificationItem(
+        designator=PRIVATE_SCHEME,
+        name="cxr-triage codes",
+        uid=CODING_SCHEME_UID,
+        responsible_organization=MANUFACTURER,
+    )

@@ -1,0 +1,111 @@
+"""What every object of ours has in common: who made it, when, and how it becomes bytes."""
+
+import re
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+from io import BytesIO
+from typing import Any, Final, NamedTuple
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from cxr_triage.daemon.results.patient import copy_patient_and_study
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID
+from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
+from cxr_triage.model.prediction import BundleIdentity
+from cxr_triage.storage.records import StoredPrediction
+
+MANUFACTURER: Final = "cxr-triage project"
+MODEL_NAME: Final = "cxr-triage"
+SOFTWARE_VERSION: Final = version("cxr-triage")
+#: Part of every derived UID: other bytes, other UID. Raise the number when the same release would write other bytes.
+EMITTER: Final = f"{SOFTWARE_VERSION}/1"
+RESEARCH: Final = "research, not for diagnosis"
+#: PS3.3 C.12.1.1.8.
+_OFFSET: Final = re.compile(r"([+-])(\d{2})(\d{2})")
+
+
+def source_stand_in(stored: StoredPrediction) -> Dataset:
+    """A source that a library can trust: the ledger's UIDs, and nothing of what a sender may have written oddly."""
+    dataset = Dataset()
+    dataset.SOPClassUID = stored.sop_class_uid
+    dataset.SOPInstanceUID = stored.sop_instance_uid
+    dataset.StudyInstanceUID = stored.study_instance_uid
+    dataset.SeriesInstanceUID = stored.series_instance_uid
+    dataset.Modality = "DX"
+    dataset.Rows, dataset.Columns = stored.prediction.masks_CHW.shape[1:]
+    return without_patient(dataset)
+
+
+def without_patient(dataset: Dataset) -> Dataset:
+    """Give it empty patient and study modules, to be replaced by the source's when the object is finished."""
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber"):
+        setattr(dataset, keyword, "")
+    dataset.StudyDate = dataset.StudyTime = None
+    dataset.ReferringPhysicianName = ""
+    return dataset
+
+
+def equipment(bundle: BundleIdentity) -> dict[str, Any]:
+    """Enhanced General Equipment Module (PS3.3 C.7.5.2), as highdicom's arguments; the weights are the device."""
+    return {
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MODEL_NAME,
+        "software_versions": [f"{MODEL_NAME} {SOFTWARE_VERSION}", f"{bundle.name} {bundle.version}"],
+        "device_serial_number": bundle.sha256,
+    }
+
+
+def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> None:
+    """Replace what a library made up (patient, times, implementation) by the source's and the ledger's.
+
+    Args:
+        dataset: a new object, changed in place.
+        source: header of the image that it is about.
+        moment: when its content came to be, aware.
+    """
+    copy_patient_and_study(source, dataset)
+    # highdicom names itself there, with the time of day; the equipment module says what made the object.
+    dataset.pop("ContributingEquipmentSequence", None)
+    _date(dataset, _in_zone_of(source, moment))
+    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    dataset.file_meta.ImplementationVersionName = f"CXRTRIAGE_{SOFTWARE_VERSION}"[:16]  # PS3.5 6.2, VR SH
+
+
+class Encoded(NamedTuple):
+    """A file (PS3.10) in its two parts."""
+
+    #: Zero preamble, prefix and file meta information.
+    meta: bytes
+    #: The data set, Explicit VR Little Endian.
+    dataset: bytes
+
+
+def encode(dataset: Dataset) -> Encoded:
+    """Turn a finished object into the bytes that are kept and sent."""
+    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    buffer = BytesIO()
+    dataset.preamble = bytes(PREAMBLE_BYTES - len(b"DICM"))
+    with quiet_pydicom():
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+    end = PREAMBLE_BYTES + GROUP_LENGTH_ELEMENT_BYTES + int(dataset.file_meta.FileMetaInformationGroupLength)
+    return Encoded(buffer.getvalue()[:end], buffer.getvalue()[end:])
+
+
+def _date(dataset: Dataset, moment: datetime) -> None:
+    for prefix in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{prefix}Date", moment.strftime("%Y%m%d"))
+        setattr(dataset, f"{prefix}Time", moment.strftime("%H%M%S.%f"))
+
+
+def _in_zone_of(source: Dataset, moment: datetime) -> datetime:
+    """DICOM dates are local: by the source's stated offset, else by this machine's zone (PS3.3 C.12.1.1.8)."""
+    stated = _OFFSET.fullmatch(text(source, "TimezoneOffsetFromUTC"))
+    if stated is None:
+        return moment.astimezone()
+    sign, hours, minutes = stated.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    if offset >= timedelta(days=1):
+        return moment.astimezone()
+    return moment.astimezone(timezone(-offset if sign == "-" else offset))

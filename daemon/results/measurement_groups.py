@@ -1,0 +1,214 @@
+"""One radiograph's prediction -> measurement groups (PS3.16 TID 1501; TID 1410 where there is a region or segment)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    FindingSite,
+    GraphicTypeValues,
+    ImageRegion,
+    Measurement,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    ReferencedSegmentationFrame,
+    SourceImageForMeasurementGroup,
+    SourceImageForRegion,
+    SourceImageForSegmentation,
+    TrackingIdentifier,
+)
+from numpy.typing import NDArray
+from pydicom.sr.codedict import codes
+
+from cxr_triage.daemon.results.codes import (
+    ARTIFICIAL_INTELLIGENCE,
+    BELOW_THRESHOLD,
+    OPERATING_THRESHOLD,
+    PRESENT,
+    PROBABILITY,
+    concept,
+)
+from cxr_triage.daemon.results.finishing import MANUFACTURER
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.segmentation import segment_number, segment_uid
+from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.model import findings as vocabulary
+from cxr_triage.model.errors import ResultError
+from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, QUALIFIER_CODES, STRUCTURES, Structure
+from cxr_triage.storage.records import StoredPrediction
+
+Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+
+#: NUM values are DS, at most 16 characters (PS3.5 6.2): no more digits than the numbers deserve.
+DECIMALS: Final = 4
+UNITS: Final = {"1": codes.UCUM.NoUnits, "mm2": codes.UCUM.SquareMillimeter}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportedImage:
+    """One image of a report, and the SEG that shows its structures."""
+
+    #: 1, 2, ... within the report.
+    number: int
+    stored: StoredPrediction
+    #: (SOP class UID, SOP instance UID, series UID, study UID).
+    seg: tuple[str, str, str, str]
+
+
+def groups(image: ReportedImage, profile: Profile) -> Iterator[Group]:
+    """Give all groups of one image: each finding, then each structure."""
+    outlined_HW = np.any(image.stored.prediction.masks_CHW, axis=0) if profile is Profile.OHIF else None
+    for finding in image.stored.prediction.findings:
+        yield _finding(image, finding, outlined_HW)
+    for structure in STRUCTURES:
+        yield from _structure(image, structure, profile)
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What every kind of group says of itself."""
+
+    image: ReportedImage
+    name: str
+    tracking_uid: str
+    finding: CodedConcept | None
+
+    @property
+    def tracking(self) -> TrackingIdentifier:
+        """Viewers show the identifier and not the finding's code, so the name stands in it."""
+        return TrackingIdentifier(uid=self.tracking_uid, identifier=f"{self.name}, image {self.image.number}")
+
+    @property
+    def algorithm(self) -> AlgorithmIdentification:
+        """TID 4019."""
+        bundle = self.image.stored.prediction.bundle
+        return AlgorithmIdentification(
+            name=bundle.name,
+            version=bundle.version,
+            parameters=[f"weights-sha256={bundle.sha256}"],
+            family=ARTIFICIAL_INTELLIGENCE,
+            manufacturer=MANUFACTURER,
+        )
+
+
+def _finding(image: ReportedImage, finding: vocabulary.Finding, region_HW: NDArray[np.bool_] | None) -> Group:
+    """The label, coded, with its probability and what that is compared with.
+
+    Only what reaches its threshold stands under "Finding"; below it nothing is found, and nothing is denied either.
+    """
+    code = concept(finding.abnormality.code)
+    common = _Common(
+        image,
+        f"{finding.label} {finding.probability:.2f}",
+        derived_uid("finding", image.stored.sop_instance_uid, image.stored.sha256, finding.label),
+        code if finding.present else None,
+    )
+    numbers = [_number(PROBABILITY, finding.probability, "1"), _number(OPERATING_THRESHOLD, finding.threshold, "1")]
+    evaluation = QualitativeEvaluation(name=code, value=PRESENT if finding.present else BELOW_THRESHOLD)
+    return _group(common, numbers, [evaluation], region_HW)
+
+
+def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> Iterator[Group]:
+    """A structure's measurements, by its segment; without a single pixel there is nothing to refer to."""
+    mask_HW = image.stored.prediction.masks_CHW[STRUCTURES.index(structure)]
+    numbers = [
+        _measurement(measurement, structure)
+        for measurement in image.stored.prediction.measurements
+        if MEASURED_STRUCTURE[measurement.name] == structure.name
+    ]
+    code = concept(structure.code)
+    common = _Common(image, structure.code.meaning, segment_uid(image.stored, structure), code)
+    if profile is Profile.OHIF and (numbers or mask_HW.any()):
+        yield _group(common, numbers, [], mask_HW)
+    elif mask_HW.any():
+        yield PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=common.tracking,
+            referenced_segment=_segment(image, structure),
+            finding_type=code,
+            algorithm_id=common.algorithm,
+            measurements=numbers,
+        )
+    elif numbers:
+        yield _group(common, numbers, [], None)
+
+
+def _group(
+    common: _Common,
+    numbers: Sequence[Measurement],
+    evaluations: Sequence[QualitativeEvaluation],
+    region_HW: NDArray[np.bool_] | None,
+) -> Group:
+    """A group about a whole image, or about the box around a region of it."""
+    stored = common.image.stored
+    if region_HW is None:
+        return MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=common.tracking,
+            finding_type=common.finding,
+            algorithm_id=common.algorithm,
+            measurements=numbers,
+            qualitative_evaluations=evaluations,
+            source_images=[SourceImageForMeasurementGroup(stored.sop_class_uid, stored.sop_instance_uid)],
+        )
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=common.tracking,
+        referenced_region=ImageRegion(
+            graphic_type=GraphicTypeValues.POLYLINE,
+            graphic_data=_box(region_HW),
+            source_image=SourceImageForRegion(stored.sop_class_uid, stored.sop_instance_uid),
+        ),
+        finding_type=common.finding,
+        algorithm_id=common.algorithm,
+        measurements=numbers,
+        qualitative_evaluations=evaluations,
+        geometric_purpose=codes.cid219.BoundedBy,
+    )
+
+
+def _box(mask_HW: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Closed polyline of (column, row) around the mask, or around the image if the mask is empty (PS3.3 C.18.6.1.2)."""
+    used = mask_HW if mask_HW.any() else np.ones_like(mask_HW)
+    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    return np.array(corners, dtype=np.float64)
+
+
+def _segment(image: ReportedImage, structure: Structure) -> ReferencedSegmentationFrame:
+    sop_class, sop_instance, _, _ = image.seg
+    number = segment_number(structure)
+    return ReferencedSegmentationFrame(
+        sop_class_uid=sop_class,
+        sop_instance_uid=sop_instance,
+        frame_number=number,
+        segment_number=number,
+        source_image=SourceImageForSegmentation(image.stored.sop_class_uid, image.stored.sop_instance_uid),
+    )
+
+
+def _measurement(measurement: vocabulary.Measurement, structure: Structure) -> Measurement:
+    if measurement.qualifier and measurement.qualifier not in QUALIFIER_CODES:
+        raise ResultError(f"The qualifier of {measurement.name} has no code: add it to QUALIFIER_CODES.")
+    qualifier = QUALIFIER_CODES.get(measurement.qualifier)
+    return _number(
+        concept(MEASUREMENT_CODES[measurement.name]),
+        measurement.value,
+        measurement.unit,
+        method=concept(qualifier) if qualifier else None,
+        site=concept(structure.code),
+    )
+
+
+def _number(
+    name: CodedConcept, value: float, unit: str, *, method: CodedConcept | None = None, site: CodedConcept | None = None
+) -> Measurement:
+    return Measurement(
+        name=name,
+        value=round(float(value), DECIMALS),
+        unit=UNITS[unit],
+        method=method,
+        finding_sites=[FindingSite(site)] if site else None,
+    )

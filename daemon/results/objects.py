@@ -1,0 +1,84 @@
+"""One revision -> the DICOM objects that say it. A pure function: no clock, no database, no network."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
+
+from cxr_triage.daemon.results.measurement_groups import ReportedImage
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.segmentation import build_seg, seg_uid
+from cxr_triage.daemon.results.structured_report import Report, build_sr
+from cxr_triage.storage.records import ObjectKind, ResultObject, Revision, StoredPrediction
+
+
+class BuiltObject(NamedTuple):
+    """An object that is not yet bytes."""
+
+    dataset: Dataset
+    kind: ObjectKind
+    #: The image that a SEG is about; empty for an SR.
+    source_sop_instance_uid: str
+
+
+def build_objects(
+    revision: Revision,
+    predictions: Sequence[StoredPrediction],
+    sources: Mapping[str, Dataset],
+    profile: Profile | str,
+    *,
+    made: Sequence[ResultObject] = (),
+) -> list[BuiltObject]:
+    """Build a revision's objects: the SEGs that do not exist yet, then the SR that cites all of them.
+
+    Args:
+        revision: what is reported; UIDs and times follow from it and from the predictions.
+        predictions: at least one, each of another image, in the order in which the images were received.
+        sources: the images' headers, without pixels, by SOP Instance UID.
+        profile: whom for.
+        made: SEGs of earlier revisions, of any profile: cited, not made again.
+
+    Raises:
+        ResultError: the prediction does not fit its source or cannot be coded.
+    """
+    profile = Profile(profile)
+    kept = reusable_segs(predictions, made, profile)
+    segs = [
+        BuiltObject(build_seg(stored, sources[image], profile=profile), ObjectKind.SEG, image)
+        for stored in predictions
+        if (image := stored.sop_instance_uid) not in kept
+    ]
+    references = {image: _reference_made(seg) for image, seg in kept.items()}
+    references |= {seg.source_sop_instance_uid: _reference(seg.dataset) for seg in segs}
+    report = Report(
+        revision=revision,
+        images=tuple(
+            ReportedImage(number=number, stored=stored, seg=references[stored.sop_instance_uid])
+            for number, stored in enumerate(predictions, start=1)
+        ),
+        sources=tuple(sources[stored.sop_instance_uid] for stored in predictions),
+        profile=profile,
+    )
+    return [*segs, BuiltObject(build_sr(report), ObjectKind.SR, "")]
+
+
+def reusable_segs(
+    predictions: Sequence[StoredPrediction], made: Sequence[ResultObject], profile: Profile | str
+) -> dict[str, ResultObject]:
+    """Which of the SEGs made earlier show these very predictions, by the image's SOP Instance UID.
+
+    Other pixels, other weights or another release of this software need another SEG: its UID would be another one.
+    """
+    by_uid = {seg.sop_instance_uid: seg for seg in made if seg.kind is ObjectKind.SEG}
+    wanted = {stored.sop_instance_uid: seg_uid(stored, Profile(profile)) for stored in predictions}
+    return {image: by_uid[uid] for image, uid in wanted.items() if uid in by_uid}
+
+
+def _reference(dataset: Dataset) -> tuple[str, str, str, str]:
+    series, study = str(dataset.SeriesInstanceUID), str(dataset.StudyInstanceUID)
+    return str(SegmentationStorage), str(dataset.SOPInstanceUID), series, study
+
+
+def _reference_made(seg: ResultObject) -> tuple[str, str, str, str]:
+    return seg.sop_class_uid, seg.sop_instance_uid, seg.series_instance_uid, seg.study_instance_uid

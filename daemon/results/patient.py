@@ -1,0 +1,126 @@
+"""Who and which study: the source's own elements, copied byte for byte with their oddities."""
+
+from copy import deepcopy
+from typing import Final
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import VR
+
+#: PS3.3 C.7.1.1 Patient Module and C.7.1.3 Clinical Trial Subject Module.
+PATIENT: Final = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence",
+    "SourcePatientGroupIdentificationSequence", "GroupOfPatientsIdentificationSequence", "PatientBirthDate",
+    "PatientBirthTime", "PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar",
+    "PatientAlternativeCalendar", "PatientSex", "QualityControlSubject", "OtherPatientIDs", "OtherPatientIDsSequence",
+    "OtherPatientNames", "EthnicGroup", "EthnicGroupCodeSequence", "PatientComments",
+    "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription", "PatientBreedCodeSequence",
+    "BreedRegistrationSequence", "StrainDescription", "StrainNomenclature", "StrainCodeSequence",
+    "StrainAdditionalInformation", "StrainStockSequence", "GeneticModificationsSequence", "ResponsiblePerson",
+    "ResponsiblePersonRole", "ResponsibleOrganization", "ReferencedPatientSequence", "ReferencedPatientPhotoSequence",
+    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName",
+    "IssuerOfClinicalTrialProtocolID", "OtherClinicalTrialProtocolIDsSequence", "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName", "IssuerOfClinicalTrialSiteID", "ClinicalTrialSubjectID", "IssuerOfClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID", "IssuerOfClinicalTrialSubjectReadingID",
+    "ClinicalTrialProtocolEthicsCommitteeName", "ClinicalTrialProtocolEthicsCommitteeApprovalNumber",
+)  # fmt: skip
+#: PS3.3 C.7.2.1 General Study, C.7.2.2 Patient Study and C.7.2.3 Clinical Trial Study Modules. The Study Instance UID
+#: is the ledger's.
+STUDY: Final = (
+    "StudyDate", "StudyTime", "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence", "ConsultingPhysicianName", "ConsultingPhysicianIdentificationSequence",
+    "StudyDescription", "ProcedureCodeSequence", "PhysiciansOfRecord", "PhysiciansOfRecordIdentificationSequence",
+    "NameOfPhysiciansReadingStudy", "PhysiciansReadingStudyIdentificationSequence", "ReferencedStudySequence",
+    "StudyID", "RequestingService", "RequestingServiceCodeSequence", "ReasonForPerformedProcedureCodeSequence",
+    "AdmittingDiagnosesDescription", "AdmittingDiagnosesCodeSequence", "PatientAge", "PatientSize",
+    "PatientSizeCodeSequence", "PatientBodyMassIndex", "MeasuredAPDimension", "MeasuredLateralDimension",
+    "PatientWeight", "MedicalAlerts", "Allergies", "Occupation", "SmokingStatus", "AdditionalPatientHistory",
+    "PregnancyStatus", "LastMenstrualDate", "PatientSexNeutered", "ReasonForVisit", "ReasonForVisitCodeSequence",
+    "AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "ServiceEpisodeDescription",
+    "IssuerOfServiceEpisodeIDSequence", "PatientState", "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription", "ClinicalTrialTimePointTypeCodeSequence", "IssuerOfClinicalTrialTimePointID",
+    "LongitudinalTemporalOffsetFromEvent", "LongitudinalTemporalEventType", "ConsentForClinicalTrialUseSequence",
+)  # fmt: skip
+#: Type 2 in those modules: present even where the source lacks them (PS3.5 7.4.3).
+MUST_BE_PRESENT: Final = frozenset(
+    {
+        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+        *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
+    }
+)
+#: Says how all of the above is encoded, and by which clock it was dated (PS3.3 C.12.1.1.2, C.12.1).
+ENCODING: Final = ("SpecificCharacterSet", "TimezoneOffsetFromUTC")
+#: Everything of the source's header that is copied.
+COPIED: Final = (*ENCODING, *PATIENT, *STUDY)
+
+#: VRs whose bytes depend on the byte order.
+_BINARY: Final = frozenset(
+    {VR.AT, VR.FD, VR.FL, VR.SL, VR.SS, VR.SV, VR.UL, VR.US, VR.UV, VR.OW, VR.OF, VR.OD, VR.OL, VR.OV}
+)
+
+
+def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
+    """Replace the target's patient and study modules, and its character set, by the source's.
+
+    Args:
+        source: as read from its file; elements that nobody has looked at yet keep their bytes.
+        target: an object in Explicit VR Little Endian.
+    """
+    copy_elements(source, target, COPIED)
+    for keyword in MUST_BE_PRESENT:
+        if keyword not in target:
+            setattr(target, keyword, None)
+
+
+def copy_elements(source: Dataset, target: Dataset, keywords: tuple[str, ...]) -> None:
+    """Make these elements of the target what they are in the source: absent where they are absent there."""
+    for keyword in keywords:
+        tag = Tag(keyword)
+        if tag in source:
+            target[tag] = _faithful(source, tag)
+        elif tag in target:
+            del target[tag]
+
+
+def _faithful(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement:
+    """The element as it came. Bytes that pydicom has not decoded stay so: no VR's rules apply to them."""
+    element = source.get_item(tag)
+    if isinstance(element, RawDataElement):
+        vr = _vr(element)
+        if vr != VR.SQ and (element.is_little_endian or vr not in _BINARY):
+            return _as_explicit(element, vr)
+    decoded = source[tag]
+    if decoded.VR == VR.SQ:
+        return DataElement(tag, VR.SQ, Sequence(_item(item) for item in decoded.value))
+    return deepcopy(decoded)
+
+
+def _item(source: Dataset) -> Dataset:
+    copied = Dataset()
+    for tag in source.keys():  # noqa: SIM118 - iterating over a Dataset decodes every element
+        copied[tag] = _faithful(source, tag)
+    return copied
+
+
+def _vr(element: RawDataElement) -> str:
+    """The VR that was sent, else the dictionary's."""
+    if element.VR is not None and element.VR != VR.UN:
+        return element.VR
+    try:
+        vr = dictionary_VR(element.tag)
+    except KeyError:  # private: neither sent nor known
+        return VR.UN
+    return vr if len(vr) == 2 else VR.UN
+
+
+def _as_explicit(element: RawDataElement, vr: str) -> RawDataElement:
+    value = element.value or b""
+    if len(value) % 2:  # PS3.5 6.2: values have even length
+        value += b"\0" if vr in {VR.UI, VR.OB, VR.UN} else b" "
+    return element._replace(
+        VR=vr, length=len(value), value=value, value_tell=0, is_implicit_VR=False, is_little_endian=True
+    )

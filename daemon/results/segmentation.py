@@ -1,0 +1,173 @@
+"""The masks of one radiograph -> Segmentation (PS3.3 A.51): left lung, right lung, heart, as the network drew them."""
+
+from typing import Final
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian
+
+from cxr_triage.daemon.results.codes import ANATOMICAL_STRUCTURE, ARTIFICIAL_INTELLIGENCE, concept
+from cxr_triage.daemon.results.finishing import EMITTER, MANUFACTURER, RESEARCH, equipment, finish, source_stand_in
+from cxr_triage.daemon.results.patient import copy_elements
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.model.errors import ResultError
+from cxr_triage.model.findings import STRUCTURES, Structure
+from cxr_triage.model.header import number, numbers, text
+from cxr_triage.model.prediction import BundleIdentity
+from cxr_triage.storage.records import StoredPrediction
+
+SERIES_NUMBER: Final = 9001
+SERIES_DESCRIPTION: Final = f"Lungs and heart (AI), {RESEARCH}"
+#: Rows from left to right, columns from top to bottom: nominal, since a projection has no plane in the patient.
+NOMINAL_ORIENTATION: Final = [1, 0, 0, 0, 1, 0]
+
+
+def seg_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
+    """The UID of an image's SEG, or of a part of it: it follows from image, weights, profile and emitter alone."""
+    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
+    return derived_uid("SEG", *content, profile.value, EMITTER, part)
+
+
+def segment_uid(stored: StoredPrediction, structure: Structure) -> str:
+    """The tracking UID under which SEG and SR know one structure of one image."""
+    return derived_uid("segment", stored.sop_instance_uid, stored.sha256, structure.name)
+
+
+def segment_number(structure: Structure) -> int:
+    """Every SEG describes all structures, in their order, also those without a single pixel."""
+    return STRUCTURES.index(structure) + 1
+
+
+def build_seg(stored: StoredPrediction, source: Dataset, *, profile: Profile) -> Segmentation:
+    """Build the SEG of one image.
+
+    Each structure has exactly one frame, an empty one if its mask is empty: segment numbers and frames are the same
+    in every object, and "looked for, nothing outlined" is told from "not looked for".
+
+    Args:
+        stored: the prediction; its masks are in the source's pixel matrix.
+        source: the source's header, without pixels.
+        profile: `air`: PatientOrientation and no plane; `ohif`: a nominal plane in a Frame of Reference of its own.
+
+    Raises:
+        ResultError: the masks do not have the source's size.
+    """
+    _check_size(stored, source)
+    segmentation = _segmentation(stored, source, profile)
+    # PS3.3 C.8.20.2: structures are outlined each on its own, so a pixel may belong to lung and heart.
+    segmentation.SegmentsOverlap = "YES"
+    _name_dimensions(segmentation, seg_uid(stored, profile, "dimensions"))
+    finish(segmentation, source=source, moment=stored.scored_at)
+    if profile is Profile.OHIF:
+        _add_nominal_plane(segmentation, source, seg_uid(stored, profile, "frame of reference"))
+    else:
+        _copy_orientation(segmentation, source)
+    return segmentation
+
+
+def _check_size(stored: StoredPrediction, source: Dataset) -> None:
+    masks = stored.prediction.masks_CHW.shape
+    expected = (len(STRUCTURES), int(number(source, "Rows") or 0), int(number(source, "Columns") or 0))
+    if masks != expected:
+        raise ResultError(f"The masks of image {stored.sop_instance_uid} are {masks}, its pixel matrix is {expected}.")
+
+
+def _segmentation(stored: StoredPrediction, source: Dataset, profile: Profile) -> Segmentation:
+    bundle = stored.prediction.bundle
+    masks_1HWC = np.moveaxis(stored.prediction.masks_CHW, 0, -1)[np.newaxis]
+    return Segmentation(
+        source_images=[_stand_in(stored, source)],
+        pixel_array=masks_1HWC.astype(np.uint8),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_describe(stored, structure) for structure in STRUCTURES],
+        series_instance_uid=seg_uid(stored, profile, "series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=seg_uid(stored, profile),
+        instance_number=1,
+        content_label="CXR_TRIAGE",
+        content_description=SERIES_DESCRIPTION,
+        series_description=SERIES_DESCRIPTION,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=False,
+        **equipment(bundle),
+    )
+
+
+def _stand_in(stored: StoredPrediction, source: Dataset) -> Dataset:
+    dataset = source_stand_in(stored)
+    if text(source, "LossyImageCompression") == "01":  # what derives from it was lossy too (PS3.3 C.7.6.1.1.5)
+        dataset.LossyImageCompression = "01"
+        copy_elements(source, dataset, ("LossyImageCompressionRatio", "LossyImageCompressionMethod"))
+    return dataset
+
+
+def _describe(stored: StoredPrediction, structure: Structure) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=segment_number(structure),
+        segment_label=structure.code.meaning,
+        segmented_property_category=ANATOMICAL_STRUCTURE,
+        segmented_property_type=concept(structure.code),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=_algorithm(stored.prediction.bundle),
+        tracking_uid=segment_uid(stored, structure),
+        tracking_id=structure.code.meaning,
+        display_color=CIELabColor.from_rgb(*structure.rgb),
+    )
+
+
+def _algorithm(bundle: BundleIdentity) -> AlgorithmIdentificationSequence:
+    return AlgorithmIdentificationSequence(
+        name=bundle.name,
+        version=bundle.version,
+        family=ARTIFICIAL_INTELLIGENCE,
+        source=MANUFACTURER,
+        parameters={"weights-sha256": bundle.sha256},
+    )
+
+
+def _name_dimensions(segmentation: Segmentation, uid: str) -> None:
+    """Replace the library's random UID wherever it stands (PS3.3 C.7.6.17)."""
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
+
+
+def _copy_orientation(segmentation: Segmentation, source: Dataset) -> None:
+    """Type 2C in General Image (PS3.3 C.7.6.1) where no plane says it: empty if the source does not know."""
+    copy_elements(source, segmentation, ("PatientOrientation",))
+    if "PatientOrientation" not in segmentation:
+        segmentation.PatientOrientation = None
+
+
+def _add_nominal_plane(segmentation: Segmentation, source: Dataset, frame_of_reference: str) -> None:
+    """Say where the frames lie for viewers that draw nothing else: nominal, in a space that nothing shares.
+
+    The plane macros presume a Frame of Reference relative to the patient (PS3.3 A.51.5), which a projection does not
+    have; the conformance statement declares this. highdicom accepts no plane without one, hence afterwards.
+    """
+    segmentation.FrameOfReferenceUID = frame_of_reference
+    segmentation.PositionReferenceIndicator = None
+    orientation, measures = Dataset(), Dataset()
+    orientation.ImageOrientationPatient = NOMINAL_ORIENTATION
+    measures.PixelSpacing = [f"{value:.6g}" for value in _spacing(source)]
+    measures.SliceThickness = "1"
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelMeasuresSequence = Sequence([measures])
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        position = Dataset()
+        position.ImagePositionPatient = [0, 0, 0]
+        frame.PlanePositionSequence = Sequence([position])
+
+
+def _spacing(source: Dataset) -> tuple[float, ...]:
+    """Row and column spacing in mm; 1 where there is none, as a viewer shows the source then."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = numbers(source, keyword)
+        if len(spacing) == 2 and min(spacing) > 0:
+            return spacing
+    return (1.0, 1.0)

@@ -1,0 +1,19 @@
+"""UIDs that follow from what an object is made of: made again, an object has the same UIDs."""
+
+import json
+import uuid
+from typing import Final
+
+#: Root of all UIDs that we derive.
+NAMESPACE: Final = uuid.UUID("ef683776-0f57-4a39-a5e8-3c411d271090")
+
+
+def derived_uid(*parts: str) -> str:
+    """Give the UID that stands for these words in this order (PS3.5 B.2: a UUID under 2.25)."""
+    return f"2.25.{uuid.uuid5(NAMESPACE, json.dumps(parts)).int}"
+
+
+#: Names this implementation in the file meta information (PS3.7 D.3.3.2).
+IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "cxr-triage")
+#: Identifies our coding scheme (PS3.3 C.12.1.1.7).
+CODING_SCHEME_UID: Final = derived_uid("coding scheme", "99CXRTRIAGE")
