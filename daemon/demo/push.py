@@ -59,6 +59,11 @@ def push(
     return pushed
 
 
+def study_instance_uid(path: Path) -> str:
+    """Which study a file belongs to."""
+    return _offer(path).study_instance_uid
+
+
 def _offer(path: Path) -> _Offer:
     ds = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"], stop_before_pixels=True)
     return _Offer(

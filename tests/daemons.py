@@ -1,0 +1,260 @@
+"""The whole product as processes, and what the acceptance tests push into it and take out of it."""
+
+import hashlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any, Self
+
+from pydicom import Dataset, dcmread
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage, generate_uid
+from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+READY = "cxr-triage ready:"
+SUCCESS = 0x0000
+START_SECONDS = 240
+#: The demo's files that show an adult's chest from the front.
+CHESTS = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
+
+
+def radiographs() -> list[Path]:
+    """The demo's files, in their order."""
+    return sorted(Path(str(files("cxr_triage.daemon.demo") / "radiographs")).glob("*.dcm"))
+
+
+def chest_radiographs() -> list[Path]:
+    """Those of the demo's files that can be triaged."""
+    return [path for path in radiographs() if path.name.startswith(CHESTS)]
+
+
+def another(path: Path, folder: Path, *, study: str = "", **changes: Any) -> Path:
+    """Copy a radiograph as a new instance, of a new study unless one is named; its file."""
+    ds = dcmread(path)
+    uid = generate_uid()
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid
+    ds.StudyInstanceUID = study or generate_uid()
+    ds.SeriesInstanceUID = generate_uid()
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    made = folder / f"{uid}.dcm"
+    ds.save_as(made, enforce_file_format=True)
+    return made
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody uses now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_until(reached: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Return once it is so; fail when it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        time.sleep(0.2)
+
+
+class Daemon:
+    """`cxr-triage serve` with a configuration of its own, started and killed at will."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        destinations: Mapping[str, tuple[str, int]],
+        dicom_port: int | None = None,
+        extra: str = "",
+    ) -> None:
+        """Write the configuration; `start` starts.
+
+        Args:
+            folder: everything is below it.
+            destinations: AE title and port on loopback by name.
+            dicom_port: a free one unless given.
+            extra: more TOML tables; `[worklist]` is on already.
+        """
+        self.folder = folder
+        self.log = folder / "service.log"
+        free_port, self.worklist_port, self.web_port = free_ports(3)
+        self.dicom_port = dicom_port or free_port
+        self.config = folder / "cxr-triage.toml"
+        tables = "".join(
+            f'[[destination]]\nname = "{name}"\nae_title = "{title}"\nhost = "127.0.0.1"\nport = {port}\n'
+            for name, (title, port) in destinations.items()
+        )
+        self.config.write_text(
+            f'[dicom]\nport = {self.dicom_port}\n[storage]\nroot = "."\n'
+            f"[worklist]\nenabled = true\nport = {self.worklist_port}\n[web]\nport = {self.web_port}\n{tables}{extra}"
+        )
+        self.process: subprocess.Popen[str] | None = None
+        #: What every process started here wrote to standard output.
+        self.said: list[str] = []
+
+    def start(self, *, wait: bool = True) -> Self:
+        """Start it, by default until every port answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command("serve"), env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.process.stdout is not None
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(self.process.stdout, lines), daemon=True).start()
+        while wait and (line := lines.get(timeout=START_SECONDS)) is not None:
+            if line.startswith(READY):
+                return self
+        assert not wait, f"serve ended with {self.process.wait()}:\n{self.log.read_text()[-4000:]}"
+        return self
+
+    def stop(self) -> None:
+        """End it in order, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            assert self.process.wait(timeout=120) == 0
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill everything that is left of it."""
+        for pid in self.processes():
+            kill_process(pid)
+        if self.process is not None:
+            self.process.wait()
+
+    def processes(self) -> list[int]:
+        """The supervisor and everything below it."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        return [self.process.pid, *descendants(self.process.pid)]
+
+    def run(self, *arguments: str) -> str:
+        """Run another command on the same configuration; its standard output."""
+        done = subprocess.run(
+            self._command(*arguments), env=self._environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "cxr_triage.daemon", "--config", str(self.config), *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if not name.startswith("CXR_TRIAGE_")}
+
+    def _read(self, stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
+        with stream:
+            for line in stream:
+                self.said.append(line)
+                lines.put(line)
+        lines.put(None)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, and theirs (proc(5): /proc/pid/task/tid/children)."""
+    children: list[int] = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children += [int(child) for child in listing.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+    return [process for child in children for process in (child, *descendants(child))]
+
+
+def kill_process(pid: int) -> None:
+    """Send SIGKILL, if it still runs."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def send(path: Path, *, port: int, ae_title: str = "CXRTRIAGE") -> bool:
+    """Send one file by C-STORE on an association of its own; whether it was acknowledged."""
+    meta = read_file_meta_info(path)
+    ae = AE(ae_title="TESTMODALITY")
+    ae.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+    ae.connection_timeout = 5
+    association = ae.associate("127.0.0.1", port, ae_title=ae_title)
+    if not association.is_established:
+        return False
+    before, _config.STORE_SEND_CHUNKED_DATASET = _config.STORE_SEND_CHUNKED_DATASET, True  # the file's own bytes
+    try:
+        return bool(association.send_c_store(path).get("Status") == SUCCESS)
+    finally:
+        _config.STORE_SEND_CHUNKED_DATASET = before
+        association.release()
+
+
+class RecordingPacs:
+    """A receiving PACS that remembers every arrival."""
+
+    def __init__(self) -> None:
+        #: How often each SOP Instance UID came, and with how many different contents.
+        self.arrivals: Counter[str] = Counter()
+        self.contents: dict[str, set[str]] = defaultdict(set)
+        self.objects: dict[str, Dataset] = {}
+        self.port = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Serve for as long as the block lasts."""
+        ae = AE(ae_title="TESTPACS")
+        for sop_class in (Verification, SegmentationStorage, Comprehensive3DSRStorage):
+            ae.add_supported_context(sop_class)
+        handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, lambda _event: SUCCESS)]
+        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        assert server is not None
+        assert server.socket is not None
+        self.port = int(server.socket.getsockname()[1])
+        try:
+            yield self
+        finally:
+            server.shutdown()
+
+    def of_class(self, sop_class: str) -> list[Dataset]:
+        """What arrived of one SOP class, each instance once."""
+        with self._lock:
+            return [ds for ds in self.objects.values() if ds.SOPClassUID == sop_class]
+
+    def _store(self, event: Event) -> int:
+        assert isinstance(event.request, C_STORE)
+        encoded = event.encoded_dataset(include_meta=False)
+        uid = str(event.request.AffectedSOPInstanceUID)
+        with self._lock:
+            self.arrivals[uid] += 1
+            self.contents[uid].add(hashlib.sha256(encoded).hexdigest())
+            self.objects[uid] = event.dataset
+        return SUCCESS
+
+
+def references(ds: Dataset) -> set[str]:
+    """Every SOP Instance UID that an object refers to."""
+    return {str(element.value) for element in ds.iterall() if element.keyword == "ReferencedSOPInstanceUID"}
