@@ -16,7 +16,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import StaleAttemptError, TriageError
-from cxr_triage.model.header import open_dataset
+from cxr_triage.model.header import open_dataset, quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
@@ -129,7 +129,8 @@ class Reporter:
         built: list[tuple[BuiltObject, Profile]] = []
         for profile in self._profiles:
             kept += reusable_segs(predictions, made, profile).values()
-            objects = build_objects(revision, predictions, sources, profile, made=made)
+            with quiet_pydicom():
+                objects = build_objects(revision, predictions, sources, profile, made=made)
             built += [(thing, profile) for thing in objects]
         self._record(revision, kept, built)
         log.info("study reported", study_instance_uid=study_instance_uid, revision=revision.number, objects=len(built))

@@ -1,0 +1,121 @@
+"""Sources, predictions and revisions that result objects are made from, and the validators that look at the objects."""
+
+import dataclasses
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+import builders
+from cxr_triage.daemon.results.finishing import encode
+from cxr_triage.daemon.results.objects import BuiltObject, build_objects
+from cxr_triage.storage.records import Revision, StoredPrediction
+
+STUDY = "1.2.3.4"
+DCIODVFY = Path(sys.executable).with_name("dciodvfy")
+DSRDUMP = Path("/usr/bin/dsrdump")
+
+
+def masks(rows: int, columns: int) -> NDArray[np.bool_]:
+    """Draw two lungs and a heart that overlaps them."""
+    y, x = np.mgrid[0:rows, 0:columns] / np.array([rows, columns]).reshape(2, 1, 1)
+    ellipses = ((0.7, 0.5, 0.16, 0.36), (0.3, 0.5, 0.16, 0.36), (0.55, 0.65, 0.2, 0.16))
+    return np.stack([((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1 for cx, cy, rx, ry in ellipses])
+
+
+def source(*, rows: int = 37, columns: int = 29, syntax: str = ExplicitVRLittleEndian, **tags: Any) -> Dataset:
+    """Give the header of a radiograph as it is read from a file: nothing is decoded yet."""
+    given = {"SOPInstanceUID": f"{STUDY}.1.1", "SeriesInstanceUID": f"{STUDY}.1", "StudyInstanceUID": STUDY, **tags}
+    bits = given.get("BitsStored", 12)
+    pixels = builders.thorax_pixels(rows, columns)
+    dataset = builders.radiograph_dataset(pixels=(pixels >> 4).astype(np.uint8) if bits <= 8 else pixels, **given)
+    dataset.HighBit = bits - 1
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    buffer.seek(0)
+    return dcmread(buffer, stop_before_pixels=True)
+
+
+def stored(header: Dataset, **prediction: Any) -> StoredPrediction:
+    """Give the committed prediction of that radiograph."""
+    given = {"masks_CHW": masks(header.Rows, header.Columns), **prediction}
+    return StoredPrediction(
+        instance_id=1,
+        sop_instance_uid=header.SOPInstanceUID,
+        sop_class_uid=header.SOPClassUID,
+        series_instance_uid=header.SeriesInstanceUID,
+        study_instance_uid=header.StudyInstanceUID,
+        sha256="cd" * 32,
+        path=Path("20240304") / "1.dcm",
+        scored_at=builders.MORNING,
+        prediction=builders.prediction(**given),
+    )
+
+
+def revision(**changes: Any) -> Revision:
+    """Give the first revision of the study."""
+    first = Revision(
+        id=1,
+        study_instance_uid=STUDY,
+        number=1,
+        digest="ef" * 32,
+        created_at=builders.MORNING,
+        predecessor_sr=None,
+        priority_reason="Raised to HIGH: Pneumothorax 0.90, threshold 0.50.",
+    )
+    return dataclasses.replace(first, **changes)
+
+
+def objects(*headers: Dataset, profile: str = "air", **changes: Any) -> list[BuiltObject]:
+    """Build the objects of a study with these images; `changes` are the revision's."""
+    return build_objects(
+        revision(**changes),
+        [stored(header) for header in headers],
+        {header.SOPInstanceUID: header for header in headers},
+        profile,
+    )
+
+
+def written(dataset: Dataset) -> Dataset:
+    """Give an object as its reader finds it."""
+    return dcmread(BytesIO(b"".join(encode(dataset))))
+
+
+def errors(dataset: Dataset, folder: Path) -> list[str]:
+    """Give what dciodvfy finds wrong."""
+    return [line for line in _complaints(dataset, folder) if line.startswith("Error")]
+
+
+def warnings(dataset: Dataset, folder: Path) -> set[str]:
+    """Give what dciodvfy finds unusual."""
+    return {line for line in _complaints(dataset, folder) if line.startswith("Warning")}
+
+
+def dump(dataset: Dataset, folder: Path) -> str:
+    """Give the document as DCMTK reads it; fails if it cannot."""
+    told = subprocess.run(
+        [DSRDUMP, "+Pl", _file(dataset, folder)], check=True, capture_output=True, timeout=60
+    )  # +Pl: long values in full
+    return told.stdout.decode("utf-8", "replace")
+
+
+def _complaints(dataset: Dataset, folder: Path) -> list[str]:
+    told = subprocess.run([DCIODVFY, _file(dataset, folder)], check=False, capture_output=True, timeout=60)
+    text = (told.stdout + told.stderr).decode("utf-8", "replace")
+    # Its first words name the IOD: without them it has not recognised, and so not validated, the object.
+    assert "Segmentation" in text or "SR" in text, text
+    return text.splitlines()
+
+
+def _file(dataset: Dataset, folder: Path) -> Path:
+    path = folder / "object.dcm"
+    path.write_bytes(b"".join(encode(dataset)))
+    return path

@@ -1,0 +1,69 @@
+"""The same rows give the same bytes, whoever makes them and when."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pydicom.uid import UID
+
+import results
+from cxr_triage.daemon.results.finishing import encode
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
+
+
+def digests() -> list[str]:
+    """Give the digests of a study's objects, in both profiles."""
+    made = []
+    for profile in ("air", "ohif"):
+        headers = results.source(), results.source(SOPInstanceUID="1.2.3.4.1.2")
+        made += [encode(built.dataset) for built in results.objects(*headers, profile=profile)]
+    return [hashlib.sha256(b"".join(encoded)).hexdigest() for encoded in made]
+
+
+def _digests_of_a_process(seed: str) -> list[str]:
+    command = "import test_daemon_results_determinism as t; print(*t.digests())"
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parent)}
+    told = subprocess.run(
+        [sys.executable, "-c", command], check=True, capture_output=True, text=True, env=environment, timeout=120
+    )
+    return told.stdout.split()
+
+
+def test_two_processes_write_the_same_bytes() -> None:
+    """Neither the clock, nor the order of a set, nor a random UID shows in an object."""
+    here = digests()
+    assert len(set(here)) == 6
+    assert here == _digests_of_a_process("1") == _digests_of_a_process("2")
+
+
+def test_another_revision_has_another_report_and_the_same_segs() -> None:
+    """UIDs follow from what an object is about."""
+    first = [built.dataset.SOPInstanceUID for built in results.objects(results.source())]
+    later = [built.dataset.SOPInstanceUID for built in results.objects(results.source(), digest="00" * 32)]
+    assert first[0] == later[0]
+    assert first[1] != later[1]
+
+
+def test_profiles_share_no_uid() -> None:
+    """The same result for two viewers is two objects in two series."""
+    air, ohif = (results.objects(results.source(), profile=profile) for profile in ("air", "ohif"))
+    uids = [uid for built in (*air, *ohif) for uid in (built.dataset.SOPInstanceUID, built.dataset.SeriesInstanceUID)]
+    assert len(set(uids)) == 8
+
+
+def test_a_file_has_a_zero_preamble_and_our_implementation() -> None:
+    """PS3.10 section 7.1; nothing in the preamble can be another format."""
+    for built in results.objects(results.source()):
+        meta = encode(built.dataset).meta
+        assert bytes(128) + b"DICM" == meta[:132]
+        assert built.dataset.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+        assert results.written(built.dataset).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+
+
+def test_uids_are_uuids_under_their_root() -> None:
+    """Different words, or the same ones cut elsewhere, are another UID (PS3.5 B.2)."""
+    uids = {derived_uid("a", "b"), derived_uid("ab"), derived_uid("b", "a"), derived_uid("a", "b", "")}
+    assert len(uids) == 4
+    assert all(UID(uid).is_valid and uid.startswith("2.25.") for uid in uids)
