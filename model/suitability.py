@@ -1,0 +1,216 @@
+"""The gate: what must not be triaged, first by its header, then by what the network saw. Each refusal says why.
+
+Unknown is not a reason: an empty tag is decided by the image.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_triage.model.findings import STRUCTURES
+from cxr_triage.model.prediction import Refusal
+from cxr_triage.model.radiograph import Radiograph
+
+#: Below it nothing was trained to be right.
+MIN_AGE_YEARS: Final = 18
+
+#: View Position (0018,5101), defined terms of PS3.3 C.8.11.5 and what other sites write, that are not frontal.
+LATERAL_VIEW: Final = re.compile(r"LL|RL|LAT|LATERAL|(LEFT|RIGHT)?\s*LAT(ERAL)?|L-?LAT|R-?LAT|LLO|RLO|ML|LM|MLO|LMO")
+#: Patient Orientation (0020,0020) of a lateral: the rows run from back to front or from front to back.
+SAGITTAL: Final = ("A", "P")
+#: Words in Body Part Examined (PS3.16 Annex L) or its free-text kin that mean the chest.
+CHEST_WORDS: Final = (
+    *("CHEST", "THORA", "TORAX", "TÓRAX", "TORAKS", "LUNG", "PULM", "POUMON", "PULMÃO", "HEART", "CARDI", "MEDIASTIN"),
+    *("BRUSTKORB", "TORACE", "CXR", "胸", "肺", "흉", "ГРУДН"),
+)
+#: What stands for "not said": values that some devices fill in by default.
+NOT_SAID: Final = ("", "UNKNOWN", "UNDEFINED", "OTHER", "NONE", "N/A", "NA", "GENERAL", "BODY", "WHOLEBODY", "DEFAULT")
+HUMAN_WORDS: Final = ("HOMO SAPIENS", "HUMAN", "PERSON")
+
+LEFT_LUNG, RIGHT_LUNG, HEART = (
+    [structure.name for structure in STRUCTURES].index(name) for name in ("left_lung", "right_lung", "heart")
+)
+
+
+def check_header(radiograph: Radiograph) -> Refusal | None:
+    """Why the header alone forbids triage; None where it does not."""
+    return _not_human(radiograph) or _not_chest(radiograph) or _not_frontal(radiograph) or _paediatric(radiograph)
+
+
+def _not_human(radiograph: Radiograph) -> Refusal | None:
+    if not radiograph.species or any(word in radiograph.species for word in HUMAN_WORDS):
+        return None
+    return Refusal(reason="not_human", explanation="The image is of an animal, as its header says.")
+
+
+def _not_chest(radiograph: Radiograph) -> Refusal | None:
+    part = radiograph.body_part.upper().strip()
+    if part.replace(" ", "") in NOT_SAID or any(word in part for word in CHEST_WORDS):
+        return None
+    return Refusal(reason="not_chest", explanation="The header names another body part than the chest.")
+
+
+def _not_frontal(radiograph: Radiograph) -> Refusal | None:
+    view = radiograph.view.upper().strip()
+    orientation = radiograph.patient_orientation
+    sagittal = not view and orientation is not None and orientation[0].startswith(SAGITTAL)
+    if not LATERAL_VIEW.fullmatch(view) and not sagittal:
+        return None
+    return Refusal(reason="not_frontal", explanation="The header says that this is a lateral view.")
+
+
+def _paediatric(radiograph: Radiograph) -> Refusal | None:
+    if radiograph.age_years is None or radiograph.age_years >= MIN_AGE_YEARS:
+        return None
+    return Refusal(
+        reason="paediatric", explanation=f"The patient is under {MIN_AGE_YEARS}: the network was made for adults."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskLimits:
+    """What the outlines of an upright chest may look like. Shares are of the image's area, width or height."""
+
+    #: Each lung's area.
+    lung_area: tuple[float, float] = (0.02, 0.45)
+    #: Both lungs together.
+    lungs_area: tuple[float, float] = (0.06, 0.75)
+    #: Heart's area; 0 is allowed, for an effusion may hide it.
+    heart_area: tuple[float, float] = (0.0, 0.35)
+    #: Larger lung's area through the smaller's: beyond it one side is missing or white.
+    lung_asymmetry: float = 6.0
+    #: Width of both lungs' bounding box, and its height.
+    lungs_width: tuple[float, float] = (0.30, 1.0)
+    lungs_height: tuple[float, float] = (0.20, 1.0)
+    #: Least distance of the lungs' centres along the row, through the box's width.
+    lungs_apart: float = 0.20
+    #: Largest distance of the lungs' centres along the column, through the box's height: beyond it the image lies on
+    #: its side.
+    lungs_level: float = 0.50
+    #: Largest share of the smaller lung that also counts as the other lung.
+    lungs_overlap: float = 0.20
+    #: How far the heart's centre may lie beside or below the lungs' box, through its size.
+    heart_outside: float = 0.15
+    #: How far the heart's centre may lie above the middle of the lungs' box, through its height.
+    heart_above: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Bounding box and centre of mass of a mask, in shares of the image."""
+
+    top: float
+    bottom: float
+    left: float
+    right: float
+    row: float
+    column: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+def check_prediction(
+    masks_CHW: NDArray[np.bool_],
+    *,
+    feature_distance: float,
+    distance_limit: float,
+    mirrored: bool = False,
+    limits: MaskLimits | None = None,
+) -> Refusal | None:
+    """Why what the network saw forbids triage; None where it does not.
+
+    Args:
+        masks_CHW: bool, (3, H, W), in the order of STRUCTURES, any resolution.
+        feature_distance: squared Mahalanobis distance of the pooled features from the training set.
+        distance_limit: the bundle's limit for it.
+        mirrored: the rows run to the patient's right (Patient Orientation R), so that the left lung lies on the left.
+        limits: None = the defaults.
+    """
+    implausible = implausible_lungs(masks_CHW, mirrored=mirrored, limits=limits or MaskLimits())
+    if implausible is not None:
+        return Refusal(reason="lungs_implausible", explanation=implausible)
+    if not feature_distance <= distance_limit:  # also where it is not a number
+        return Refusal(
+            reason="unlike_training",
+            explanation=f"The image is unlike those that the network learned from "
+            f"(distance {feature_distance:.0f}, limit {distance_limit:.0f}).",
+        )
+    return None
+
+
+def implausible_lungs(masks_CHW: NDArray[np.bool_], *, mirrored: bool, limits: MaskLimits) -> str | None:
+    """What is wrong with the outlines, in one sentence; None = they may be an upright chest."""
+    return _areas(masks_CHW, limits) or _arrangement(masks_CHW, mirrored=mirrored, limits=limits)
+
+
+def _areas(masks_CHW: NDArray[np.bool_], limits: MaskLimits) -> str | None:
+    left, right, heart = (float(masks_CHW[index].mean()) for index in (LEFT_LUNG, RIGHT_LUNG, HEART))
+    if min(left, right) < limits.lung_area[0]:
+        side = "No lung is" if max(left, right) < limits.lung_area[0] else "Only one lung is"
+        return f"{side} seen."
+    if max(left, right) > limits.lung_area[1]:
+        return "A lung fills more of the image than a lung can."
+    both = float((masks_CHW[LEFT_LUNG] | masks_CHW[RIGHT_LUNG]).mean())
+    if not limits.lungs_area[0] <= both <= limits.lungs_area[1]:
+        return "The lungs are too small or too large for the image."
+    if max(left, right) > limits.lung_asymmetry * min(left, right):
+        return "One lung is far larger than the other."
+    if not limits.heart_area[0] <= heart <= limits.heart_area[1]:
+        return "The heart is too large for the image."
+    return None
+
+
+def _arrangement(masks_CHW: NDArray[np.bool_], *, mirrored: bool, limits: MaskLimits) -> str | None:
+    left, right = masks_CHW[LEFT_LUNG], masks_CHW[RIGHT_LUNG]
+    if (left & right).sum() > limits.lungs_overlap * min(left.sum(), right.sum()):
+        return "The two lungs lie on top of each other."
+    lungs, left_box, right_box = _box(left | right), _box(left), _box(right)
+    if not _within(lungs.width, limits.lungs_width) or not _within(lungs.height, limits.lungs_height):
+        return "The lungs' outline is too narrow or too flat."
+    apart = (right_box.column - left_box.column) if mirrored else (left_box.column - right_box.column)
+    if apart < limits.lungs_apart * lungs.width:
+        return "The lungs do not lie side by side, the patient's left where it belongs."
+    if abs(left_box.row - right_box.row) > limits.lungs_level * lungs.height:
+        return "The lungs do not lie level: the image may be rotated."
+    return _heart_place(masks_CHW[HEART], lungs, limits)
+
+
+def _heart_place(heart: NDArray[np.bool_], lungs: _Box, limits: MaskLimits) -> str | None:
+    if not heart.any():
+        return None
+    box = _box(heart)
+    slack_x, slack_y = limits.heart_outside * lungs.width, limits.heart_outside * lungs.height
+    beside = not lungs.left - slack_x <= box.column <= lungs.right + slack_x
+    highest = (lungs.top + lungs.bottom) / 2 - limits.heart_above * lungs.height
+    if beside or not highest <= box.row <= lungs.bottom + slack_y:
+        return "The heart does not lie between the lower lungs: the image may be upside down or rotated."
+    return None
+
+
+def _box(mask: NDArray[np.bool_]) -> _Box:
+    """The box of a mask that is not empty."""
+    height, width = mask.shape
+    rows, columns = mask.sum(axis=1, dtype=np.float64), mask.sum(axis=0, dtype=np.float64)
+    (filled_rows,), (filled_columns,) = np.nonzero(rows), np.nonzero(columns)
+    total = rows.sum()
+    return _Box(
+        top=filled_rows[0] / height,
+        bottom=(filled_rows[-1] + 1) / height,
+        left=filled_columns[0] / width,
+        right=(filled_columns[-1] + 1) / width,
+        row=float(rows @ (np.arange(height) + 0.5)) / total / height,
+        column=float(columns @ (np.arange(width) + 0.5)) / total / width,
+    )
+
+
+def _within(share: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= share <= limits[1]
