@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.daemon.logs import configure_logs, get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, notify
-from cxr_triage.daemon.settings import DicomSettings, Settings, WebSettings, WorklistSettings
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
 from cxr_triage.model.errors import ConfigurationError
@@ -130,9 +130,8 @@ def create_or_require_schema(settings: Settings) -> None:
 
 
 def _listen(settings: Settings, role: str) -> socket.socket:
-    name = PORTS[role]
-    section: DicomSettings | WorklistSettings | WebSettings = getattr(settings, name)
-    return listening_socket(section.host, section.port, name=name)
+    host, port = settings.address(PORTS[role])
+    return listening_socket(host, port, name=PORTS[role])
 
 
 def _command(role: str, config: Path | None) -> list[str]:

@@ -1,5 +1,6 @@
 """What one value of the configuration may be; each refusal says why."""
 
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -9,6 +10,7 @@ from cxr_triage.model.priority import Level
 
 SQLITE = "sqlite:///"
 POSTGRES = "postgresql+psycopg://"
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
 
 
 def _ae_title(value: str) -> str:
@@ -61,3 +63,17 @@ DatabaseUrl = Annotated[str, AfterValidator(_database)]
 Weight = Annotated[float, Field(ge=0, le=1)]
 SeverityTable = Annotated[dict[str, Weight], AfterValidator(_severity)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def overlap(host: str, other: str) -> bool:
+    """Whether one port cannot be listened on at both addresses."""
+    hosts = {"127.0.0.1" if name == "localhost" else name for name in (host, other)}
+    return len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS)

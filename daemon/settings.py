@@ -7,7 +7,6 @@ import os
 import tempfile
 import tomllib
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,13 +27,14 @@ from cxr_triage.daemon.setting_types import (
     RaiseTo,
     Seconds,
     SeverityTable,
+    is_loopback,
+    overlap,
 )
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.priority import Level, Mode, Policy
 
 ENVIRONMENT_PREFIX = "CXR_TRIAGE_"
 CONFIG_VARIABLE = "CXR_TRIAGE_CONFIG"
-WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
 
 
 class Section(BaseModel):
@@ -92,6 +92,9 @@ class ModelSettings(Section):
 class InferSettings(Section):
     """How images are indexed and scored."""
 
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Processes that score; each holds the network and its share of the cores."
+    )
     lease_seconds: Seconds = Field(
         default=300, description="How long a claimed image belongs to its worker unless it is extended."
     )
@@ -306,19 +309,28 @@ class Settings(BaseSettings):
             maximum_wait={**default.maximum_wait, **waits},
         )
 
+    def folders(self) -> dict[str, Path]:
+        """The folders that must be writable, absolute, by the key that names them."""
+        return {
+            "storage.root": self._resolve(Path()),
+            "storage.inbox": self.inbox_folder,
+            "storage.outbox": self.outbox_folder,
+            "storage.run": self.run_folder,
+        }
+
     def prepare_folders(self) -> None:
         """Make the folders and try to write into each.
 
         Raises:
             ConfigurationError: One of them cannot be written.
         """
-        for key, folder in (
-            ("storage.root", self._resolve(Path())),
-            ("storage.inbox", self.inbox_folder),
-            ("storage.outbox", self.outbox_folder),
-            ("storage.run", self.run_folder),
-        ):
-            _refuse_unwritable(key, folder)
+        for key, folder in self.folders().items():
+            require_writable(key, folder)
+
+    def address(self, port_name: str) -> tuple[str, int]:
+        """Host and port that we listen on for "dicom", "worklist" or "web"."""
+        section: DicomSettings | WorklistSettings | WebSettings = getattr(self, port_name)
+        return section.host, section.port
 
     def _resolve(self, path: Path) -> Path:
         return (self.storage.root.absolute() / path.expanduser()).absolute()
@@ -348,14 +360,6 @@ def load_settings(config: Path | None = None) -> Settings:
     return settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root})})
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _read_toml(config: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
@@ -380,7 +384,7 @@ def _refuse_clashes(settings: Settings) -> None:
     taken: dict[int, list[tuple[str, str]]] = {}
     for name, section in ours.items():
         for other_name, other_host in taken.get(section.port, []):
-            if _overlap(section.host, other_host):
+            if overlap(section.host, other_host):
                 raise ValueError(f"{name}.port = {section.port} is also {other_name}.port: give each its own port")
         taken.setdefault(section.port, []).append((name, section.host))
     for target in settings.destination:
@@ -388,12 +392,12 @@ def _refuse_clashes(settings: Settings) -> None:
             raise ValueError(f"destination {target.name!r} is our own DICOM port: name the PACS's address instead")
 
 
-def _overlap(host: str, other: str) -> bool:
-    hosts = {"127.0.0.1" if name == "localhost" else name for name in (host, other)}
-    return len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS)
+def require_writable(key: str, folder: Path) -> None:
+    """Make the folder if it is missing, and try to write into it.
 
-
-def _refuse_unwritable(key: str, folder: Path) -> None:
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,0 +1,290 @@
+"""The command line: every command reads its settings, does one thing, and says in one line what went wrong."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from cxr_triage.daemon.logs import configure_logs
+from cxr_triage.daemon.settings import LogSettings, Settings, load_settings
+from cxr_triage.model.errors import ConfigurationError, TriageError
+from cxr_triage.model.priority import Level
+
+#: Exit statuses, as Unix tools have them.
+FAILURE: Final = 1
+USAGE: Final = 2
+#: Other rooms add commands under this entry point group; they are loaded when they are run, not to be listed.
+COMMANDS: Final = "cxr_triage.commands"
+#: What the list of commands says of those that are not loaded for it.
+LOADED_LATER: Final = {
+    "demo": "Show the whole chain on radiographs that ship with the product.",
+    "train": "Train a weights bundle.",
+    "evaluate": "Measure a weights bundle on a folder of images.",
+}
+
+app = typer.Typer(
+    name="cxr-triage",
+    help="DICOM worklist triage for chest radiographs. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+order_app = typer.Typer(help="Ordered priorities, until the RIS tells them.", no_args_is_help=True)
+config_app = typer.Typer(help="What can be configured.", no_args_is_help=True)
+app.add_typer(order_app, name="order")
+app.add_typer(config_app, name="config")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; else the one that CXR_TRIAGE_CONFIG names.", metavar="FILE")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command line; a named error is one line on standard error, never a traceback."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _fail(error, USAGE)
+    except TriageError as error:
+        _fail(error, FAILURE)
+
+
+def _fail(error: TriageError, status: int) -> None:
+    sys.stderr.write(f"cxr-triage: {error}\n")
+    sys.exit(status)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxr-triage {version('cxr-triage')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_every_command(
+    context: typer.Context,
+    config: ConfigOption = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.obj = config
+    # Until the settings say more: whatever goes wrong must not print values of patients.
+    configure_logs(LogSettings(format="console", level="warning"), role="command")
+
+
+def _config_file(context: typer.Context, config: Path | None) -> Path | None:
+    return config if config is not None else context.find_object(Path)
+
+
+def _settings(context: typer.Context, config: Path | None) -> Settings:
+    return load_settings(_config_file(context, config))
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    role: Annotated[str | None, typer.Option(help="Be this one role; without it: all of them, supervised.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Receive, read, report, deliver and list, until SIGTERM or Ctrl-C."""
+    from cxr_triage.daemon.service import run_all, run_role
+
+    settings = _settings(context, config)
+    if role is not None:
+        run_role(role, settings)
+    else:
+        run_all(settings, config=_config_file(context, config), announce=typer.echo)
+
+
+@app.command()
+def check(context: typer.Context, config: ConfigOption = None) -> None:
+    """Look at configuration, folders, database, weights, ports and destinations; say what is wrong and what to do."""
+    from cxr_triage.daemon.check import check as look
+
+    settings, console = _settings(context, config), Console(highlight=False, soft_wrap=True)
+    console.print("[green]ok   [/] configuration: every setting can be used")
+    wrong = 0
+    for finding in look(settings):
+        wrong += not finding.ok
+        console.print("[green]ok   [/]" if finding.ok else "[red]wrong[/]", end=" ")
+        console.print(f"{finding.subject}: {finding.message}", markup=False)
+    if wrong:
+        raise typer.Exit(FAILURE)
+
+
+@app.command()
+def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Count images, results and deliveries by state; say how old the oldest is and who is alive."""
+    from cxr_triage.daemon.status import as_dict, print_tables
+    from cxr_triage.storage.clock import utc_now
+    from cxr_triage.storage.ledger import Housekeeping
+
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        found = as_dict(Housekeeping(database).counts(), settings, now=utc_now())
+    _show(found, as_json, print_tables)
+
+
+@app.command()
+def worklist(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Print the reading list in its order, with the reasons."""
+    from cxr_triage.daemon.listing import print_table, rows
+    from cxr_triage.storage.clock import utc_now
+    from cxr_triage.storage.ledger import ReadingList
+
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        listed = rows(ReadingList(database).studies(), now=utc_now(), policy=settings.policy())
+    _show(listed, as_json, print_table)
+
+
+@order_app.command("set")
+def order_set(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    level: Annotated[str, typer.Argument(help=", ".join(Level.__members__))],
+    config: ConfigOption = None,
+) -> None:
+    """Say how urgently a study was ordered, also before its first image."""
+    from cxr_triage.storage.ledger import ReadingList
+
+    if level.upper() not in Level.__members__:
+        raise ConfigurationError(f"level {level!r} is none: write one of {', '.join(Level.__members__)}")
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        ordered = Level[level.upper()]
+        ReadingList(database).set_ordered(_uid(study), ordered, actor=_actor(), policy=settings.policy())
+    typer.echo(f"{study} is ordered {level.upper()}")
+
+
+@app.command()
+def done(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    config: ConfigOption = None,
+) -> None:
+    """Take a study off the reading list: it has been read."""
+    from cxr_triage.storage.ledger import ReadingList
+
+    with _database(_settings(context, config)) as database:
+        if not ReadingList(database).finish(_uid(study), actor=_actor()):
+            raise TriageError(f"study {study} is not on the reading list: `cxr-triage worklist` shows what is")
+    typer.echo(f"{study} is done")
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    sop_uid: Annotated[str | None, typer.Argument(help="SOP Instance UID of an image without a result.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Deliver again what it refused for good.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Try an image again that was set aside, or the deliveries that were given up."""
+    from cxr_triage.daemon.replay import replay_deliveries, replay_image
+
+    if (sop_uid is None) == (destination is None):
+        raise ConfigurationError("name either a SOP Instance UID or --destination")
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        if destination is not None:
+            typer.echo(replay_deliveries(destination, settings, database, actor=_actor()))
+        elif sop_uid is not None:
+            typer.echo(replay_image(_uid(sop_uid), settings, database, actor=_actor()))
+
+
+@app.command()
+def migrate(context: typer.Context, config: ConfigOption = None) -> None:
+    """Create the database's tables, or bring them to this version."""
+    from cxr_triage.storage.migrate import migrate as upgrade
+
+    settings = _settings(context, config)
+    settings.prepare_folders()
+    upgrade(settings.database_url)
+    typer.echo(f"{settings.printable_database} has this version's schema")
+
+
+@config_app.command("example")
+def config_example() -> None:
+    """Print a configuration file with every setting and its default."""
+    from cxr_triage.daemon.reference import example_configuration
+
+    typer.echo(example_configuration(), nl=False)
+
+
+@config_app.command("reference")
+def config_reference() -> None:
+    """Print the reference of all settings as Markdown."""
+    from cxr_triage.daemon.reference import reference_page
+
+    typer.echo(reference_page(), nl=False)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Any]:
+    from cxr_triage.daemon.service import require_schema
+    from cxr_triage.storage.database import open_database
+
+    require_schema(settings)
+    database = open_database(settings.database_url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _show(found: Any, as_json: bool, tables: Callable[[Any, Console], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        tables(found, Console(highlight=False))
+
+
+def _uid(text: str) -> str:
+    """PS3.5 9.1: digits and dots, at most 64 characters."""
+    if not text or len(text) > 64 or text.strip("0123456789."):
+        raise ConfigurationError(f"{text!r} is no UID: digits and dots, at most 64 characters (PS3.5 9.1)")
+    return text
+
+
+def _actor() -> str:
+    return f"command line, user {os.getuid()}"
+
+
+def _add_later(name: str, load: Callable[[], Callable[..., Any]]) -> None:
+    """Add a command that is loaded when it is run, and then reads its own arguments and `--help`."""
+
+    @app.command(
+        name,
+        help=LOADED_LATER.get(name, ""),
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def delegate(context: typer.Context) -> None:
+        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        own.command(name)(load())
+        status = own(args=context.args, prog_name=f"cxr-triage {name}", standalone_mode=False)
+        if isinstance(status, int):
+            raise typer.Exit(status)
+
+
+def _load_demo() -> Callable[..., Any]:
+    from cxr_triage.daemon.demo.command import demo
+
+    return demo
+
+
+_add_later("demo", _load_demo)
+for _entry_point in sorted(entry_points(group=COMMANDS), key=lambda each: each.name):
+    _add_later(_entry_point.name, _entry_point.load)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""`cxr-triage check`: everything that can be found wrong before an image is lost to it, each with what to do."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cxr_triage.daemon.deliver import peer
+from cxr_triage.daemon.dicom_client import verify as verify_peer
+from cxr_triage.daemon.heartbeat import is_alive
+from cxr_triage.daemon.service import PORTS, enabled_roles
+from cxr_triage.daemon.settings import Destination, Settings, require_writable
+from cxr_triage.daemon.sockets import listening_socket
+from cxr_triage.model.bundle import BUNDLED
+from cxr_triage.model.bundle import verify as verify_bundle
+from cxr_triage.model.errors import TriageError
+from cxr_triage.storage.database import open_database
+from cxr_triage.storage.migrate import is_new, require_current_schema
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    ok: bool
+    #: What was found; where it is wrong, what to do.
+    message: str
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one after the other; nothing is changed but for missing folders, which are made."""
+    looks = [(key, partial(_folder, key, folder)) for key, folder in settings.folders().items()]
+    looks.append(("database", partial(_database, settings)))
+    looks.append(("weights", partial(_weights, settings.bundle_folder)))
+    looks += [
+        (f"port {PORTS[role]}", partial(_port, settings, role)) for role in enabled_roles(settings) if role in PORTS
+    ]
+    looks += [
+        (f"destination {destination.name}", partial(_destination, destination, settings))
+        for destination in settings.destinations
+    ]
+    for subject, look in looks:
+        yield _finding(subject, look)
+
+
+def _finding(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject=subject, ok=True, message=look())
+    except TriageError as error:
+        return Finding(subject=subject, ok=False, message=str(error))
+
+
+def _folder(key: str, folder: Path) -> str:
+    require_writable(key, folder)
+    return f"{folder} can be written"
+
+
+def _database(settings: Settings) -> str:
+    database = open_database(settings.database_url)
+    try:
+        if is_new(database):
+            return f"{settings.printable_database} is empty: `cxr-triage serve` or `cxr-triage migrate` creates it"
+        require_current_schema(database)
+    finally:
+        database.close()
+    return f"{settings.printable_database} answers and has this version's schema"
+
+
+def _weights(bundle: Path | None) -> str:
+    card = verify_bundle(bundle)
+    return f"{bundle or BUNDLED}: {card.name} {card.version}, SHA-256 as on its card"
+
+
+def _port(settings: Settings, role: str) -> str:
+    host, port = settings.address(PORTS[role])
+    if is_alive(settings.run_folder, role, settings.service.heartbeat_seconds):
+        return f"{host}:{port} is served by our own {role}"
+    listening_socket(host, port, name=PORTS[role]).close()
+    return f"{host}:{port} is free"
+
+
+def _destination(destination: Destination, settings: Settings) -> str:
+    found = peer(destination, settings)
+    verify_peer(found)
+    return f"{found} answers C-ECHO"

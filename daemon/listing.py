@@ -1,0 +1,50 @@
+"""`cxr-triage worklist`: the reading list in its order, with the reasons. It names studies, never patients."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cxr_triage.model.priority import Policy, Ranked, rank
+from cxr_triage.storage.records import ListedStudy
+
+
+def rows(studies: Sequence[ListedStudy], *, now: datetime, policy: Policy) -> list[dict[str, Any]]:
+    """The list as plain values, for JSON, in the order in which it is to be read."""
+    return [_row(ranked, now) for ranked in rank(studies, now=now, policy=policy)]
+
+
+def print_table(listed: Sequence[dict[str, Any]], console: Console) -> None:
+    """The same for a person."""
+    table = Table("rank", "ordered rank", "study", "ordered", "priority", "waited", "reason", title="Reading list")
+    for row in listed:
+        waited = f"{row['waited_seconds'] / 60:.0f} min"
+        table.add_row(
+            str(row["rank"]),
+            str(row["ordered_rank"]),
+            row["study"],
+            row["ordered"],
+            row["priority"],
+            waited,
+            row["reason"],
+        )
+    console.print(table)
+
+
+def _row(ranked: Ranked[ListedStudy], now: datetime) -> dict[str, Any]:
+    study = ranked.study
+    return {
+        "rank": ranked.rank,
+        "ordered_rank": ranked.ordered_rank,
+        "study": study.study_instance_uid,
+        "ordered": study.ordered.name,
+        "priority": ranked.level.name,
+        "overdue": ranked.overdue,
+        "utility": study.priority.utility,
+        "reason": ranked.reason,
+        "arrived_at": study.arrived_at.isoformat(),
+        "waited_seconds": round((now - study.arrived_at).total_seconds(), 3),
+        "images": {state.value: count for state, count in study.images.items()},
+    }

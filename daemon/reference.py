@@ -1,0 +1,87 @@
+"""The settings as a page and as an example file, both made from their declarations."""
+
+import json
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
+
+from cxr_triage.daemon.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Destination, Section, Settings
+
+#: The one table that may be repeated, and so is an array in TOML.
+REPEATED: Final = "destination"
+_HEAD: Final = f"""\
+# Settings
+
+Made by `cxr-triage config reference`; do not edit.
+
+Settings are read from the TOML file named by `--config` or `{CONFIG_VARIABLE}`, then from the environment, which wins:
+`{ENVIRONMENT_PREFIX}DICOM__PORT=11112` sets `port` of the table `[dicom]`; lists and tables are written as JSON. What
+is not a setting is refused. All are optional; `cxr-triage check` says what is wrong with them.
+"""
+_EXAMPLE_HEAD: Final = """\
+# cxr-triage: every setting with its default. Research software, not a medical device.
+"""
+
+
+def reference_page() -> str:
+    """The reference as Markdown."""
+    parts = [_HEAD]
+    for name, section in _sections():
+        title = f"[[{name}]]" if name == REPEATED else f"[{name}]"
+        rows = "\n".join(_row(key, field) for key, field in section.model_fields.items())
+        text = f"## `{title}`\n\n{section.__doc__}\n\n| setting | default | meaning |\n| --- | --- | --- |\n{rows}\n"
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def example_configuration() -> str:
+    """A TOML file that says the defaults; the table that may be repeated is commented out."""
+    parts = [_EXAMPLE_HEAD]
+    for name, section in _sections():
+        comment = f"# {section.__doc__}"
+        if name == REPEATED:
+            lines = [f"# [[{name}]]", *(f"# {line}" for line in _example_destination())]
+        else:
+            lines = [f"[{name}]"]
+            for key, field in section.model_fields.items():
+                lines += [f"# {field.description}", f"{key} = {_toml(_default(field))}"]
+        parts.append("\n".join([comment, *lines]) + "\n")
+    return "\n".join(parts)
+
+
+def _sections() -> Iterator[tuple[str, type[Section]]]:
+    for name, field in Settings.model_fields.items():
+        if name == REPEATED:
+            yield name, Destination
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield name, field.annotation
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "(required)" if field.is_required() else f"`{_toml(_default(field))}`"
+    return f"| `{key}` | {default} | {field.description} |"
+
+
+def _example_destination() -> Iterator[str]:
+    example = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example.org", "port": 104}
+    for key, field in Destination.model_fields.items():
+        yield f"# {field.description}"
+        yield f"{key} = {_toml(example.get(key, field.default))}"
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True)
+
+
+def _toml(value: Any) -> str:
+    """TOML of the few kinds of values that settings have; its strings, numbers and arrays are also JSON's."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
