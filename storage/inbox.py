@@ -1,22 +1,36 @@
 """Files that survive a power cut: write, fsync, rename, fsync the folder; only then is a file there."""
 
-from collections.abc import Callable, Iterable, Iterator
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO, Final
 
+from cxr_triage.model.errors import StorageError
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.records import StoredFile
 
-
-def utc_now() -> datetime:
-    """Read the clock."""
-    return datetime.now(UTC)
+#: Where files are written before they have their name; on the same file system, so that renaming is one step.
+INCOMING: Final = "incoming"
+#: PS3.5 section 9.1: at most 64 characters, digits and dots. What a sender calls a UID need not be one.
+_NOT_IN_A_UID: Final = re.compile(r"[^0-9.]")
+_UID_LENGTH: Final = 64
 
 
 class DurableFolder:
     """A folder of DICOM files by day of arrival. Several processes may store into it at the same time."""
 
-    def __init__(self, root: Path, *, clock: Callable[[], datetime] = utc_now) -> None:
-        raise NotImplementedError
+    def __init__(self, root: Path, *, clock: Clock = utc_now) -> None:
+        """Look only; the first `store` creates what is missing."""
+        self._root = root
+        self._clock = clock
+        #: Folders whose own names have reached the disk, as far as this process knows.
+        self._durable: set[Path] = set()
 
     def store(self, chunks: Iterable[bytes] | bytes, *, sop_instance_uid: str, meta: bytes = b"") -> StoredFile:
         """Store a file under a name of its own, also when the same bytes are there already.
@@ -32,23 +46,99 @@ class DurableFolder:
         Raises:
             StorageError: nothing was stored. A failed fsync is final: what it left is removed, never tried again.
         """
-        raise NotImplementedError
+        try:
+            return self._store([chunks] if isinstance(chunks, bytes) else chunks, sop_instance_uid, meta)
+        except OSError as error:
+            raise StorageError(
+                f"cannot store a file in {self._root}: {error.strerror}; check free space, owner and disk"
+            ) from error
 
     def absolute(self, path: Path) -> Path:
         """Where a stored file is."""
-        raise NotImplementedError
+        return self._root / path
 
     def discard(self, path: Path) -> None:
-        """Remove a stored file; one that is gone already is fine."""
-        raise NotImplementedError
+        """Remove a stored file; one that is gone already is fine.
+
+        Raises:
+            StorageError: it is still there.
+        """
+        try:
+            self.absolute(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove a file from {self._root}: {error.strerror}; check its owner") from error
 
     def files(self, *, before: datetime) -> Iterator[Path]:
         """Paths of the stored files that were written before that time."""
-        raise NotImplementedError
+        for file in sorted(self._root.glob("[0-9]*/*.dcm")):
+            with suppress(FileNotFoundError):  # another process may discard it meanwhile
+                if datetime.fromtimestamp(file.stat().st_mtime, UTC) < before:
+                    yield file.relative_to(self._root)
 
     def remove_incomplete(self) -> int:
-        """Remove what died on the way in; call it at start. Files that a live process still writes stay."""
-        raise NotImplementedError
+        """Remove what died on the way in, and say how much; call it at start. Files of live processes stay."""
+        return sum(_remove_abandoned(file) for file in (self._root / INCOMING).glob("*.part"))
+
+    def _store(self, chunks: Iterable[bytes], sop_instance_uid: str, meta: bytes) -> StoredFile:
+        temporary = final = self._folder(INCOMING) / f"{secrets.token_hex(16)}.part"
+        try:
+            with temporary.open("xb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # says that this process lives, to `remove_incomplete`
+                sha256, size = _write(file, chunks, meta)
+                final = self._final_name(sop_instance_uid, sha256)
+                temporary.rename(final)
+                _sync_folder(final.parent)
+        except BaseException:  # also when the process is asked to stop: a file that is not durable is not there
+            temporary.unlink(missing_ok=True)
+            final.unlink(missing_ok=True)
+            raise
+        return StoredFile(path=final.relative_to(self._root), sha256=sha256, size_bytes=size)
+
+    def _final_name(self, sop_instance_uid: str, sha256: str) -> Path:
+        folder = self._folder(self._clock().strftime("%Y%m%d"))
+        uid = _NOT_IN_A_UID.sub("_", sop_instance_uid)[:_UID_LENGTH]
+        return folder / f"{uid}-{sha256[:16]}-{secrets.token_hex(4)}.dcm"
+
+    def _folder(self, name: str) -> Path:
+        folder = self._root / name
+        if folder not in self._durable or not folder.is_dir():
+            created = [parent for parent in folder.parents if not parent.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            # Whoever created a folder earlier may have died before its name was on the disk: make sure once.
+            for parent in {self._root, self._root.parent, *(path.parent for path in created)}:
+                _sync_folder(parent)
+            self._durable.add(folder)
+        return folder
+
+
+def _write(file: BinaryIO, chunks: Iterable[bytes], meta: bytes) -> tuple[str, int]:
+    """Bring a file's content to the disk; its digest without `meta`, its size with it."""
+    digest = hashlib.sha256()
+    size = file.write(meta)
+    for chunk in chunks:
+        digest.update(chunk)
+        size += file.write(chunk)
+    file.flush()
+    os.fsync(file.fileno())
+    return digest.hexdigest(), size
+
+
+def _remove_abandoned(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+    except (BlockingIOError, FileNotFoundError):  # a live process writes it, or has renamed it
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Inbox(DurableFolder):

@@ -246,6 +246,19 @@ class SetAside:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AuditEntry:
+    """One change of order or state. No patient data."""
+
+    #: UTC.
+    at: datetime
+    #: A person, a process, or the part of the ledger that followed its own rule.
+    actor: str
+    #: A stable word.
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OwnedFile:
     """A file that a row owns: when it goes, the row says so."""
 

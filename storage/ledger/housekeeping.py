@@ -1,20 +1,31 @@
 """What upkeep, status and the health checks read and write."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.inbox import utc_now
-from cxr_triage.storage.records import Counts, OwnedFile, SetAside
+from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, OwnedFile, RevisionState, SetAside
+from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
+
+#: Who acted, in the audit trail.
+_ACTOR = "upkeep"
+#: Paths per question, below what SQLite takes (SQLITE_MAX_VARIABLE_NUMBER, 999 in old builds).
+_PATHS_AT_ONCE = 500
 
 
 class Housekeeping:
     """Counts, and the end of files."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
-        raise NotImplementedError
+    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._clock = clock
 
     def ping(self) -> None:
         """Ask the database for nothing but an answer.
@@ -22,15 +33,38 @@ class Housekeeping:
         Raises:
             StorageError: it gave none.
         """
-        raise NotImplementedError
+        with self._database.read() as session:
+            session.execute(select(1))
 
     def counts(self) -> Counts:
         """Count everything by state, as one snapshot."""
-        raise NotImplementedError
+        with self._database.read() as session:
+            return Counts(
+                instances=_instances(session),
+                revisions=_revisions(session),
+                deliveries=_deliveries(session),
+                listed_studies=_count(session, StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)),
+                other_bytes=_count(session, InstanceRow.other_bytes.is_(True)),
+                oldest_unscored_at=session.scalar(
+                    select(func.min(InstanceRow.received_at)).where(
+                        InstanceRow.state.in_((InstanceState.RECEIVED, InstanceState.INDEXED))
+                    )
+                ),
+                oldest_undelivered_at=session.scalar(
+                    select(func.min(DeliveryRow.created_at)).where(DeliveryRow.state == DeliveryState.PENDING)
+                ),
+            )
 
     def set_aside(self, limit: int = 1000) -> list[SetAside]:
         """Images that have no result and why, the latest first."""
-        raise NotImplementedError
+        latest = (
+            select(InstanceRow)
+            .where(InstanceRow.state.in_((InstanceState.UNSUITABLE, InstanceState.FAILED)))
+            .order_by(InstanceRow.changed_at.desc(), InstanceRow.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [_as_set_aside(row) for row in session.scalars(latest)]
 
     def forgettable_files(self, before: datetime) -> list[OwnedFile]:
         """Files that nothing needs any more.
@@ -38,12 +72,96 @@ class Housekeeping:
         Images received before that time, scored and reported or unsuitable, of finished studies; objects made before
         that time whose deliveries are all done. Files of failed images and of dead deliveries stay.
         """
-        raise NotImplementedError
+        with self._database.read() as session:
+            images = session.execute(_forgettable_images(before))
+            objects = session.execute(_forgettable_objects(before))
+            return [
+                *(OwnedFile(place="inbox", id=row_id, path=Path(path)) for row_id, path in images),
+                *(OwnedFile(place="outbox", id=row_id, path=Path(path)) for row_id, path in objects),
+            ]
 
     def record_forgotten(self, files: Sequence[OwnedFile]) -> None:
         """Record that files were removed. Remove first, record after: a crash between is repaired by the next run."""
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            for file in files:
+                row = _owner(session, file)
+                row.owns_file = False
+                note(session, self._clock(), _ACTOR, Event.FILE_FORGOTTEN, row, file.place)
 
     def unowned(self, place: Literal["inbox", "outbox"], paths: Iterable[Path]) -> list[Path]:
         """Of these files, those that no row owns: left by a crash between file and row, and never acknowledged."""
-        raise NotImplementedError
+        ordered = sorted(paths)
+        table = InstanceRow if place == "inbox" else ObjectRow
+        owned: set[str] = set()
+        with self._database.read() as session:
+            for start in range(0, len(ordered), _PATHS_AT_ONCE):
+                some = [path.as_posix() for path in ordered[start : start + _PATHS_AT_ONCE]]
+                owned.update(_owned(session, table, some))
+        return [path for path in ordered if path.as_posix() not in owned]
+
+
+def _owner(session: Session, file: OwnedFile) -> InstanceRow | ObjectRow:
+    if file.place == "inbox":
+        return session.get_one(InstanceRow, file.id)
+    return session.get_one(ObjectRow, file.id)
+
+
+def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: Sequence[str]) -> Iterable[str]:
+    return session.scalars(select(table.path).where(table.path.in_(paths), table.owns_file))
+
+
+def _forgettable_images(before: datetime) -> Select[int, str]:
+    reported = and_(InstanceRow.state == InstanceState.SCORED, InstanceRow.covered_by.is_not(None))
+    finished = exists().where(
+        StudyRow.study_instance_uid == InstanceRow.study_instance_uid, StudyRow.finished_at.is_not(None)
+    )
+    return select(InstanceRow.id, InstanceRow.path).where(
+        InstanceRow.owns_file,
+        InstanceRow.received_at < before,
+        or_(reported, InstanceRow.state == InstanceState.UNSUITABLE),
+        or_(InstanceRow.study_instance_uid.is_(None), finished),
+    )
+
+
+def _forgettable_objects(before: datetime) -> Select[int, str]:
+    unfinished = exists().where(
+        DeliveryRow.object_id == ObjectRow.id, DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.DEAD))
+    )
+    return select(ObjectRow.id, ObjectRow.path).where(ObjectRow.owns_file, ObjectRow.created_at < before, ~unfinished)
+
+
+def _instances(session: Session) -> dict[InstanceState, int]:
+    counted = session.execute(select(InstanceRow.state, func.count()).group_by(InstanceRow.state)).tuples()
+    return dict.fromkeys(InstanceState, 0) | dict(counted.all())
+
+
+def _revisions(session: Session) -> dict[RevisionState, int]:
+    counted = session.execute(select(RevisionRow.state, func.count()).group_by(RevisionRow.state)).tuples()
+    return dict.fromkeys(RevisionState, 0) | dict(counted.all())
+
+
+def _deliveries(session: Session) -> dict[str, dict[DeliveryState, int]]:
+    counted = session.execute(
+        select(DeliveryRow.destination, DeliveryRow.state, func.count())
+        .group_by(DeliveryRow.destination, DeliveryRow.state)
+        .order_by(DeliveryRow.destination)
+    )
+    deliveries: dict[str, dict[DeliveryState, int]] = {}
+    for destination, state, count in counted:
+        deliveries.setdefault(destination, dict.fromkeys(DeliveryState, 0))[state] = count
+    return deliveries
+
+
+def _count(session: Session, which: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).where(which)) or 0
+
+
+def _as_set_aside(row: InstanceRow) -> SetAside:
+    return SetAside(
+        sop_instance_uid=row.sop_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+        state=row.state,
+        reason=row.reason or "",
+        explanation=row.explanation or "",
+        path=Path(row.path),
+    )

@@ -1,27 +1,54 @@
 """What the worklist role and people read and write: which studies wait, and how urgent they were ordered."""
 
-from collections.abc import Callable
+from collections import defaultdict
 from datetime import datetime
 
+from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy.orm import Session
+
 from cxr_triage.model.priority import Level, Policy
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.inbox import utc_now
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.ledger import headers
+from cxr_triage.storage.ledger.studies import locked_study, plain_priority_of, priority_of, recompute
+from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState, ListedStudy
+from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, StudyRow
+
+#: Who acted, in the audit trail, where the ledger follows its own rule.
+_ACTOR = "ledger"
+#: On the list: it has an image, and nobody has read it.
+_LISTED = StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)
 
 
 class ReadingList:
     """The studies that wait for a reader."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
-        raise NotImplementedError
+    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._clock = clock
 
     def studies(self) -> list[ListedStudy]:
         """Every open study with an indexed image, as one snapshot, in the order of arrival: not yet ranked."""
-        raise NotImplementedError
+        with self._database.read() as session:
+            rows = session.scalars(select(StudyRow).where(_LISTED).order_by(StudyRow.arrived_at)).all()
+            images, first_headers = _images(session), _first_headers(session)
+            return [
+                _listed_study(row, images[row.study_instance_uid], first_headers[row.study_instance_uid])
+                for row in rows
+            ]
 
     def set_ordered(self, study_instance_uid: str, level: Level, *, actor: str, policy: Policy) -> None:
         """Set what a person or their system ordered, up or down, also before the first image of the study is here."""
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            study = locked_study(session, study_instance_uid)
+            note(session, self._clock(), actor, Event.ORDERED, study, f"{study.ordered.name} -> {level.name}")
+            study.ordered = level
+            study.effective = min(study.effective, level)
+            session.execute(
+                update(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid).values(ordered=level)
+            )
+            recompute(session, study, policy, now=self._clock(), actor=actor)
 
     def finish(self, study_instance_uid: str, *, actor: str) -> bool:
         """Take a study off the list, since it was read.
@@ -29,11 +56,28 @@ class ReadingList:
         Returns:
             Whether it was on the list.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            study = session.scalar(
+                select(StudyRow).where(_LISTED, StudyRow.study_instance_uid == study_instance_uid).with_for_update()
+            )
+            if study is None:
+                return False
+            study.finished_at = self._clock()
+            note(session, self._clock(), actor, Event.FINISHED, study)
+            return True
 
     def finish_aged(self, before: datetime) -> int:
         """Take the studies off the list that arrived before that time; how many."""
-        raise NotImplementedError
+        aged = _LISTED & (StudyRow.arrived_at < before)
+        with self._database.read() as session:
+            if session.scalar(select(StudyRow.study_instance_uid).where(aged).limit(1)) is None:
+                return 0
+        with self._database.transaction() as session:
+            rows = session.scalars(_locked(aged)).all()
+            for study in rows:
+                study.finished_at = self._clock()
+                note(session, self._clock(), _ACTOR, Event.FINISHED, study, "by age")
+            return len(rows)
 
     def reprioritise(self, policy: Policy) -> int:
         """Recompute every open study under a changed policy.
@@ -41,4 +85,60 @@ class ReadingList:
         Returns:
             How many changed.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            studies = session.scalars(_locked(_LISTED)).all()
+            now = self._clock()
+            return sum(recompute(session, study, policy, now=now, actor=_ACTOR) for study in studies)
+
+    def history(self, study_instance_uid: str) -> list[AuditEntry]:
+        """What happened to a study and its images, oldest first: why it stood where it stood, and when."""
+        entries = select(AuditRow).where(AuditRow.study_instance_uid == study_instance_uid).order_by(AuditRow.id)
+        with self._database.read() as session:
+            return [
+                AuditEntry(at=row.at, actor=row.actor, event=row.event, detail=row.detail)
+                for row in session.scalars(entries)
+            ]
+
+
+def _locked(which: ColumnElement[bool]) -> Select[StudyRow]:
+    """Lock studies in one order, so that no two who lock several wait for each other."""
+    return select(StudyRow).where(which).order_by(StudyRow.study_instance_uid).with_for_update()
+
+
+def _images(session: Session) -> dict[str, dict[InstanceState, int]]:
+    """Count the images of each listed study by state."""
+    counted = session.execute(
+        select(InstanceRow.study_instance_uid, InstanceRow.state, func.count())
+        .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+        .where(_LISTED)
+        .group_by(InstanceRow.study_instance_uid, InstanceRow.state)
+    )
+    images: dict[str, dict[InstanceState, int]] = defaultdict(lambda: dict.fromkeys(InstanceState, 0))
+    for uid, state, count in counted:
+        images[str(uid)][state] = count
+    return images
+
+
+def _first_headers(session: Session) -> dict[str, InstanceHeader]:
+    """Header of the first received image of each listed study."""
+    latest_first = session.execute(
+        select(InstanceRow.study_instance_uid, HeaderRow)
+        .join(HeaderRow, HeaderRow.instance_id == InstanceRow.id)
+        .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+        .where(_LISTED)
+        .order_by(InstanceRow.received_at.desc(), InstanceRow.id.desc())
+    )
+    return {str(uid): headers.header_of(row) for uid, row in latest_first}
+
+
+def _listed_study(row: StudyRow, images: dict[InstanceState, int], header: InstanceHeader) -> ListedStudy:
+    assert row.arrived_at is not None
+    return ListedStudy(
+        study_instance_uid=row.study_instance_uid,
+        ordered=row.ordered,
+        arrived_at=row.arrived_at,
+        priority=priority_of(row),
+        priority_without_findings=plain_priority_of(row),
+        images=images,
+        header=header,
+    )

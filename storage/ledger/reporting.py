@@ -1,22 +1,80 @@
 """What the report role writes: revisions of a study's result, and the objects made from them."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from cxr_triage.model.errors import StaleAttemptError, StorageError
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.inbox import utc_now
-from cxr_triage.storage.records import InstanceHeader, ResultObject, Revision, StoredPrediction
+from cxr_triage.storage.ledger import headers, predictions
+from cxr_triage.storage.ledger.objects import object_of, object_row
+from cxr_triage.storage.ledger.studies import locked_study
+from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.records import (
+    DeliveryState,
+    InstanceHeader,
+    InstanceState,
+    ObjectKind,
+    ResultObject,
+    Revision,
+    RevisionState,
+    StoredPrediction,
+)
+from cxr_triage.storage.schema import (
+    DeliveryRow,
+    Event,
+    HeaderRow,
+    InstanceRow,
+    ObjectRow,
+    PredictionRow,
+    RevisionImageRow,
+    RevisionObjectRow,
+    RevisionRow,
+    StudyRow,
+)
+
+#: Who acted, in the audit trail.
+_ACTOR = "report"
+
+
+class _Image(NamedTuple):
+    """A scored content of a SOP Instance."""
+
+    id: int
+    sop_instance_uid: str
+    sha256: str
+    bundle_sha256: str
 
 
 class Reporting:
     """Turns scored images into revisions. An open revision is made again from the same rows until it is complete."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
-        raise NotImplementedError
+    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._clock = clock
 
     def studies_to_report(self, limit: int) -> list[str]:
         """Studies with scored images that no reported revision covers, and with no indexed image still to score."""
-        raise NotImplementedError
+        waiting = aliased(InstanceRow)
+        still_to_score = exists().where(
+            waiting.study_instance_uid == InstanceRow.study_instance_uid, waiting.state == InstanceState.INDEXED
+        )
+        studies = (
+            select(InstanceRow.study_instance_uid)
+            .where(InstanceRow.state == InstanceState.SCORED, InstanceRow.covered_by.is_(None), ~still_to_score)
+            .group_by(InstanceRow.study_instance_uid)
+            .order_by(func.min(InstanceRow.ordered), func.min(InstanceRow.received_at))
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [uid for uid in session.scalars(studies) if uid is not None]
 
     def open_revision(self, study_instance_uid: str, policy_digest: str) -> Revision:
         """Fix which images the next revision is about. The same images, bundle and policy give the same revision.
@@ -26,21 +84,53 @@ class Reporting:
         Raises:
             StorageError: the study has no scored image.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            study = locked_study(session, study_instance_uid)
+            images = _scored(session, study_instance_uid)
+            if not images:
+                raise StorageError(f"study {study_instance_uid} has no scored image: there is nothing to report")
+            digest = _digest(study_instance_uid, images, policy_digest)
+            row = session.scalar(select(RevisionRow).where(RevisionRow.digest == digest))
+            if row is None:
+                row = self._begin(session, study, images, digest, policy_digest)
+            elif row.reported_at is None and row.state is RevisionState.SUPERSEDED:
+                self._resume(session, study, row)
+            return _as_revision(session, row)
 
     def predictions(self, revision: Revision) -> list[StoredPrediction]:
         """Predictions that a revision is about, in the order in which the images were received.
 
         Where a SOP Instance UID came with several contents, the latest received one that was scored.
         """
-        raise NotImplementedError
+        images = (
+            select(InstanceRow, PredictionRow)
+            .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
+            .join(RevisionImageRow, RevisionImageRow.instance_id == InstanceRow.id)
+            .where(RevisionImageRow.revision_id == revision.id)
+            .order_by(InstanceRow.received_at, InstanceRow.id)
+        )
+        with self._database.read() as session:
+            # A dict keeps the last: the latest content of each SOP Instance UID.
+            latest = {instance.sop_instance_uid: (instance, row) for instance, row in session.execute(images)}
+            return [_stored_prediction(session, *pair) for pair in sorted(latest.values(), key=_arrival)]
 
     def reported_segs(self, study_instance_uid: str) -> list[ResultObject]:
         """SEG objects that reported revisions of the study made, whose files are still in the outbox.
 
         Later revisions use them again: one SEG per scored image (content) and profile.
         """
-        raise NotImplementedError
+        segs = (
+            select(ObjectRow)
+            .where(
+                ObjectRow.study_instance_uid == study_instance_uid,
+                ObjectRow.kind == ObjectKind.SEG,
+                ObjectRow.owns_file,
+            )
+            .order_by(ObjectRow.id)
+        )
+        with self._database.read() as session:
+            current = set(_latest(_scored(session, study_instance_uid)).values())
+            return [object_of(row) for row in session.scalars(segs) if row.source_instance_id in current]
 
     def header(self, study_instance_uid: str) -> InstanceHeader:
         """Header of the study's first received image that was indexed.
@@ -48,7 +138,18 @@ class Reporting:
         Raises:
             StorageError: the study has no indexed image.
         """
-        raise NotImplementedError
+        first = (
+            select(HeaderRow)
+            .join(InstanceRow, InstanceRow.id == HeaderRow.instance_id)
+            .where(InstanceRow.study_instance_uid == study_instance_uid)
+            .order_by(InstanceRow.received_at, InstanceRow.id)
+            .limit(1)
+        )
+        with self._database.read() as session:
+            row = session.scalar(first)
+            if row is None:
+                raise StorageError(f"study {study_instance_uid} has no indexed image: it has no header yet")
+            return headers.header_of(row)
 
     def complete_revision(
         self, revision: Revision, objects: Sequence[ResultObject], destinations: Sequence[tuple[str, str]]
@@ -66,8 +167,202 @@ class Reporting:
             StaleAttemptError: a later revision took over: nothing is recorded.
             StorageError: an object's UID is known with other bytes.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            study = locked_study(session, revision.study_instance_uid)
+            row = session.get_one(RevisionRow, revision.id)
+            if row.state is RevisionState.REPORTED:
+                return
+            if row.state is not RevisionState.OPEN:
+                raise StaleAttemptError(
+                    f"revision {row.number} of study {row.study_instance_uid} was superseded while it was made: "
+                    "nothing of it is recorded"
+                )
+            rows = [self._take(session, row, each) for each in objects]
+            self._address(session, rows, destinations)
+            self._supersede(session, study, RevisionState.REPORTED)
+            self._mark_reported(session, study, row)
 
     def objects(self) -> list[ResultObject]:
         """Every result object whose file is still in the outbox, oldest first."""
-        raise NotImplementedError
+        with self._database.read() as session:
+            rows = session.scalars(select(ObjectRow).where(ObjectRow.owns_file).order_by(ObjectRow.id))
+            return [object_of(row) for row in rows]
+
+    def _begin(
+        self, session: Session, study: StudyRow, images: Sequence[_Image], digest: str, policy_digest: str
+    ) -> RevisionRow:
+        self._supersede(session, study, RevisionState.OPEN)
+        uid = study.study_instance_uid
+        last = session.scalar(select(func.max(RevisionRow.number)).where(RevisionRow.study_instance_uid == uid))
+        row = RevisionRow(
+            study_instance_uid=uid,
+            number=(last or 0) + 1,
+            digest=digest,
+            policy_digest=policy_digest,
+            state=RevisionState.OPEN,
+            created_at=self._clock(),
+            predecessor_id=_reported(session, study),
+        )
+        session.add(row)
+        session.flush()
+        session.add_all(RevisionImageRow(revision_id=row.id, instance_id=image.id) for image in images)
+        note(session, self._clock(), _ACTOR, Event.REVISION_OPENED, study, f"revision {row.number}")
+        return row
+
+    def _resume(self, session: Session, study: StudyRow, row: RevisionRow) -> None:
+        """Open a revision again that another took over before it was reported, as when a policy is changed back."""
+        self._supersede(session, study, RevisionState.OPEN)
+        row.state = RevisionState.OPEN
+        row.predecessor_id = _reported(session, study)
+        note(session, self._clock(), _ACTOR, Event.REVISION_OPENED, study, f"revision {row.number}")
+
+    def _take(self, session: Session, revision: RevisionRow, made: ResultObject) -> ObjectRow:
+        """Make an object part of a revision: a new one, or one that an earlier revision made."""
+        row = session.scalar(select(ObjectRow).where(ObjectRow.sop_instance_uid == made.sop_instance_uid))
+        if row is None:
+            row = object_row(made, source_instance_id=_source(session, revision, made), created_at=self._clock())
+            session.add(row)
+        elif row.sha256 != made.sha256:
+            raise StorageError(
+                f"{made.kind.value} {made.sop_instance_uid} was made before with other bytes: "
+                "a UID stands for one content"
+            )
+        elif not row.owns_file:
+            row.path, row.owns_file = PurePath(made.path).as_posix(), True
+        session.flush()
+        session.add(RevisionObjectRow(revision_id=revision.id, object_id=row.id))
+        return row
+
+    def _address(self, session: Session, objects: Sequence[ObjectRow], destinations: Sequence[tuple[str, str]]) -> None:
+        """Put objects up for delivery where they have not been put up before."""
+        known = {
+            (object_id, destination)
+            for object_id, destination in session.execute(
+                select(DeliveryRow.object_id, DeliveryRow.destination).where(
+                    DeliveryRow.object_id.in_([row.id for row in objects])
+                )
+            )
+        }
+        session.add_all(
+            DeliveryRow(
+                object_id=row.id,
+                destination=destination,
+                state=DeliveryState.PENDING,
+                created_at=self._clock(),
+                changed_at=self._clock(),
+                attempt=0,
+                failures=0,
+            )
+            for row in objects
+            for destination, profile in destinations
+            if row.profile == profile and (row.id, destination) not in known
+        )
+
+    def _supersede(self, session: Session, study: StudyRow, state: RevisionState) -> None:
+        rows = session.scalars(
+            select(RevisionRow).where(
+                RevisionRow.study_instance_uid == study.study_instance_uid, RevisionRow.state == state
+            )
+        )
+        for row in rows:
+            row.state = RevisionState.SUPERSEDED
+            note(session, self._clock(), _ACTOR, Event.REVISION_SUPERSEDED, study, f"revision {row.number}")
+
+    def _mark_reported(self, session: Session, study: StudyRow, row: RevisionRow) -> None:
+        row.state = RevisionState.REPORTED
+        row.reported_at = self._clock()
+        covered = select(RevisionImageRow.instance_id).where(RevisionImageRow.revision_id == row.id)
+        session.execute(
+            update(InstanceRow)
+            .where(InstanceRow.id.in_(covered), InstanceRow.covered_by.is_(None))
+            .values(covered_by=row.id)
+        )
+        note(session, self._clock(), _ACTOR, Event.REVISION_REPORTED, study, f"revision {row.number}")
+
+
+def _scored(session: Session, study_instance_uid: str) -> list[_Image]:
+    rows = session.execute(
+        select(InstanceRow.id, InstanceRow.sop_instance_uid, InstanceRow.sha256, PredictionRow.bundle_sha256)
+        .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.state == InstanceState.SCORED)
+        .order_by(InstanceRow.received_at, InstanceRow.id)
+    )
+    return [_Image(*row) for row in rows]
+
+
+def _latest(images: Sequence[_Image]) -> dict[str, int]:
+    """Which content counts, by SOP Instance UID: the one that was received last."""
+    return {image.sop_instance_uid: image.id for image in images}
+
+
+def _digest(study_instance_uid: str, images: Sequence[_Image], policy_digest: str) -> str:
+    contents = sorted((image.sop_instance_uid, image.sha256, image.bundle_sha256) for image in images)
+    identity = json.dumps([study_instance_uid, contents, policy_digest], separators=(",", ":"))
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _reported(session: Session, study: StudyRow) -> int | None:
+    """Which revision of a study stands."""
+    return session.scalar(
+        select(RevisionRow.id).where(
+            RevisionRow.study_instance_uid == study.study_instance_uid, RevisionRow.state == RevisionState.REPORTED
+        )
+    )
+
+
+def _source(session: Session, revision: RevisionRow, made: ResultObject) -> int | None:
+    """Which content of its source an object was made from."""
+    images = session.execute(
+        select(InstanceRow.id)
+        .join(RevisionImageRow, RevisionImageRow.instance_id == InstanceRow.id)
+        .where(
+            RevisionImageRow.revision_id == revision.id,
+            InstanceRow.sop_instance_uid == made.source_sop_instance_uid,
+        )
+        .order_by(InstanceRow.received_at.desc(), InstanceRow.id.desc())
+        .limit(1)
+    )
+    return images.scalar()
+
+
+def _as_revision(session: Session, row: RevisionRow) -> Revision:
+    return Revision(
+        id=row.id,
+        study_instance_uid=row.study_instance_uid,
+        number=row.number,
+        digest=row.digest,
+        created_at=row.created_at,
+        predecessor_sr=_predecessor_sr(session, row),
+    )
+
+
+def _predecessor_sr(session: Session, row: RevisionRow) -> tuple[str, str, str, str] | None:
+    """Name the SR that a revision supersedes; with several profiles, the first profile's."""
+    sr = session.scalars(
+        select(ObjectRow)
+        .join(RevisionObjectRow, RevisionObjectRow.object_id == ObjectRow.id)
+        .where(RevisionObjectRow.revision_id == row.predecessor_id, ObjectRow.kind == ObjectKind.SR)
+        .order_by(ObjectRow.profile, ObjectRow.id)
+    ).first()
+    if sr is None:
+        return None
+    return sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid
+
+
+def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:
+    return pair[0].received_at, pair[0].id
+
+
+def _stored_prediction(session: Session, instance: InstanceRow, row: PredictionRow) -> StoredPrediction:
+    header = session.get_one(HeaderRow, instance.id)
+    return StoredPrediction(
+        instance_id=instance.id,
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        series_instance_uid=header.series_instance_uid,
+        study_instance_uid=header.study_instance_uid,
+        sha256=instance.sha256,
+        path=Path(instance.path),
+        scored_at=row.scored_at,
+        prediction=predictions.restore(session, row),
+    )

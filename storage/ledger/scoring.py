@@ -2,27 +2,40 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.priority import Policy
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.inbox import utc_now
-from cxr_triage.storage.records import Claim, InstanceHeader
+from cxr_triage.storage.ledger import headers, leases, predictions
+from cxr_triage.storage.ledger.studies import locked_study, recompute
+from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState
+from cxr_triage.storage.schema import Event, InstanceRow, StudyRow
+
+#: Who acted, in the audit trail, where the ledger follows its own rule.
+_ACTOR = "ledger"
 
 
 class Scoring:
     """Hands out images by lease, most urgent first, and takes their results back, once."""
 
-    def __init__(self, database: Database, *, lease: timedelta, clock: Callable[[], datetime] = utc_now) -> None:
-        raise NotImplementedError
+    def __init__(self, database: Database, *, lease: timedelta, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._lease = lease
+        self._clock = clock
 
     def claim_to_index(self, owner: str, limit: int) -> list[Claim]:
         """Claim received images, oldest first. No two owners are given the same one."""
-        raise NotImplementedError
+        return self._claim(InstanceState.RECEIVED, owner, limit)
 
     def claim_to_score(self, owner: str) -> Claim | None:
         """Claim the indexed image whose study was ordered most urgently, then the oldest; None = none waits."""
-        raise NotImplementedError
+        return next(iter(self._claim(InstanceState.INDEXED, owner, 1)), None)
 
     def extend(self, claims: Sequence[Claim]) -> list[Claim]:
         """Begin the lease anew.
@@ -30,7 +43,9 @@ class Scoring:
         Returns:
             The claims that are still this owner's; work on the others is in vain.
         """
-        raise NotImplementedError
+        pairs = [(claim.instance_id, claim.attempt) for claim in claims]
+        held = leases.extend(self._database, InstanceRow, pairs, self._clock() + self._lease)
+        return [claim for claim in claims if claim.instance_id in held]
 
     def record_indexed(self, claim: Claim, header: InstanceHeader, policy: Policy) -> None:
         """Put an image into its study, which is on the reading list from now on.
@@ -40,7 +55,17 @@ class Scoring:
         Raises:
             StaleAttemptError: a later attempt has the image.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            study = locked_study(session, header.study_instance_uid)
+            row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
+            assert row.state is InstanceState.RECEIVED
+            row.study_instance_uid = study.study_instance_uid
+            row.ordered = study.ordered
+            row.failures = 0
+            session.add(headers.row_of(row.id, header))
+            self._settle(session, row, InstanceState.INDEXED, Event.INDEXED)
+            self._arrive(session, row, study)
+            recompute(session, study, policy, now=self._clock(), actor=_ACTOR)
 
     def record_scored(self, claim: Claim, prediction: Prediction, policy: Policy) -> None:
         """Keep a prediction and recompute the study's priority, in one transaction: the list moves now.
@@ -50,7 +75,18 @@ class Scoring:
         Raises:
             StaleAttemptError: a later attempt has the image.
         """
-        raise NotImplementedError
+        if prediction.refusal is not None:
+            self.record_unsuitable(claim, prediction.refusal)
+            return
+        assert claim.study_instance_uid is not None
+        with self._database.transaction() as session:
+            study = locked_study(session, claim.study_instance_uid)
+            row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
+            assert row.state is InstanceState.INDEXED
+            predictions.keep(session, row.id, prediction, self._clock())
+            bundle = prediction.bundle
+            self._settle(session, row, InstanceState.SCORED, Event.SCORED, f"{bundle.name} {bundle.version}")
+            recompute(session, study, policy, now=self._clock(), actor=_ACTOR)
 
     def record_unsuitable(self, claim: Claim, refusal: Refusal) -> None:
         """Set an image aside, indexed or not; its study's priority stays as it is.
@@ -58,11 +94,12 @@ class Scoring:
         Raises:
             StaleAttemptError: a later attempt has the image.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
+            self._settle(session, row, InstanceState.UNSUITABLE, Event.UNSUITABLE, refusal.reason)
+            row.reason, row.explanation = refusal.reason, refusal.explanation
 
-    def record_failure(
-        self, claim: Claim, *, error_class: str, explanation: str, retry_at: datetime | None
-    ) -> None:
+    def record_failure(self, claim: Claim, *, error_class: str, explanation: str, retry_at: datetime | None) -> None:
         """Record that an attempt failed.
 
         Args:
@@ -74,15 +111,36 @@ class Scoring:
         Raises:
             StaleAttemptError: a later attempt has the image.
         """
-        raise NotImplementedError
+        with self._database.transaction() as session:
+            row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
+            row.failures += 1
+            if retry_at is None:
+                self._settle(session, row, InstanceState.FAILED, Event.FAILED, error_class)
+            else:
+                note(session, self._clock(), row.owner or _ACTOR, Event.RETRIED, row, error_class)
+                leases.give_back(row, retry_at)
+            row.reason, row.explanation = error_class, explanation
 
-    def replay(self, sop_instance_uid: str, *, actor: str) -> int:
+    def replay(self, sop_instance_uid: str, *, actor: str = "operator") -> int:
         """Bring an image back that was set aside as failed or unsuitable and whose file is still there.
 
         Returns:
             How many were brought back: 0 = there was none.
         """
-        raise NotImplementedError
+        again = select(InstanceRow).where(
+            InstanceRow.sop_instance_uid == sop_instance_uid,
+            InstanceRow.state.in_((InstanceState.FAILED, InstanceState.UNSUITABLE)),
+            InstanceRow.owns_file,
+        )
+        with self._database.transaction() as session:
+            rows = session.scalars(again.order_by(InstanceRow.id).with_for_update()).all()
+            for row in rows:
+                row.state = InstanceState.INDEXED if row.study_instance_uid else InstanceState.RECEIVED
+                row.changed_at = self._clock()
+                row.reason = row.explanation = row.next_attempt_at = None
+                row.failures = 0
+                note(session, self._clock(), actor, Event.REPLAYED, row)
+            return len(rows)
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the images whose owner is dead or whose lease has run out.
@@ -94,4 +152,51 @@ class Scoring:
         Returns:
             How many were given back.
         """
-        raise NotImplementedError
+        lost = leases.lost(self._database, InstanceRow, is_alive, now)
+        if not leases.any_of(self._database, InstanceRow, lost):
+            return 0
+        with self._database.transaction() as session:
+            jobs = select(InstanceRow).where(lost).order_by(InstanceRow.id)
+            rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
+            for row in rows:
+                note(session, now, _ACTOR, Event.RELEASED, row, f"attempt {row.attempt} of {row.owner}")
+                leases.give_back(row)
+            return len(rows)
+
+    def _claim(self, state: InstanceState, owner: str, limit: int) -> list[Claim]:
+        now = self._clock()
+        waiting = (InstanceRow.state == state) & leases.is_due(InstanceRow, now)
+        if not leases.any_of(self._database, InstanceRow, waiting):
+            return []
+        most_urgent = (InstanceRow.ordered, InstanceRow.received_at, InstanceRow.id)
+        jobs = select(InstanceRow).where(waiting).order_by(*most_urgent).limit(limit)
+        with self._database.transaction() as session:
+            return [_as_claim(row) for row in leases.claim(session, jobs, InstanceRow, owner, now + self._lease)]
+
+    def _settle(self, session: Session, row: InstanceRow, state: InstanceState, event: Event, detail: str = "") -> None:
+        """End an attempt with a new state."""
+        note(session, self._clock(), row.owner or _ACTOR, event, row, detail)
+        row.state = state
+        row.changed_at = self._clock()
+        row.reason = row.explanation = None
+        leases.give_back(row)
+
+    def _arrive(self, session: Session, row: InstanceRow, study: StudyRow) -> None:
+        """Put a study on the list with its first image, and back on it with an image that came after the reading."""
+        if study.finished_at is not None and row.received_at > study.finished_at:
+            study.finished_at = None
+            study.arrived_at = row.received_at
+            note(session, self._clock(), _ACTOR, Event.REOPENED, study)
+        elif study.arrived_at is None or row.received_at < study.arrived_at:
+            study.arrived_at = row.received_at
+
+
+def _as_claim(row: InstanceRow) -> Claim:
+    return Claim(
+        instance_id=row.id,
+        attempt=row.attempt,
+        sop_instance_uid=row.sop_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+        path=Path(row.path),
+        failures=row.failures,
+    )

@@ -1,0 +1,116 @@
+"""A prediction as rows: it comes back exactly as it went in."""
+
+import math
+import zlib
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cxr_triage.model.findings import Finding, Measurement
+from cxr_triage.model.prediction import BundleIdentity, Prediction
+from cxr_triage.storage.schema import FindingRow, MeasurementRow, PredictionRow
+
+
+def keep(session: Session, instance_id: int, prediction: Prediction, scored_at: datetime) -> None:
+    """Write a prediction of an image that has none."""
+    session.add(_row(instance_id, prediction, scored_at))
+    session.flush()  # findings and measurements refer to it
+    session.add_all(
+        FindingRow(
+            instance_id=instance_id,
+            position=position,
+            label=finding.label,
+            probability=float(finding.probability),
+            threshold=float(finding.threshold),
+        )
+        for position, finding in enumerate(prediction.findings)
+    )
+    session.add_all(
+        MeasurementRow(
+            instance_id=instance_id,
+            position=position,
+            name=measurement.name,
+            value=float(measurement.value),
+            unit=measurement.unit,
+            qualifier=measurement.qualifier,
+        )
+        for position, measurement in enumerate(prediction.measurements)
+    )
+    session.flush()
+
+
+def restore(session: Session, row: PredictionRow) -> Prediction:
+    """Read a prediction back."""
+    return Prediction(
+        bundle=BundleIdentity(name=row.bundle_name, version=row.bundle_version, sha256=row.bundle_sha256),
+        findings=_findings(session, row.instance_id),
+        abnormal_probability=row.abnormal_probability,
+        locations=row.locations,
+        measurements=_measurements(session, row.instance_id),
+        masks_CHW=unpack_bits(row.masks, row.masks_shape),
+        saliency_LHW=unpack_bytes(row.saliency, row.saliency_shape),
+        saliency_frame=_frame(row.saliency_frame),
+        feature_distance=row.feature_distance,
+        refusal=None,
+    )
+
+
+def pack_bits(bits: NDArray[np.bool_]) -> bytes:
+    """Pack an array of any shape: one bit each, compressed."""
+    return zlib.compress(np.packbits(bits, axis=None).tobytes())
+
+
+def unpack_bits(packed: bytes, shape: list[int]) -> NDArray[np.bool_]:
+    """Undo `pack_bits`."""
+    flat = np.frombuffer(zlib.decompress(packed), np.uint8)
+    return np.unpackbits(flat, count=math.prod(shape)).view(np.bool_).reshape(shape)
+
+
+def pack_bytes(values: NDArray[np.uint8]) -> bytes:
+    """Pack an array of any shape: one byte each, compressed."""
+    return zlib.compress(values.tobytes())
+
+
+def unpack_bytes(packed: bytes, shape: list[int]) -> NDArray[np.uint8]:
+    """Undo `pack_bytes`."""
+    return np.frombuffer(bytearray(zlib.decompress(packed)), np.uint8).reshape(shape)
+
+
+def _row(instance_id: int, prediction: Prediction, scored_at: datetime) -> PredictionRow:
+    return PredictionRow(
+        instance_id=instance_id,
+        scored_at=scored_at,
+        bundle_name=prediction.bundle.name,
+        bundle_version=prediction.bundle.version,
+        bundle_sha256=prediction.bundle.sha256,
+        abnormal_probability=float(prediction.abnormal_probability),
+        locations={name: float(value) for name, value in prediction.locations.items()},
+        masks=pack_bits(prediction.masks_CHW),
+        masks_shape=list(prediction.masks_CHW.shape),
+        saliency=pack_bytes(prediction.saliency_LHW),
+        saliency_shape=list(prediction.saliency_LHW.shape),
+        saliency_frame=[float(value) for value in prediction.saliency_frame],
+        feature_distance=float(prediction.feature_distance),
+    )
+
+
+def _frame(values: list[float]) -> tuple[float, float, float, float]:
+    top, left, height, width = values
+    return top, left, height, width
+
+
+def _findings(session: Session, instance_id: int) -> tuple[Finding, ...]:
+    rows = session.scalars(
+        select(FindingRow).where(FindingRow.instance_id == instance_id).order_by(FindingRow.position)
+    )
+    return tuple(Finding(label=row.label, probability=row.probability, threshold=row.threshold) for row in rows)
+
+
+def _measurements(session: Session, instance_id: int) -> tuple[Measurement, ...]:
+    rows = session.scalars(
+        select(MeasurementRow).where(MeasurementRow.instance_id == instance_id).order_by(MeasurementRow.position)
+    )
+    return tuple(Measurement(name=row.name, value=row.value, unit=row.unit, qualifier=row.qualifier) for row in rows)

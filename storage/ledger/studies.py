@@ -1,0 +1,105 @@
+"""A study's row, and its priority: recomputed in the transaction that changes what it depends on.
+
+Whoever changes a study locks it before any of its images: one order of locks, so that no two wait for each other.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cxr_triage.model.findings import Finding
+from cxr_triage.model.priority import Level, Policy, Priority, prioritise
+from cxr_triage.storage.database import lock_name
+from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.schema import Event, FindingRow, InstanceRow, PredictionRow, StudyRow
+
+#: What a study is until somebody says otherwise.
+ORDERED_BY_DEFAULT = Level.ROUTINE
+
+
+def locked_study(session: Session, study_instance_uid: str) -> StudyRow:
+    """Lock a study's row, which begins as ordered ROUTINE and off the list."""
+    row = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    if row is not None:
+        return row
+    lock_name(session, f"study {study_instance_uid}")
+    row = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    return row or _new_study(session, study_instance_uid)
+
+
+def _new_study(session: Session, study_instance_uid: str) -> StudyRow:
+    row = StudyRow(
+        study_instance_uid=study_instance_uid,
+        ordered=ORDERED_BY_DEFAULT,
+        effective=ORDERED_BY_DEFAULT,
+        utility=0.0,
+        reason="",
+        plain_effective=ORDERED_BY_DEFAULT,
+        plain_utility=0.0,
+        plain_reason="",
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def recompute(session: Session, study: StudyRow, policy: Policy, *, now: datetime, actor: str) -> bool:
+    """Say anew where a study belongs, once it has arrived; whether that changed. What was ordered is never touched."""
+    if study.arrived_at is None:
+        return False
+    findings, model = _findings(session, study.study_instance_uid)
+    ordered, arrived_at = study.ordered, study.arrived_at
+    priority = prioritise(findings, ordered=ordered, arrived_at=arrived_at, policy=policy, model=model)
+    plain = prioritise((), ordered=ordered, arrived_at=arrived_at, policy=policy)
+    if study.overdue_at is not None and (priority, plain) == (priority_of(study), plain_priority_of(study)):
+        return False
+    _write(study, priority, plain)
+    detail = f"{ordered.name} -> {priority.effective.name}, utility {priority.utility:.4f}: {priority.reason}"
+    note(session, now, actor, Event.PRIORITISED, study, detail)
+    return True
+
+
+def priority_of(study: StudyRow) -> Priority:
+    """Give the priority of a study that has arrived."""
+    assert study.overdue_at is not None
+    return Priority(
+        ordered=study.ordered,
+        effective=study.effective,
+        utility=study.utility,
+        reason=study.reason,
+        overdue_at=study.overdue_at,
+    )
+
+
+def plain_priority_of(study: StudyRow) -> Priority:
+    """Give the priority that a study that has arrived would have without findings."""
+    assert study.plain_overdue_at is not None
+    return Priority(
+        ordered=study.ordered,
+        effective=study.plain_effective,
+        utility=study.plain_utility,
+        reason=study.plain_reason,
+        overdue_at=study.plain_overdue_at,
+    )
+
+
+def _write(study: StudyRow, priority: Priority, plain: Priority) -> None:
+    study.effective, study.plain_effective = priority.effective, plain.effective
+    study.utility, study.plain_utility = priority.utility, plain.utility
+    study.reason, study.plain_reason = priority.reason, plain.reason
+    study.overdue_at, study.plain_overdue_at = priority.overdue_at, plain.overdue_at
+
+
+def _findings(session: Session, study_instance_uid: str) -> tuple[list[Finding], str]:
+    """Findings of all scored images of a study, and which models they are from, in words."""
+    rows = session.execute(
+        select(FindingRow, PredictionRow.bundle_name, PredictionRow.bundle_version)
+        .join(PredictionRow, PredictionRow.instance_id == FindingRow.instance_id)
+        .join(InstanceRow, InstanceRow.id == FindingRow.instance_id)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.state == InstanceState.SCORED)
+        .order_by(FindingRow.instance_id, FindingRow.position)
+    ).all()
+    findings = [Finding(label=row.label, probability=row.probability, threshold=row.threshold) for row, _, _ in rows]
+    return findings, ", ".join(sorted({f"{name} {version}" for _, name, version in rows}))

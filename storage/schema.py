@@ -1,0 +1,318 @@
+"""The tables. A change here comes with a migration; a test compares the two."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from cxr_triage.model.priority import Level
+from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
+from cxr_triage.storage.records import DeliveryState, InstanceState, ObjectKind, RevisionState
+
+Id = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
+Number = Annotated[int, mapped_column(BigInteger)]
+
+
+class Base(DeclarativeBase):
+    """Every constraint has a name, so that migrations can speak of it on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way to say it
+        str: SafeText,
+        datetime: UtcTime,
+        Level: LevelNumber,
+        InstanceState: StateText(InstanceState),
+        RevisionState: StateText(RevisionState),
+        DeliveryState: StateText(DeliveryState),
+        ObjectKind: StateText(ObjectKind),
+        dict[str, Any]: JSON,
+        list[float]: JSON,
+        list[int]: JSON,
+    }
+
+
+class Leased:
+    """A row that is a job: one owner at a time, and a number that tells a late owner that it is late."""
+
+    #: Claims so far, whatever became of them. Transitions name it (fencing).
+    attempt: Mapped[int] = mapped_column(default=0)
+    #: Attempts of the present step that ended in a recorded failure.
+    failures: Mapped[int] = mapped_column(default=0)
+    #: None = free.
+    owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    #: None = as soon as somebody is free.
+    next_attempt_at: Mapped[datetime | None]
+
+
+class StudyRow(Base):
+    """A study: what was ordered, and where it stands on the reading list."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        CheckConstraint("effective <= ordered", name="never_lowered"),
+        CheckConstraint("utility >= 0 AND utility <= 1", name="utility_range"),
+        Index(None, "finished_at", "arrived_at"),
+    )
+
+    study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    ordered: Mapped[Level]
+    #: None until an image of it is indexed.
+    arrived_at: Mapped[datetime | None]
+    #: None while it is on the list.
+    finished_at: Mapped[datetime | None]
+    effective: Mapped[Level]
+    utility: Mapped[float]
+    reason: Mapped[str]
+    overdue_at: Mapped[datetime | None]
+    #: The same four without findings.
+    plain_effective: Mapped[Level]
+    plain_utility: Mapped[float]
+    plain_reason: Mapped[str]
+    plain_overdue_at: Mapped[datetime | None]
+
+
+class InstanceRow(Leased, Base):
+    """One content of one SOP Instance, and the file that holds it."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "sha256"),
+        Index(None, "state", "ordered", "received_at"),
+        Index(None, "study_instance_uid", "state"),
+        Index(None, "covered_by", "state"),
+        Index(None, "owns_file", "received_at"),
+        Index(None, "owner"),
+    )
+
+    id: Mapped[Id]
+    sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    calling_ae_title: Mapped[str]
+    called_ae_title: Mapped[str]
+    path: Mapped[str] = mapped_column(index=True)
+    owns_file: Mapped[bool]
+    sha256: Mapped[str]
+    size_bytes: Mapped[Number]
+    received_at: Mapped[datetime]
+    #: Its SOP Instance UID was known with other bytes when it came.
+    other_bytes: Mapped[bool]
+    study_instance_uid: Mapped[str | None] = mapped_column(ForeignKey("study.study_instance_uid"))
+    #: The study's, copied so that one index gives the most urgent image.
+    ordered: Mapped[Level]
+    state: Mapped[InstanceState]
+    #: Of a refusal or an error, also one that will be retried: a stable word, and a sentence for a person.
+    reason: Mapped[str | None]
+    explanation: Mapped[str | None]
+    #: When it reached its present state.
+    changed_at: Mapped[datetime]
+    #: The first reported revision that is about it.
+    covered_by: Mapped[int | None] = mapped_column(ForeignKey("revision.id"))
+
+
+class HeaderRow(Base):
+    """The header of an image: the only place of patient data. One column per field of InstanceHeader."""
+
+    __tablename__ = "instance_header"
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True)
+    study_instance_uid: Mapped[str]
+    series_instance_uid: Mapped[str]
+    modality: Mapped[str]
+    view: Mapped[str]
+    patient_name: Mapped[str]
+    patient_id: Mapped[str]
+    issuer_of_patient_id: Mapped[str]
+    patient_birth_date: Mapped[str]
+    patient_sex: Mapped[str]
+    accession_number: Mapped[str]
+    study_id: Mapped[str]
+    study_date: Mapped[str]
+    study_time: Mapped[str]
+    study_description: Mapped[str]
+    referring_physician_name: Mapped[str]
+    specific_character_set: Mapped[str]
+
+
+class PredictionRow(Base):
+    """What the network said of an image: arrays packed, the rest beside them."""
+
+    __tablename__ = "prediction"
+    __table_args__ = (
+        CheckConstraint("abnormal_probability >= 0 AND abnormal_probability <= 1", name="probability_range"),
+    )
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True)
+    scored_at: Mapped[datetime]
+    bundle_name: Mapped[str]
+    bundle_version: Mapped[str]
+    bundle_sha256: Mapped[str]
+    abnormal_probability: Mapped[float]
+    locations: Mapped[dict[str, Any]]
+    #: One bit per pixel, zlib.
+    masks: Mapped[bytes]
+    masks_shape: Mapped[list[int]]
+    #: One byte per cell, zlib.
+    saliency: Mapped[bytes]
+    saliency_shape: Mapped[list[int]]
+    saliency_frame: Mapped[list[float]]
+    feature_distance: Mapped[float]
+
+
+class FindingRow(Base):
+    """One finding of a prediction."""
+
+    __tablename__ = "finding"
+    __table_args__ = (CheckConstraint("probability >= 0 AND probability <= 1", name="probability_range"),)
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("prediction.instance_id"), primary_key=True)
+    #: In the bundle's order, which is that of the saliency maps.
+    position: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    probability: Mapped[float]
+    threshold: Mapped[float]
+
+
+class MeasurementRow(Base):
+    """One measurement of a prediction."""
+
+    __tablename__ = "measurement"
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("prediction.instance_id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    value: Mapped[float]
+    unit: Mapped[str]
+    qualifier: Mapped[str]
+
+
+class RevisionRow(Base):
+    """One study's result as of a set of images."""
+
+    __tablename__ = "revision"
+    __table_args__ = (UniqueConstraint("study_instance_uid", "number"), UniqueConstraint("digest"))
+
+    id: Mapped[Id]
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    number: Mapped[int]
+    digest: Mapped[str]
+    policy_digest: Mapped[str]
+    state: Mapped[RevisionState] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+    reported_at: Mapped[datetime | None]
+    #: The revision that this one supersedes.
+    predecessor_id: Mapped[int | None] = mapped_column(ForeignKey("revision.id"))
+
+
+class RevisionImageRow(Base):
+    """An image that a revision is about."""
+
+    __tablename__ = "revision_image"
+
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revision.id"), primary_key=True)
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True)
+
+
+class ObjectRow(Base):
+    """A finished DICOM object, and the file that holds it."""
+
+    __tablename__ = "result_object"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid"),
+        Index(None, "study_instance_uid", "kind"),
+        Index(None, "owns_file", "created_at"),
+    )
+
+    id: Mapped[Id]
+    kind: Mapped[ObjectKind]
+    sop_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    series_instance_uid: Mapped[str]
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    source_sop_instance_uid: Mapped[str]
+    #: The content that it was made from: a SOP Instance UID may have come with several. None for an SR.
+    source_instance_id: Mapped[int | None] = mapped_column(ForeignKey("instance.id"))
+    profile: Mapped[str]
+    path: Mapped[str] = mapped_column(index=True)
+    owns_file: Mapped[bool]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class RevisionObjectRow(Base):
+    """An object that a revision consists of; a SEG may be part of several."""
+
+    __tablename__ = "revision_object"
+
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revision.id"), primary_key=True)
+    object_id: Mapped[int] = mapped_column(ForeignKey("result_object.id"), primary_key=True, index=True)
+
+
+class DeliveryRow(Leased, Base):
+    """One object for one destination."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        UniqueConstraint("object_id", "destination"),
+        Index(None, "state", "destination", "next_attempt_at"),
+        Index(None, "owner"),
+    )
+
+    id: Mapped[Id]
+    object_id: Mapped[int] = mapped_column(ForeignKey("result_object.id"))
+    destination: Mapped[str]
+    state: Mapped[DeliveryState]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime]
+    #: When it reached its present state.
+    changed_at: Mapped[datetime]
+
+
+class Event(StrEnum):
+    """What the audit trail tells of."""
+
+    RECEIVED = "received"
+    INDEXED = "indexed"
+    SCORED = "scored"
+    UNSUITABLE = "unsuitable"
+    FAILED = "failed"
+    RETRIED = "retried"
+    RELEASED = "released"
+    REPLAYED = "replayed"
+    ORDERED = "ordered"
+    PRIORITISED = "prioritised"
+    FINISHED = "finished"
+    REOPENED = "reopened"
+    REVISION_OPENED = "revision_opened"
+    REVISION_REPORTED = "revision_reported"
+    REVISION_SUPERSEDED = "revision_superseded"
+    DELIVERED = "delivered"
+    DELIVERY_RETRIED = "delivery_retried"
+    DELIVERY_DEAD = "delivery_dead"
+    FILE_FORGOTTEN = "file_forgotten"
+
+
+class AuditRow(Base):
+    """One change of order or state: what, when, by whom. No patient data."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[Id]
+    at: Mapped[datetime]
+    #: A person, a role's owner name, or the part of the ledger that acted by its own rule.
+    actor: Mapped[str]
+    event: Mapped[str]
+    study_instance_uid: Mapped[str | None] = mapped_column(index=True)
+    sop_instance_uid: Mapped[str | None] = mapped_column(index=True)
+    detail: Mapped[str]

