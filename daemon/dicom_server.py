@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.presentation import PresentationContext
@@ -17,6 +18,9 @@ from pynetdicom.transport import ThreadedAssociationServer
 from cxr_triage.daemon.logs import get_logger
 
 log = get_logger(__name__)
+
+#: PS3.4 Table A.4-1.
+VERIFICATION = UID("1.2.840.10008.1.1")
 
 #: How often the accept loop looks whether it should stop, seconds.
 POLL_SECONDS = 0.2

@@ -7,7 +7,6 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from io import BytesIO
 
 from pydicom.dataset import Dataset
@@ -26,14 +25,15 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import wakeup
-from cxr_triage.daemon.dicom_server import DicomServer, Limits
+from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.model.codecs import READABLE_TRANSFER_SYNTAXES
 from cxr_triage.model.errors import StorageError
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.inbox import Inbox, utc_now
+from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
 from cxr_triage.storage.records import Receipt, ReceivedInstance
 
@@ -45,9 +45,6 @@ ACCEPTED_SOP_CLASSES = (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
 )
-
-#: PS3.4 Table A.4-1.
-VERIFICATION = UID("1.2.840.10008.1.1")
 
 #: PS3.7 C.1.1.
 SUCCESS = 0x0000
@@ -109,7 +106,7 @@ class Receiver:
         inbox: Inbox,
         intake: Intake,
         on_received: Callable[[], None],
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._inbox = inbox
         self._intake = intake

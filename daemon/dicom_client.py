@@ -1,0 +1,167 @@
+"""What a destination is asked: a C-ECHO, or to store a finished file as it lies on disk."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+from pynetdicom import AE, _config, build_context
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from cxr_triage.daemon import dicom_server
+from cxr_triage.model.errors import RefusedError, UnreachableError
+
+# Send the bytes of the file; otherwise they would be decoded and encoded again.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+#: PS3.7 C.1.1, and the warnings of PS3.7 C.3 and PS3.4 Table B.2-1 (B000, B006, B007): the object is stored.
+SUCCESS = 0x0000
+GENERAL_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
+WARNINGS = range(0xB000, 0xC000)
+#: PS3.7 C.5.5: an object of this UID is there. Ours derive from content, so it is this one, sent before.
+DUPLICATE_SOP_INSTANCE = 0x0111
+#: PS3.4 Table B.2-1, "Refused: Out of Resources": passes by itself.
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """Another DICOM application, and how long we wait for it."""
+
+    #: Ours.
+    calling_ae_title: str
+    #: Its.
+    ae_title: str
+    host: str
+    port: int
+    #: Longest wait for the connection, and within association set-up, seconds.
+    acse_timeout_seconds: float = 10
+    #: Longest wait for an answer, seconds.
+    dimse_timeout_seconds: float = 60
+    #: Longest silence, seconds.
+    network_timeout_seconds: float = 60
+
+    def __str__(self) -> str:
+        """Name it for messages."""
+        return f"{self.ae_title} at {self.host} port {self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part10File:
+    """A finished DICOM file, by its file meta information (PS3.10 section 7.1)."""
+
+    path: Path
+    sop_class_uid: UID
+    transfer_syntax_uid: UID
+
+    @classmethod
+    def read(cls, path: Path) -> "Part10File":
+        """Look at the head of a file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        meta = read_file_meta_info(path)
+        return cls(path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID)
+
+
+@contextmanager
+def associated(peer: Peer, files: Iterable[Part10File] = ()) -> Iterator[Association]:
+    """Hold an association for Verification, and for storing these files in the transfer syntaxes that they are in.
+
+    Raises:
+        UnreachableError: there is none, and why.
+    """
+    entity = AE(peer.calling_ae_title)
+    entity.acse_timeout = peer.acse_timeout_seconds
+    entity.connection_timeout = peer.acse_timeout_seconds
+    entity.dimse_timeout = peer.dimse_timeout_seconds
+    entity.network_timeout = peer.network_timeout_seconds
+    try:
+        association = entity.associate(peer.host, peer.port, contexts=_contexts(files), ae_title=peer.ae_title)
+    except OSError as error:
+        raise UnreachableError(f"{peer} has no address: check the host name") from error
+    if not association.is_established:
+        raise UnreachableError(_why_not(association, peer))
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def verify(peer: Peer) -> None:
+    """Ask for a C-ECHO (PS3.4 Annex A).
+
+    Raises:
+        UnreachableError: no association, or no answer.
+        RefusedError: an association, but not for this.
+    """
+    with associated(peer) as association:
+        if not association.accepted_contexts:
+            raise RefusedError(f"{peer} does not offer Verification: ask its administrator whether it should")
+        answer = association.send_c_echo()
+    if "Status" not in answer:
+        raise UnreachableError(f"{peer} gave no answer to C-ECHO")
+    if answer.Status != SUCCESS:
+        raise RefusedError(f"{peer} answered C-ECHO with status 0x{answer.Status:04X}")
+
+
+def store(association: Association, file: Part10File, peer: Peer) -> int:
+    """Send a file's data set byte by byte as it is, and wait for the answer.
+
+    Returns:
+        The status under which it was stored: success or a warning.
+
+    Raises:
+        UnreachableError: no answer, or one that may be another one later.
+        RefusedError: the destination does not take it.
+    """
+    if not association.is_established:
+        raise UnreachableError(f"{peer} ended the association before the object was sent")
+    if not _is_agreed(association, file):
+        raise RefusedError(f"{peer} does not take {file.sop_class_uid.name} in {file.transfer_syntax_uid.name}")
+    try:
+        answer = association.send_c_store(file.path)
+    except RuntimeError as error:
+        # pynetdicom's word for an association that ended between our look and its own.
+        raise UnreachableError(f"{peer} ended the association before the object was sent") from error
+    if "Status" not in answer:
+        raise UnreachableError(f"{peer} gave no answer to C-STORE")
+    status = int(answer.Status)
+    if is_stored(status):
+        return status
+    if status in OUT_OF_RESOURCES:
+        raise UnreachableError(f"{peer} is out of resources (status 0x{status:04X})")
+    raise RefusedError(f"{peer} answered C-STORE with status 0x{status:04X}")
+
+
+def is_stored(status: int) -> bool:
+    """Whether a C-STORE status means that the destination has the object."""
+    return status in {SUCCESS, DUPLICATE_SOP_INSTANCE} or status in GENERAL_WARNINGS or status in WARNINGS
+
+
+def _contexts(files: Iterable[Part10File]) -> list[PresentationContext]:
+    """One context per class and transfer syntax, so that each file can go as it is."""
+    wanted = dict.fromkeys((file.sop_class_uid, file.transfer_syntax_uid) for file in files)
+    return [
+        build_context(dicom_server.VERIFICATION),
+        *(build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in wanted),
+    ]
+
+
+def _is_agreed(association: Association, file: Part10File) -> bool:
+    agreed = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
+    return (file.sop_class_uid, file.transfer_syntax_uid) in agreed
+
+
+def _why_not(association: Association, peer: Peer) -> str:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        return f"{peer} rejected the association ({answer.reason_str}): check the AE titles on both sides"
+    if association.rejected_contexts:
+        return f"{peer} took none of the offered presentation contexts"
+    return f"{peer} gave no DICOM answer: check host and port, and that a DICOM service listens there"

@@ -1,0 +1,143 @@
+"""The Modality Worklist SCP: the reading list, in order, for stations that can only poll one (PS3.4 Annex K)."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context, evt
+from pynetdicom.events import Event
+
+from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
+from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.sockets import listening_socket
+from cxr_triage.daemon.worklist.entries import entry
+from cxr_triage.daemon.worklist.matching import matches, select
+from cxr_triage.model.errors import StorageError
+from cxr_triage.model.priority import Policy, rank
+from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.database import open_database
+from cxr_triage.storage.ledger import ReadingList
+from cxr_triage.storage.records import ListedStudy
+
+log = get_logger(__name__)
+
+#: PS3.4 Table K.5-1.
+MODALITY_WORKLIST_FIND = UID("1.2.840.10008.5.1.4.31")
+
+#: PS3.4 Table K.4-1: matches are continuing; every optional key was supported, or one was not.
+PENDING = 0xFF00
+PENDING_WITHOUT_SOME_KEYS = 0xFF01
+CANCELLED = 0xFE00
+OUT_OF_RESOURCES = 0xA700
+
+Response = tuple[int, Dataset | None]
+
+
+class Worklist:
+    """Answers queries from the reading list as it is at that instant."""
+
+    def __init__(self, *, studies: Callable[[], Sequence[ListedStudy]], policy: Policy, clock: Clock = utc_now) -> None:
+        self._studies = studies
+        self._policy = policy
+        self._clock = clock
+
+    def find(self, identifier: Dataset, *, calling_ae_title: str) -> Iterator[Response]:
+        """Give what matches, the study to be read first at the front.
+
+        C-FIND promises no order, and a station may sort as it likes; one that shows answers as they come shows ours.
+
+        Raises:
+            StorageError: the ledger could not be reached.
+        """
+        for ranked in rank(self._studies(), now=self._clock(), policy=self._policy):
+            known = entry(ranked, station_ae_title=calling_ae_title)
+            if matches(identifier, known):
+                answer, complete = select(identifier, known)
+                answer.add(known["SpecificCharacterSet"])
+                yield PENDING if complete else PENDING_WITHOUT_SOME_KEYS, answer
+
+
+class WorklistRole:
+    """The modality worklist as a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
+        """Serve until `stop` is set, then drain; where the site has not enabled it, only wait."""
+        settings = self._settings
+        if not settings.worklist.enabled:
+            ready()
+            stop.wait()
+            return
+        listener = listening_socket(settings.worklist.host, settings.worklist.port, name="worklist")
+        database = open_database(settings.database_url)
+        try:
+            worklist_server(
+                Worklist(studies=ReadingList(database).studies, policy=settings.policy()),
+                listener=listener,
+                ae_title=settings.worklist.ae_title,
+                limits=_limits(settings),
+                allowed_ae_titles=settings.worklist.allowed_ae_titles,
+            ).serve(stop, ready)
+        finally:
+            database.close()
+
+
+def worklist_server(
+    worklist: Worklist,
+    *,
+    listener: socket.socket,
+    ae_title: str,
+    limits: Limits,
+    allowed_ae_titles: tuple[str, ...] = (),
+) -> DicomServer:
+    """Put a worklist behind a listening socket: Modality Worklist and Verification as SCP."""
+    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    return DicomServer(
+        ae_title=ae_title,
+        listener=listener,
+        contexts=[build_context(VERIFICATION), build_context(MODALITY_WORKLIST_FIND, syntaxes)],
+        handlers=[(evt.EVT_C_FIND, _answer_find, [worklist])],
+        limits=limits,
+        allowed_ae_titles=allowed_ae_titles,
+    )
+
+
+def _answer_find(event: Event, worklist: Worklist) -> Iterator[Response]:
+    requestor = event.assoc.requestor.primitive
+    assert requestor is not None
+    answers = 0
+    try:
+        for response in worklist.find(_identifier(event), calling_ae_title=requestor.calling_ae_title):
+            if event.is_cancelled:
+                yield CANCELLED, None
+                return
+            yield response
+            answers += 1
+    except StorageError as error:
+        log.exception("ledger not reached", exc_info=error)
+        yield OUT_OF_RESOURCES, None
+    log.info("worklist read", answers=answers, calling_ae_title=requestor.calling_ae_title)
+
+
+def _identifier(event: Event) -> Dataset:
+    """Decode the query; what a station writes into it is compared as it is, and never quoted in a warning."""
+    with config.disable_value_validation():
+        identifier = event.identifier
+        identifier.walk(lambda _dataset, _element: None)
+    return identifier
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        maximum_associations=settings.worklist.maximum_associations,
+        acse_timeout_seconds=settings.dicom.acse_timeout_seconds,
+        dimse_timeout_seconds=settings.dicom.dimse_timeout_seconds,
+        network_timeout_seconds=settings.dicom.network_timeout_seconds,
+        drain_seconds=settings.service.drain_seconds / 2,
+    )

@@ -1,0 +1,297 @@
+"""The modality worklist against DCMTK: order, matching, and what is answered."""
+
+import dataclasses
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, config
+from pydicom.dataelem import DataElement
+
+from builders import MORNING, finding, instance_header
+from cxr_triage.daemon.dicom_server import DicomServer, Limits
+from cxr_triage.daemon.worklist.entries import entry
+from cxr_triage.daemon.worklist.matching import matches, select
+from cxr_triage.daemon.worklist.mwl import Worklist, worklist_server
+from cxr_triage.model.errors import StorageError
+from cxr_triage.model.findings import Finding
+from cxr_triage.model.priority import Level, Policy, prioritise, rank
+from cxr_triage.storage.records import InstanceState, ListedStudy
+from peers import findscu, serving
+
+POLICY = Policy()
+NOW = MORNING + timedelta(hours=1)
+
+
+def listed_study(
+    uid: str, *found: Finding, ordered: Level = Level.ROUTINE, minutes: int = 0, **header: str
+) -> ListedStudy:
+    """Put a study on the list that arrived so many minutes after the start of the day."""
+    arrived_at = MORNING + timedelta(minutes=minutes)
+    return ListedStudy(
+        study_instance_uid=uid,
+        ordered=ordered,
+        arrived_at=arrived_at,
+        priority=prioritise(found, ordered=ordered, arrived_at=arrived_at, policy=POLICY),
+        priority_without_findings=prioritise([], ordered=ordered, arrived_at=arrived_at, policy=POLICY),
+        images={InstanceState.SCORED: 1},
+        header=instance_header(study_instance_uid=uid, **header),
+    )
+
+
+def known(study: ListedStudy, station: str = "READER") -> Dataset:
+    """Give the entry of a study that is alone on the list."""
+    (ranked,) = rank([study], now=NOW, policy=POLICY)
+    return entry(ranked, station_ae_title=station)
+
+
+@contextmanager
+def listing(studies: Callable[[], Sequence[ListedStudy]], *, allowed_ae_titles: tuple[str, ...] = ()) -> Iterator[int]:
+    """Serve a reading list; gives the port."""
+
+    def build(listener: socket.socket) -> DicomServer:
+        return worklist_server(
+            Worklist(studies=studies, policy=POLICY, clock=lambda: NOW),
+            listener=listener,
+            ae_title="CXRLIST",
+            limits=Limits(),
+            allowed_ae_titles=allowed_ae_titles,
+        )
+
+    with serving(build) as port:
+        yield port
+
+
+def test_a_study_is_seen_to_move_up(tmp_path: Path) -> None:
+    """Once a finding is in, the next query has the study at the front, with its priority and the reason."""
+    before = [listed_study("1.2.1", minutes=1), listed_study("1.2.2", minutes=2), listed_study("1.2.3", minutes=3)]
+    studies = list(before)
+    keys = ("StudyInstanceUID", "RequestedProcedurePriority", "RequestedProcedureComments")
+    with listing(lambda: studies) as port:
+        _, first = findscu(port, *keys, folder=tmp_path / "first")
+        studies[2] = listed_study("1.2.3", finding("Pneumothorax", 0.83), minutes=3)
+        _, second = findscu(port, *keys, folder=tmp_path / "second")
+    assert [answer.StudyInstanceUID for answer in first] == ["1.2.1", "1.2.2", "1.2.3"]
+    assert [answer.StudyInstanceUID for answer in second] == ["1.2.3", "1.2.1", "1.2.2"]
+    assert [answer.RequestedProcedurePriority for answer in second] == ["HIGH", "ROUTINE", "ROUTINE"]
+    assert second[0].RequestedProcedureComments.startswith("Raised from ROUTINE to HIGH: Pneumothorax 0.830")
+    assert second[1].RequestedProcedureComments == "Ordered ROUTINE; not prioritised."
+
+
+def test_every_priority_has_its_term(tmp_path: Path) -> None:
+    """The five defined terms of Requested Procedure Priority, in their order."""
+    studies = [listed_study(f"1.2.{level.value}", ordered=level) for level in reversed(Level)]
+    with listing(lambda: studies) as port:
+        _, answers = findscu(port, "RequestedProcedurePriority", folder=tmp_path)
+    assert [answer.RequestedProcedurePriority for answer in answers] == ["STAT", "HIGH", "ROUTINE", "MEDIUM", "LOW"]
+
+
+def test_a_usual_query_is_answered_in_full(tmp_path: Path) -> None:
+    """Patient, study and step, in Unicode; return keys that nobody told us come back empty."""
+    study = listed_study("1.2.1", patient_name="Müller^Jürgen=山田^太郎", study_description="Thorax für HNO")
+    with listing(lambda: [study]) as port:
+        finished, answers = findscu(
+            port,
+            *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyInstanceUID"),
+            *("RequestedProcedureID", "ReferringPhysicianName", "MedicalAlerts", "ReferencedStudySequence"),
+            "ScheduledProcedureStepSequence[0].ScheduledStationAETitle=READER",
+            "ScheduledProcedureStepSequence[0].ScheduledProcedureStepStartDate=20240301-20240331",
+            "ScheduledProcedureStepSequence[0].ScheduledProcedureStepStartTime",
+            "ScheduledProcedureStepSequence[0].Modality=DX",
+            "ScheduledProcedureStepSequence[0].ScheduledProcedureStepID",
+            "ScheduledProcedureStepSequence[0].ScheduledProcedureStepDescription",
+            "ScheduledProcedureStepSequence[0].ScheduledPerformingPhysicianName",
+            folder=tmp_path,
+        )
+    assert finished.returncode == 0
+    (answer,) = answers
+    assert answer.SpecificCharacterSet == "ISO_IR 192"
+    assert str(answer.PatientName) == "Müller^Jürgen=山田^太郎"
+    assert (answer.PatientID, answer.PatientBirthDate, answer.PatientSex) == ("PAT-0001", "19640812", "F")
+    assert (answer.AccessionNumber, answer.RequestedProcedureID) == ("ACC-0001", "S-1")
+    assert (answer.MedicalAlerts, list(answer.ReferencedStudySequence)) == ("", [])
+    (step,) = answer.ScheduledProcedureStepSequence
+    assert (step.ScheduledStationAETitle, step.Modality) == ("READER", "DX")
+    assert (step.ScheduledProcedureStepStartDate, step.ScheduledProcedureStepStartTime) == ("20240304", "075500")
+    assert step.ScheduledProcedureStepDescription == "Thorax für HNO"
+    assert len(step.ScheduledProcedureStepID) == 16
+
+
+def test_a_step_sequence_without_keys_comes_back_whole(tmp_path: Path) -> None:
+    """PS3.4 C.2.2.2.6: an empty sequence asks for all of it."""
+    with listing(lambda: [listed_study("1.2.1")]) as port:
+        _, (answer,) = findscu(port, "ScheduledProcedureStepSequence", folder=tmp_path)
+    assert "Modality" in answer.ScheduledProcedureStepSequence[0]
+
+
+def test_dcmtk_filters(tmp_path: Path) -> None:
+    """A wildcard in a name leaves the others out."""
+    studies = [listed_study("1.2.1", patient_name="Muster^Erika"), listed_study("1.2.2", patient_name="Beispiel^Otto")]
+    with listing(lambda: studies) as port:
+        _, answers = findscu(port, "PatientName=BEI*", "StudyInstanceUID", folder=tmp_path)
+    assert [answer.StudyInstanceUID for answer in answers] == ["1.2.2"]
+
+
+def test_an_empty_list_is_success(tmp_path: Path) -> None:
+    """No study waits: no answer, no error."""
+    with listing(list) as port:
+        finished, answers = findscu(port, "PatientName", folder=tmp_path)
+    assert (finished.returncode, answers) == (0, [])
+
+
+def test_a_missing_ledger_is_said(tmp_path: Path) -> None:
+    """A station must not take a failure for an empty list."""
+
+    def fail() -> Sequence[ListedStudy]:
+        raise StorageError("the database is away")
+
+    with listing(fail) as port:
+        finished, answers = findscu(port, "PatientName", folder=tmp_path)
+    assert answers == []
+    assert "OutOfResources" in finished.stdout + finished.stderr
+
+
+def test_only_listed_stations_are_answered(tmp_path: Path) -> None:
+    """Patient data goes to whom the site has named."""
+    with listing(lambda: [listed_study("1.2.1")], allowed_ae_titles=("READER",)) as port:
+        stranger, nothing = findscu(port, "PatientName", calling="STRANGER", folder=tmp_path / "stranger")
+        _, answers = findscu(port, "PatientName", calling="READER", folder=tmp_path / "reader")
+    assert stranger.returncode != 0
+    assert nothing == []
+    assert len(answers) == 1
+
+
+def test_oddities_of_the_image_are_passed_on(tmp_path: Path) -> None:
+    """Values that break the standard's rules come back as they were, without a warning that quotes them."""
+    study = listed_study("1.2.1", patient_id="X" * 70, patient_birth_date="1964?", study_date="", study_time="")
+    with listing(lambda: [study]) as port:
+        _, (answer,) = findscu(port, "PatientID", "PatientBirthDate=1964?", folder=tmp_path)
+    with config.disable_value_validation():
+        assert (answer.PatientID, answer.PatientBirthDate) == ("X" * 70, "1964?")
+
+
+def test_a_missing_study_date_becomes_the_time_of_arrival() -> None:
+    """The start of the step is of type 1: never empty."""
+    step = known(listed_study("1.2.1", study_date="", study_time="")).ScheduledProcedureStepSequence[0]
+    local = MORNING.astimezone()
+    assert step.ScheduledProcedureStepStartDate == local.strftime("%Y%m%d")
+    assert step.ScheduledProcedureStepStartTime == local.strftime("%H%M%S")
+
+
+def identifier(**keys: str) -> Dataset:
+    """Make a query for a study."""
+    asked = Dataset()
+    for keyword, value in keys.items():
+        setattr(asked, keyword, value)
+    return asked
+
+
+def step_identifier(**keys: str) -> Dataset:
+    """Make a query for a step."""
+    asked = Dataset()
+    asked.ScheduledProcedureStepSequence = [identifier(**keys)]
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"PatientID": ""}, True),
+        ({"PatientID": "*"}, True),
+        ({"PatientID": "PAT-0001"}, True),
+        ({"PatientID": "pat-0001"}, False),
+        ({"PatientID": "PAT-000?"}, True),
+        ({"PatientID": "PAT-0001?"}, False),
+        ({"PatientID": "*-*1"}, True),
+        ({"PatientID": "*-*2"}, False),
+        ({"PatientName": "muster^erika"}, True),
+        ({"PatientName": "MUSTER*"}, True),
+        ({"PatientName": "Muster^Erika^^"}, True),
+        ({"PatientName": "Erika*"}, False),
+        ({"StudyInstanceUID": "1.2.1"}, True),
+        ({"StudyInstanceUID": "1.2.9\\1.2.1"}, True),
+        ({"StudyInstanceUID": "1.2.9\\1.2.10"}, False),
+        ({"StudyDate": "20240304"}, True),
+        ({"StudyDate": "20240304-"}, True),
+        ({"StudyDate": "-20240303"}, False),
+        ({"StudyDate": "20240301-20240304"}, True),
+        ({"StudyDate": "20240305-20240309"}, False),
+        ({"PatientBirthDate": "19640812"}, True),
+        ({"RequestedProcedurePriority": "ROUTINE"}, True),
+        ({"RequestedProcedurePriority": "STAT"}, False),
+        ({"MedicalAlerts": "LATEX"}, False),
+        # A key that we do not know does not decide.
+        ({"InstitutionName": "ELSEWHERE"}, True),
+    ],
+)
+def test_matching_of_study_keys(keys: dict[str, str], expected: bool) -> None:  # noqa: FBT001
+    """PS3.4 C.2.2.2: single value, wildcard, list of UIDs, range, universal."""
+    assert matches(identifier(**keys), known(listed_study("1.2.1"))) is expected
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "expected"),
+    [
+        ("20240304", "", True),
+        ("20240305", "", False),
+        ("", "07", True),
+        ("", "0755", True),
+        ("", "08", False),
+        ("", "0700-0755", True),
+        ("", "0756-", False),
+        ("20240304", "0800-", False),
+        # Both are ranges: from the first evening to the last morning, not evenings and mornings only.
+        ("20240303-20240305", "1800-0600", True),
+        ("20240304-20240305", "1800-0600", False),
+        ("20240303-20240304", "1800-0754", False),
+        ("20240303-", "1800-", True),
+        ("-20240304", "-0755", True),
+    ],
+)
+def test_matching_of_the_start(date: str, time: str, expected: bool) -> None:  # noqa: FBT001
+    """PS3.4 Table K.6-1: date and time of the step, alone and together."""
+    asked = step_identifier(ScheduledProcedureStepStartDate=date, ScheduledProcedureStepStartTime=time)
+    assert matches(asked, known(listed_study("1.2.1"))) is expected
+
+
+@pytest.mark.parametrize(("station", "expected"), [("READER", True), ("OTHER", False), ("READ*", True)])
+def test_a_step_is_scheduled_for_whoever_asks(station: str, expected: bool) -> None:  # noqa: FBT001
+    """A station that asks for its own steps sees the list; for another's, nothing."""
+    asked = step_identifier(ScheduledStationAETitle=station)
+    assert matches(asked, known(listed_study("1.2.1"))) is expected
+
+
+def test_a_group_of_a_name_matches() -> None:
+    """A query by the ideographic group finds the patient."""
+    study = listed_study("1.2.1", patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう")
+    assert matches(identifier(PatientName="山田*"), known(study))
+
+
+def test_a_wildcard_query_cannot_keep_us_busy() -> None:
+    """Matching goes back to the last wildcard only, so that its time is bounded by both lengths."""
+    study = listed_study("1.2.1", study_description="a" * 10_000)
+    assert not matches(identifier(RequestedProcedureDescription="*a" * 30 + "b"), known(study))
+
+
+def test_unknown_keys_are_left_out_and_said() -> None:
+    """A key that we do not support is not answered, and the status tells so."""
+    answer, complete = select(identifier(PatientID="", InstitutionName=""), known(listed_study("1.2.1")))
+    assert (answer.PatientID, "InstitutionName" in answer, complete) == ("PAT-0001", False, False)
+    assert select(identifier(PatientID=""), known(listed_study("1.2.1")))[1]
+
+
+def test_an_identifier_of_a_missing_id_stays_the_same() -> None:
+    """Type 1 identifiers are made up from the study, not from its place."""
+    study = listed_study("1.2.1", study_id="")
+    moved = dataclasses.replace(study, arrived_at=MORNING + timedelta(hours=3))
+    assert known(study).RequestedProcedureID == known(moved).RequestedProcedureID != ""
+
+
+def test_the_character_set_is_no_key() -> None:
+    """What describes the query does not ask for anything."""
+    asked = identifier(PatientID="")
+    asked.add(DataElement(0x00080005, "CS", "ISO_IR 100"))
+    assert [element.keyword for element in select(asked, known(listed_study("1.2.1")))[0]] == ["PatientID"]
