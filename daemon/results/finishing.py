@@ -89,8 +89,10 @@ def encode(dataset: Dataset) -> Encoded:
     dataset.preamble = bytes(PREAMBLE_BYTES - len(b"DICM"))
     with quiet_pydicom():
         dcmwrite(buffer, dataset, enforce_file_format=True)
-    end = PREAMBLE_BYTES + GROUP_LENGTH_ELEMENT_BYTES + int(dataset.file_meta.FileMetaInformationGroupLength)
-    return Encoded(buffer.getvalue()[:end], buffer.getvalue()[end:])
+    content = buffer.getvalue()
+    start = PREAMBLE_BYTES + GROUP_LENGTH_ELEMENT_BYTES
+    end = start + int.from_bytes(content[start - 4 : start], "little")  # the group's length is its first element
+    return Encoded(content[:end], content[end:])
 
 
 def _date(dataset: Dataset, moment: datetime) -> None:

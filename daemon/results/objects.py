@@ -8,7 +8,7 @@ from pydicom.uid import SegmentationStorage
 
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.segmentation import build_seg, seg_uid
+from cxr_triage.daemon.results.segmentation import build_seg
 from cxr_triage.daemon.results.structured_report import Report, build_sr
 from cxr_triage.storage.records import ObjectKind, ResultObject, Revision, StoredPrediction
 
@@ -37,7 +37,7 @@ def build_objects(
         predictions: at least one, each of another image, in the order in which the images were received.
         sources: the images' headers, without pixels, by SOP Instance UID.
         profile: whom for.
-        made: SEGs of earlier revisions, of any profile: cited, not made again.
+        made: SEGs of earlier revisions that show these very predictions, of any profile: cited, not made again.
 
     Raises:
         ResultError: the prediction does not fit its source or cannot be coded.
@@ -66,13 +66,16 @@ def build_objects(
 def reusable_segs(
     predictions: Sequence[StoredPrediction], made: Sequence[ResultObject], profile: Profile | str
 ) -> dict[str, ResultObject]:
-    """Which of the SEGs made earlier show these very predictions, by the image's SOP Instance UID.
+    """Which SEGs a revision uses again, by the image's SOP Instance UID.
 
-    Other pixels, other weights or another release of this software need another SEG: its UID would be another one.
+    Also those that an earlier release of this software made: an image has one SEG per profile.
     """
-    by_uid = {seg.sop_instance_uid: seg for seg in made if seg.kind is ObjectKind.SEG}
-    wanted = {stored.sop_instance_uid: seg_uid(stored, Profile(profile)) for stored in predictions}
-    return {image: by_uid[uid] for image, uid in wanted.items() if uid in by_uid}
+    images = {stored.sop_instance_uid for stored in predictions}
+    return {
+        seg.source_sop_instance_uid: seg
+        for seg in made
+        if seg.kind is ObjectKind.SEG and seg.profile == profile and seg.source_sop_instance_uid in images
+    }
 
 
 def _reference(dataset: Dataset) -> tuple[str, str, str, str]:

@@ -1,0 +1,268 @@
+"""The report role: scored studies become files in the outbox and rows in the ledger."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from structlog.testing import capture_logs
+
+import builders
+import results
+from cxr_triage.daemon.indexing import read_instance_header
+from cxr_triage.daemon.report import Backoff, Reporter, ReportRole
+from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.wakeup import ring
+from cxr_triage.model.errors import StorageError
+from cxr_triage.model.priority import Policy
+from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.ledger.intake import Intake
+from cxr_triage.storage.ledger.reporting import Reporting
+from cxr_triage.storage.ledger.scoring import Scoring
+from cxr_triage.storage.records import ObjectKind, ResultObject, Revision
+
+POLICY = Policy()
+PATIENT = ("Muster", "PAT-0001", "19640812", "ACC-0001", "Thorax")
+
+
+class Clock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now = builders.MORNING
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self.now
+
+
+class Site:
+    """A ledger with its two folders, and what happens there before and during reporting."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.database = database
+        self.inbox = Inbox(folder / "inbox")
+        self.outbox = Outbox(folder / "outbox")
+        self.reporting = Reporting(database)
+        self.clock = Clock()
+
+    def score(self, *, mask_rows: int = 96, **tags: Any) -> str:
+        """Receive and score an image: the study's UID."""
+        dataset = builders.radiograph_dataset(**tags)
+        file = self.inbox.store(_bytes(dataset), sop_instance_uid=dataset.SOPInstanceUID)
+        Intake(self.database).record_received(
+            builders.received_instance(sop_instance_uid=dataset.SOPInstanceUID, path=file.path, sha256=file.sha256)
+        )
+        scoring = Scoring(self.database, lease=timedelta(minutes=5))
+        (claim,) = scoring.claim_to_index("tester", 10)
+        scoring.record_indexed(claim, read_instance_header(self.inbox.absolute(file.path)), POLICY)
+        scored = scoring.claim_to_score("tester")
+        assert scored is not None
+        masks = results.masks(mask_rows, 80)
+        scoring.record_scored(scored, builders.prediction(masks_CHW=masks), POLICY)
+        return str(dataset.StudyInstanceUID)
+
+    def reporter(self, *profiles: str, reporting: Reporting | None = None) -> Reporter:
+        """Give a reporter for destinations of these profiles."""
+        return Reporter(
+            reporting or self.reporting,
+            inbox=self.inbox,
+            outbox=self.outbox,
+            destinations=[(f"pacs-{profile}", profile) for profile in profiles],
+            policy_digest=POLICY.digest(),
+            backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
+            clock=self.clock,
+        )
+
+    def files(self) -> list[Path]:
+        """Give what lies in the outbox."""
+        return sorted(path for path in self.outbox.absolute(Path()).rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def site(tmp_path: Path, database: Database) -> Site:
+    """Give an empty site, once per kind of database."""
+    return Site(tmp_path, database)
+
+
+def _bytes(dataset: Any) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _kinds(made: Sequence[ResultObject]) -> list[ObjectKind]:
+    return sorted(each.kind for each in made)
+
+
+def test_a_scored_study_becomes_a_seg_and_an_sr(site: Site) -> None:
+    """Files and rows agree, and nothing is left to do."""
+    study = site.score(PatientName="Müller^Jürgen")
+    assert site.reporter("air").report_pending() == 1
+    assert site.reporting.studies_to_report(10) == []
+    made = site.reporting.objects()
+    assert _kinds(made) == [ObjectKind.SEG, ObjectKind.SR]
+    for each in made:
+        dataset = dcmread(site.outbox.absolute(each.path))
+        assert (study, each.sop_instance_uid) == (dataset.StudyInstanceUID, dataset.SOPInstanceUID)
+        assert str(dataset.PatientName) == "Müller^Jürgen"
+    assert site.reporter("air").report_pending() == 0
+    assert len(site.files()) == 2
+
+
+def test_the_digest_is_that_of_the_data_set(site: Site) -> None:
+    """The ledger's SHA-256 is over what follows the file meta information, as for received images."""
+    site.score()
+    site.reporter("air").report_pending()
+    for each in site.reporting.objects():
+        content = site.outbox.absolute(each.path).read_bytes()
+        start = 144 + int.from_bytes(content[140:144], "little")  # PS3.10 7.1: the group's length is its first element
+        assert hashlib.sha256(content[start:]).hexdigest() == each.sha256
+
+
+def test_a_later_image_makes_a_revision_that_supersedes(site: Site) -> None:
+    """It cites the first image's SEG instead of making it again, and names its predecessor."""
+    study = site.score()
+    reporter = site.reporter("air")
+    reporter.report_pending()
+    first = {each.kind: each for each in site.reporting.objects()}
+    site.score(StudyInstanceUID=study)
+    assert reporter.report_pending() == 1
+    made = site.reporting.objects()
+    assert _kinds(made) == [ObjectKind.SEG, ObjectKind.SEG, ObjectKind.SR, ObjectKind.SR]
+    later = dcmread(site.outbox.absolute(made[-1].path))
+    predecessor = later.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert predecessor.ReferencedSOPInstanceUID == first[ObjectKind.SR].sop_instance_uid
+    assert first[ObjectKind.SEG].sop_instance_uid in str(later.CurrentRequestedProcedureEvidenceSequence)
+
+
+def test_each_profile_in_use_gets_its_objects(site: Site) -> None:
+    """Two kinds of viewer, two SEGs and two SRs; without any destination, one of each all the same."""
+    site.score()
+    site.reporter("air", "ohif").report_pending()
+    assert sorted(each.profile for each in site.reporting.objects()) == ["air", "air", "ohif", "ohif"]
+    site.score()
+    site.reporter().report_pending()
+    assert len(site.files()) == 6
+
+
+def test_a_study_that_cannot_be_reported_does_not_stop_the_others(site: Site) -> None:
+    """It is logged with its error's class, waits longer each time, and is reported once that is possible."""
+    bad = site.score(mask_rows=97)
+    reporter = site.reporter("air")
+    good = site.score()
+    with capture_logs() as lines:
+        assert reporter.report_pending() == 1
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert (bad, "ResultError", 1, 5.0) == (
+        line["study_instance_uid"],
+        line["error_class"],
+        line["failures"],
+        line["retry_in_seconds"],
+    )
+    assert not any(word in repr(lines) for word in PATIENT)
+    assert good != bad
+    assert reporter.failing == {bad: 1}
+    reporter.report_pending()
+    assert reporter.failing == {bad: 1}
+    for failures, wait in ((2, 5), (3, 10), (4, 15), (5, 15)):
+        site.clock.now += timedelta(seconds=wait)
+        reporter.report_pending()
+        assert reporter.failing == {bad: failures}
+    assert site.reporting.studies_to_report(10) == [bad]
+
+
+def test_a_missing_source_waits(site: Site) -> None:
+    """What an operator repairs is reported without anyone's doing."""
+    study = site.score()
+    (image,) = site.inbox.absolute(Path()).rglob("*.dcm")
+    image.rename(image.with_suffix(".away"))
+    reporter = site.reporter("air")
+    reporter.report_pending()
+    assert reporter.failing == {study: 1}
+    image.with_suffix(".away").rename(image)
+    site.clock.now += timedelta(seconds=5)
+    assert reporter.report_pending() == 1
+    assert reporter.failing == {}
+
+
+class _RefusesOnce(Reporting):
+    """A ledger whose database is away when the first revision is to be recorded."""
+
+    refused = False
+
+    def complete_revision(
+        self, revision: Revision, objects: Sequence[ResultObject], destinations: Sequence[tuple[str, str]]
+    ) -> None:
+        """Refuse, but only once."""
+        if not self.refused:
+            self.refused = True
+            self.offered = objects
+            raise StorageError("the database is away: start it")
+        super().complete_revision(revision, objects, destinations)
+
+
+def test_what_is_not_recorded_leaves_no_file_and_is_made_again_alike(site: Site) -> None:
+    """Same rows, same UIDs, same bytes."""
+    site.score()
+    reporting = _RefusesOnce(site.database)
+    reporter = site.reporter("air", reporting=reporting)
+    reporter.report_pending()
+    assert site.files() == []
+    site.clock.now += timedelta(seconds=5)
+    reporter.report_pending()
+    made = [(each.sop_instance_uid, each.sha256) for each in site.reporting.objects()]
+    assert made == [(each.sop_instance_uid, each.sha256) for each in reporting.offered]
+
+
+def test_stopping_leaves_the_rest_for_later(site: Site) -> None:
+    """The study in work is finished, the next is not begun."""
+    site.score()
+    site.score()
+    answers = iter([False, True])
+    assert site.reporter("air").report_pending(lambda: next(answers)) == 1
+    assert len(site.reporting.studies_to_report(10)) == 1
+
+
+def test_the_role_reports_until_it_is_stopped(tmp_path: Path, sqlite_url: str) -> None:
+    """With real settings, in a thread, woken by its bell."""
+    settings = Settings.model_validate(
+        {
+            "storage": {"root": tmp_path, "database": sqlite_url},
+            "report": {"poll_seconds": 0.2},
+            "destination": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 4242}],
+        }
+    )
+    database = open_database(sqlite_url)
+    site = Site(tmp_path, database)
+    stop, ready = threading.Event(), threading.Event()
+    role = threading.Thread(target=ReportRole(settings).run, args=(stop, ready.set))
+    role.start()
+    try:
+        assert ready.wait(60)
+        site.score()
+        ring(settings.run_folder, "report")
+        deadline = time.monotonic() + 60
+        while len(site.reporting.objects()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert _kinds(site.reporting.objects()) == [ObjectKind.SEG, ObjectKind.SR]
+    finally:
+        stop.set()
+        role.join(60)
+        database.close()
+    assert not role.is_alive()
+
+
+def test_the_wait_doubles_up_to_its_longest() -> None:
+    """Also after very many failures."""
+    backoff = Backoff()
+    assert [backoff.wait(n).total_seconds() for n in (1, 2, 3, 8, 10_000)] == [5, 10, 20, 600, 600]
+    assert np.isfinite(backoff.wait(10_000).total_seconds())
