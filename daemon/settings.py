@@ -35,6 +35,7 @@ from cxr_triage.model.priority import Level, Mode, Policy
 
 ENVIRONMENT_PREFIX = "CXR_TRIAGE_"
 CONFIG_VARIABLE = "CXR_TRIAGE_CONFIG"
+HOUR = timedelta(hours=1)
 
 
 class Section(BaseModel):
@@ -167,10 +168,12 @@ class WorklistSettings(Section):
         default=Level.HIGH.name, description="Most urgent level that a finding may raise a study to; never STAT."
     )
     severity: SeverityTable = Field(
-        default_factory=dict, description="Weight per label, 0 to 1; labels left out keep their default."
+        default_factory=lambda: dict(Policy().severity),
+        description="Weight per label, 0 to 1; labels left out keep their default.",
     )
     maximum_wait_hours: dict[LevelName, Hours] = Field(
-        default_factory=dict, description="Longest wait per ordered level; levels left out keep their default."
+        default_factory=lambda: {level.name: wait / HOUR for level, wait in Policy().maximum_wait.items()},
+        description="Longest wait per ordered level; levels left out keep their default.",
     )
 
 
@@ -300,13 +303,11 @@ class Settings(BaseSettings):
 
     def policy(self) -> Policy:
         """What the site lets findings do."""
-        default = Policy()
-        waits = {Level[name]: timedelta(hours=hours) for name, hours in self.worklist.maximum_wait_hours.items()}
         return Policy(
             mode=self.worklist.mode,
             raise_to=Level[self.worklist.raise_to],
-            severity={**default.severity, **self.worklist.severity},
-            maximum_wait={**default.maximum_wait, **waits},
+            severity=self.worklist.severity,
+            maximum_wait={Level[name]: hours * HOUR for name, hours in self.worklist.maximum_wait_hours.items()},
         )
 
     def folders(self) -> dict[str, Path]:
