@@ -15,6 +15,7 @@ from psycopg import sql
 
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.migrate import migrate
+from steps import Steps
 
 DATABASES = ("sqlite", "postgresql")
 #: On a machine that is busy with other things; a second is usual.
@@ -143,3 +144,9 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def steps(database: Database) -> Steps:
+    """Give the ledger on a fresh database: the test runs once per kind."""
+    return Steps(database)

@@ -27,7 +27,7 @@ def test_migrated_checks_are_the_declared_ones(database: Database) -> None:
         migrated = inspect(session.connection()).get_multi_check_constraints()
     names = {str(check["name"]) for checks in migrated.values() for check in checks}
     declared = {
-        f"ck_{table.name}_{constraint.name}"
+        str(constraint.name)
         for table in Base.metadata.tables.values()
         for constraint in table.constraints
         if isinstance(constraint, CheckConstraint)

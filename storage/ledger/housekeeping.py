@@ -131,13 +131,13 @@ def _forgettable_objects(before: datetime) -> Select[int, str]:
 
 
 def _instances(session: Session) -> dict[InstanceState, int]:
-    counted = session.execute(select(InstanceRow.state, func.count()).group_by(InstanceRow.state)).tuples()
-    return dict.fromkeys(InstanceState, 0) | dict(counted.all())
+    counted = session.execute(select(InstanceRow.state, func.count()).group_by(InstanceRow.state))
+    return dict.fromkeys(InstanceState, 0) | {state: count for state, count in counted}
 
 
 def _revisions(session: Session) -> dict[RevisionState, int]:
-    counted = session.execute(select(RevisionRow.state, func.count()).group_by(RevisionRow.state)).tuples()
-    return dict.fromkeys(RevisionState, 0) | dict(counted.all())
+    counted = session.execute(select(RevisionRow.state, func.count()).group_by(RevisionRow.state))
+    return dict.fromkeys(RevisionState, 0) | {state: count for state, count in counted}
 
 
 def _deliveries(session: Session) -> dict[str, dict[DeliveryState, int]]:

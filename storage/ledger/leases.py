@@ -50,15 +50,17 @@ def give_back(row: InstanceRow | DeliveryRow, next_attempt_at: datetime | None =
     row.next_attempt_at = next_attempt_at
 
 
-def extend(database: Database, table: type[Job], held_jobs: Sequence[tuple[int, int]], until: datetime) -> set[int]:
-    """Prolong the leases of (job, attempt) pairs; which jobs are still theirs."""
+def extend(
+    database: Database, table: type[Job], attempts: Sequence[tuple[int, int]], until: datetime
+) -> set[tuple[int, int]]:
+    """Prolong the leases of attempts, given as (job, number), and say which of them still have their job."""
+    jobs = select(table).where(table.id.in_({job for job, _ in attempts}), table.owner.is_not(None))
     with database.transaction() as session:
-        attempts = dict(held_jobs)
-        rows = session.scalars(select(table).where(table.id.in_(attempts)).order_by(table.id).with_for_update()).all()
-        still_held = [row for row in rows if row.owner is not None and row.attempt == attempts[row.id]]
-        for row in still_held:
+        rows = session.scalars(jobs.order_by(table.id).with_for_update())
+        held_still = [row for row in rows if (row.id, row.attempt) in attempts]
+        for row in held_still:
             row.lease_until = until
-        return {row.id for row in still_held}
+        return {(row.id, row.attempt) for row in held_still}
 
 
 def lost(database: Database, table: type[Job], is_alive: Callable[[str], bool], now: datetime) -> ColumnElement[bool]:

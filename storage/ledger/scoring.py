@@ -43,9 +43,9 @@ class Scoring:
         Returns:
             The claims that are still this owner's; work on the others is in vain.
         """
-        pairs = [(claim.instance_id, claim.attempt) for claim in claims]
-        held = leases.extend(self._database, InstanceRow, pairs, self._clock() + self._lease)
-        return [claim for claim in claims if claim.instance_id in held]
+        attempts = [(claim.instance_id, claim.attempt) for claim in claims]
+        held = leases.extend(self._database, InstanceRow, attempts, self._clock() + self._lease)
+        return [claim for claim in claims if (claim.instance_id, claim.attempt) in held]
 
     def record_indexed(self, claim: Claim, header: InstanceHeader, policy: Policy) -> None:
         """Put an image into its study, which is on the reading list from now on.

@@ -1,0 +1,194 @@
+"""The reading list: findings raise, people order, and nothing is lowered behind their back."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from builders import finding, prediction, received_instance
+from cxr_triage.model.errors import StorageError
+from cxr_triage.model.priority import Level, Mode, Policy
+from cxr_triage.storage.database import Database
+from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.schema import StudyRow
+from steps import Steps
+
+EVERY_LEVEL = list(Level)
+
+
+def test_study_is_listed_from_its_first_indexed_image(steps: Steps) -> None:
+    """As ordered, which is ROUTINE until somebody says otherwise; its arrival is the image's."""
+    steps.receive()
+    assert steps.reading_list.studies() == []
+    image = received_instance(received_at=steps.clock() + timedelta(seconds=2))
+    steps.claim_to_index()
+    steps.index("1.1", image)
+    listed = steps.listed("1.1")
+    assert (Level.ROUTINE, Level.ROUTINE, 0.0) == (
+        listed.ordered,
+        listed.priority.effective,
+        listed.priority.utility,
+    )
+    assert listed.arrived_at == image.received_at
+    assert listed.images == dict.fromkeys(InstanceState, 0) | {InstanceState.INDEXED: 1}
+
+
+def test_finding_raises_a_study_in_the_transaction_that_records_it(steps: Steps) -> None:
+    """The list has moved when the result is recorded, says why, and knows what it would be without."""
+    steps.score("1.1", finding("Pneumothorax", 0.9, 0.5))
+    listed = steps.listed("1.1")
+    assert (Level.ROUTINE, Level.HIGH, 0.9) == (listed.ordered, listed.priority.effective, listed.priority.utility)
+    assert "Pneumothorax" in listed.priority.reason
+    assert "first 1.0.0" in listed.priority.reason
+    assert (Level.ROUTINE, 0.0) == (
+        listed.priority_without_findings.effective,
+        listed.priority_without_findings.utility,
+    )
+
+
+def test_most_urgent_finding_of_all_images_counts(steps: Steps) -> None:
+    """A later image with nothing on it takes nothing back."""
+    steps.score("1.1", finding("Pneumothorax", 0.9))
+    before = steps.listed("1.1").priority
+    steps.score("1.1", finding("Nodule", 0.1))
+    assert steps.listed("1.1").priority == before
+
+
+@pytest.mark.parametrize("ordered", EVERY_LEVEL)
+def test_ordered_level_is_never_touched_by_a_result(steps: Steps, ordered: Level) -> None:
+    """Whatever was ordered stays, and the study is read as that or earlier."""
+    steps.reading_list.set_ordered("1.1", ordered, actor="RIS", policy=steps.policy)
+    steps.score("1.1", finding(probability=0.9))
+    listed = steps.listed("1.1")
+    assert (ordered, min(ordered, Level.HIGH)) == (listed.ordered, listed.priority.effective)
+
+
+@pytest.mark.parametrize("ordered", EVERY_LEVEL)
+def test_database_itself_refuses_to_lower(database: Database, steps: Steps, ordered: Level) -> None:
+    """Even a programming mistake cannot read a study later than ordered."""
+    steps.reading_list.set_ordered("1.1", ordered, actor="RIS", policy=steps.policy)
+    if ordered is Level.LOW:
+        return
+    with pytest.raises(StorageError, match="never_lowered"), database.transaction() as session:
+        session.execute(update(StudyRow).values(effective=Level(ordered + 1)))
+
+
+def test_people_may_order_up_and_down(steps: Steps) -> None:
+    """Findings count on top of each order."""
+    steps.score("1.1", finding(probability=0.9))
+    for ordered, effective in ((Level.STAT, Level.STAT), (Level.LOW, Level.HIGH), (Level.ROUTINE, Level.HIGH)):
+        steps.reading_list.set_ordered("1.1", ordered, actor="RIS", policy=steps.policy)
+        listed = steps.listed("1.1")
+        assert (ordered, effective) == (listed.ordered, listed.priority.effective)
+        assert listed.priority.overdue_at == listed.arrived_at + steps.policy.maximum_wait[ordered]
+
+
+def test_order_of_an_unknown_study_lists_nothing(steps: Steps) -> None:
+    """It waits for the study's first image."""
+    steps.reading_list.set_ordered("1.1", Level.LOW, actor="RIS", policy=steps.policy)
+    assert steps.reading_list.studies() == []
+    steps.index("1.1")
+    assert steps.listed("1.1").priority.effective is Level.LOW
+
+
+def test_finished_study_leaves_and_stays_away(steps: Steps) -> None:
+    """Also when a result of an image that was there comes later."""
+    steps.index("1.1")
+    steps.clock.move(timedelta(minutes=1))
+    assert steps.reading_list.finish("1.1", actor="reader")
+    assert not steps.reading_list.finish("1.1", actor="reader")
+    assert not steps.reading_list.finish("9.9", actor="reader")
+    steps.scoring.record_scored(steps.claim_to_score(), prediction(), steps.policy)
+    assert steps.reading_list.studies() == []
+
+
+def test_image_after_the_reading_brings_the_study_back(steps: Steps) -> None:
+    """Nobody has read it; its wait begins with that image."""
+    steps.score("1.1")
+    steps.clock.move(timedelta(hours=1))
+    steps.reading_list.finish("1.1", actor="reader")
+    steps.clock.move(timedelta(hours=1))
+    steps.index("1.1")
+    assert steps.listed("1.1").arrived_at == steps.clock()
+
+
+def test_image_from_before_the_reading_does_not_bring_it_back(steps: Steps) -> None:
+    """It was received in time, and indexed late."""
+    early = received_instance(received_at=steps.clock())
+    steps.score("1.1")
+    steps.clock.move(timedelta(hours=1))
+    steps.reading_list.finish("1.1", actor="reader")
+    steps.index("1.1", early)
+    assert steps.reading_list.studies() == []
+
+
+def test_aged_studies_leave(steps: Steps) -> None:
+    """Those that arrived before the time named; the others stay."""
+    steps.index("1.1")
+    steps.clock.move(timedelta(hours=1))
+    steps.index("1.2")
+    assert steps.reading_list.finish_aged(steps.clock()) == 1
+    assert steps.reading_list.finish_aged(steps.clock()) == 0
+    assert [listed.study_instance_uid for listed in steps.reading_list.studies()] == ["1.2"]
+
+
+def test_changed_policy_moves_the_whole_list(steps: Steps) -> None:
+    """Advice only: every study goes back to what was ordered; switched on again: raised again."""
+    for study in ("1.1", "1.2"):
+        steps.score(study, finding(probability=0.9))
+    advise = Policy(mode=Mode.ADVISE)
+    assert steps.reading_list.reprioritise(advise) == 2
+    assert steps.reading_list.reprioritise(advise) == 0
+    assert {each.priority.effective for each in steps.reading_list.studies()} == {Level.ROUTINE}
+    assert steps.reading_list.reprioritise(steps.policy) == 2
+    assert {each.priority.effective for each in steps.reading_list.studies()} == {Level.HIGH}
+
+
+def test_list_is_in_the_order_of_arrival(steps: Steps) -> None:
+    """Ranking is left to the one pure function; each study has the header of its first image."""
+    now = steps.clock()
+    steps.index("1.2", received_instance(received_at=now + timedelta(seconds=5)))
+    steps.index("1.1", received_instance(received_at=now + timedelta(seconds=1)))
+    steps.index("1.2", received_instance(received_at=now))
+    studies = steps.reading_list.studies()
+    assert [listed.study_instance_uid for listed in studies] == ["1.2", "1.1"]
+    assert [listed.arrived_at for listed in studies] == [now, now + timedelta(seconds=1)]
+    assert studies[0].images[InstanceState.INDEXED] == 2
+    assert studies[0].header == steps.reporting.header("1.2")
+
+
+def test_every_change_is_in_the_audit_trail(steps: Steps) -> None:
+    """Who, what and why, in order; and no patient data."""
+    steps.reading_list.set_ordered("1.1", Level.LOW, actor="RIS", policy=steps.policy)
+    steps.score("1.1", finding("Mass", 0.9))
+    steps.report("1.1")
+    steps.clock.move(timedelta(minutes=5))
+    steps.reading_list.finish("1.1", actor="reader")
+    history = steps.reading_list.history("1.1")
+    assert [(entry.actor, entry.event) for entry in history] == [
+        ("RIS", "ordered"),
+        ("infer-1-host-1", "indexed"),
+        ("ledger", "prioritised"),
+        ("infer-1-host-1", "scored"),
+        ("ledger", "prioritised"),
+        ("report", "revision_opened"),
+        ("report", "revision_reported"),
+        ("reader", "finished"),
+    ]
+    assert "LOW -> HIGH" in history[4].detail
+    assert "Mass 0.900" in history[4].detail
+    assert history[-1].at == steps.clock()
+    header = steps.reporting.header("1.1")
+    told = " ".join(entry.detail for entry in history)
+    for secret in (header.patient_name, header.patient_id, header.accession_number, header.patient_birth_date):
+        assert secret not in told
+
+
+def test_changed_maximum_wait_changes_when_a_study_is_overdue(steps: Steps) -> None:
+    """At once, for the studies that wait already."""
+    steps.index("1.1")
+    patient = replace(steps.policy, maximum_wait={Level.ROUTINE: timedelta(hours=30)})
+    steps.reading_list.reprioritise(patient)
+    listed = steps.listed("1.1")
+    assert listed.priority.overdue_at == listed.arrived_at + timedelta(hours=30)
