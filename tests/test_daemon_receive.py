@@ -1,70 +1,33 @@
-"""The Storage SCP against DCMTK, Orthanc and misbehaving senders."""
+"""The Storage SCP against DCMTK and Orthanc: what is kept, and how it stops."""
 
 import hashlib
 import logging
-import resource
-import socket
 import subprocess
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, config, dcmread, dcmwrite, uid
+from pydicom import dcmread, dcmwrite, uid
 from pydicom.filereader import read_file_meta_info
-from pynetdicom.dsutils import encode_file_meta, split_dataset
 
 from builders import radiograph_dataset, radiograph_file
 from cxr_triage.daemon.dicom_client import Part10File, Peer, associated, store, verify
-from cxr_triage.daemon.dicom_server import DicomServer, Limits
+from cxr_triage.daemon.dicom_server import Limits
 from cxr_triage.daemon.receive import (
     ACCEPTED_SOP_CLASSES,
-    CANNOT_UNDERSTAND,
-    Incoming,
     Receiver,
-    declared_uids,
-    is_uid,
     receiving_server,
-    refusal,
 )
 from cxr_triage.daemon.sockets import listening_socket
-from cxr_triage.model.errors import RefusedError, UnreachableError
+from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
-from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, serving, storescu
+from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, storescu
+from reception import Reception, data_set_bytes, receiving
 
 DCMCJPEG = "/usr/bin/dcmcjpeg"
-
-
-@dataclass
-class Reception:
-    """A receiver and what it keeps."""
-
-    port: int
-    folder: Path
-    intake: Intake
-    rings: list[None] = field(default_factory=list)
-
-    @property
-    def files(self) -> list[Path]:
-        """Every file below the inbox, finished or not."""
-        return sorted(path for path in self.folder.rglob("*") if path.is_file())
-
-    @property
-    def peer(self) -> Peer:
-        """The receiver as a destination."""
-        return Peer(calling_ae_title="MODALITY", ae_title="CXRTRIAGE", host=LOOPBACK, port=self.port)
-
-    def send(self, path: Path) -> int:
-        """Send a file's bytes as they are; gives the status."""
-        file = Part10File.read(path)
-        with associated(self.peer, [file]) as association:
-            return store(association, file, self.peer)
 
 
 @pytest.fixture
@@ -75,60 +38,11 @@ def database(sqlite_url: str) -> Iterator[Database]:
     opened.close()
 
 
-@contextmanager
-def receiving(
-    folder: Path,
-    database: Database,
-    *,
-    allowed_ae_titles: tuple[str, ...] = (),
-    require_called_ae_title: bool = False,
-    limits: Limits | None = None,
-) -> Iterator[Reception]:
-    """Run a receiver."""
-    reception = Reception(port=0, folder=folder / "inbox", intake=Intake(database))
-    receiver = Receiver(
-        inbox=Inbox(reception.folder), intake=reception.intake, on_received=lambda: reception.rings.append(None)
-    )
-
-    def build(listener: socket.socket) -> DicomServer:
-        return receiving_server(
-            receiver,
-            listener=listener,
-            ae_title="CXRTRIAGE",
-            limits=limits or Limits(),
-            allowed_ae_titles=allowed_ae_titles,
-            require_called_ae_title=require_called_ae_title,
-        )
-
-    with serving(build) as port:
-        reception.port = port
-        yield reception
-
-
 @pytest.fixture
 def reception(tmp_path: Path, database: Database) -> Iterator[Reception]:
     """Run a receiver that takes from anybody."""
     with receiving(tmp_path, database) as running_reception:
         yield running_reception
-
-
-def data_set_bytes(path: Path) -> bytes:
-    """What follows a file's meta information."""
-    _, offset = split_dataset(path)
-    return path.read_bytes()[offset:]
-
-
-def encoded(dataset: Dataset, syntax: str) -> bytes:
-    """Encode a data set, without file meta information."""
-    buffer = BytesIO()
-    dcmwrite(
-        buffer,
-        dataset,
-        implicit_vr=uid.UID(syntax).is_implicit_VR,
-        little_endian=uid.UID(syntax).is_little_endian,
-        force_encoding=True,
-    )
-    return buffer.getvalue()
 
 
 def written_in(folder: Path, syntax: str) -> Path:
@@ -234,155 +148,6 @@ def test_verification(reception: Reception) -> None:
     verify(reception.peer)
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size: writing fails in the middle, as on a full disk."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-
-
-def test_a_full_disk_is_said_and_leaves_nothing(reception: Reception, tmp_path: Path) -> None:
-    """The sender learns that the image is not here, and may send it again when there is space."""
-    sent = radiograph_file(tmp_path, pixels=np.zeros((1024, 1024), np.uint16))
-    with largest_file(1_000_000), pytest.raises(UnreachableError, match="0xA700"):
-        reception.send(sent)
-    assert reception.files == []
-    assert reception.rings == []
-    assert reception.send(sent) == 0
-
-
-def test_a_missing_ledger_is_said_and_leaves_nothing(tmp_path: Path, empty_sqlite: Database) -> None:
-    """Without a database nothing is acknowledged, and the inbox does not fill with what nobody knows of."""
-    with receiving(tmp_path, empty_sqlite) as reception:
-        with pytest.raises(UnreachableError, match="0xA700"):
-            reception.send(radiograph_file(tmp_path))
-        assert reception.files == []
-
-
-@pytest.fixture
-def empty_sqlite(tmp_path: Path) -> Iterator[Database]:
-    """Open a database without tables."""
-    opened = open_database(f"sqlite:///{tmp_path / 'empty.db'}")
-    yield opened
-    opened.close()
-
-
-def with_other_meta(path: Path, **changes: str) -> Path:
-    """Change what the file meta information, and so the C-STORE command, says of a data set."""
-    dataset = dcmread(path)
-    with config.disable_value_validation():
-        for keyword, value in changes.items():
-            setattr(dataset.file_meta, keyword, value)
-        meta = encode_file_meta(dataset.file_meta)
-    changed = path.with_suffix(".changed")
-    changed.write_bytes(bytes(128) + b"DICM" + meta + data_set_bytes(path))
-    return changed
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ({"MediaStorageSOPInstanceUID": "1.2.3.4"}, "0xA900"),
-        ({"MediaStorageSOPClassUID": uid.ComputedRadiographyImageStorage}, "0xA900"),
-        ({"TransferSyntaxUID": uid.ExplicitVRBigEndian}, "0xC000"),
-        ({"TransferSyntaxUID": uid.DeflatedExplicitVRLittleEndian}, "0xC000"),
-    ],
-)
-def test_a_command_that_contradicts_its_data_set_is_refused(
-    reception: Reception, tmp_path: Path, change: dict[str, str], status: str
-) -> None:
-    """PS3.4 Table B.2-1 has a status for each contradiction."""
-    sent = with_other_meta(radiograph_file(tmp_path), **change)
-    with pytest.raises(RefusedError, match=status):
-        reception.send(sent)
-    assert reception.files == []
-
-
-def test_a_command_without_a_uid_is_refused(tmp_path: Path) -> None:
-    """What the sender calls the image must be a UID, whatever the data set says."""
-    incoming = Incoming(
-        sop_class_uid=uid.DigitalXRayImageStorageForPresentation,
-        sop_instance_uid="../../etc/passwd",
-        abstract_syntax_uid=uid.DigitalXRayImageStorageForPresentation,
-        transfer_syntax_uid=uid.ExplicitVRLittleEndian,
-        calling_ae_title="MODALITY",
-        called_ae_title="CXRTRIAGE",
-        encoded=data_set_bytes(radiograph_file(tmp_path)),
-    )
-    answer = refusal(incoming)
-    assert answer is not None
-    assert answer.status == CANNOT_UNDERSTAND
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_a_data_set_without_its_uid_is_refused(reception: Reception, tmp_path: Path, value: str | None) -> None:
-    """What cannot be named cannot be kept."""
-    whole = radiograph_file(tmp_path)
-    dataset = dcmread(whole)
-    if value is None:
-        del dataset.SOPInstanceUID
-    else:
-        dataset.SOPInstanceUID = value
-    sent = tmp_path / "nameless.dcm"
-    meta, _ = whole.read_bytes().split(data_set_bytes(whole))
-    sent.write_bytes(meta + encoded(dataset, uid.ExplicitVRLittleEndian))
-    with pytest.raises(RefusedError, match="0xC000"):
-        reception.send(sent)
-    assert reception.files == []
-
-
-def test_noise_is_refused(reception: Reception, tmp_path: Path) -> None:
-    """A sender whose data set is no data set is told so."""
-    whole = radiograph_file(tmp_path)
-    meta, _ = whole.read_bytes().split(data_set_bytes(whole))
-    noise = tmp_path / "noise.dcm"
-    noise.write_bytes(meta + b"\xff" * 4096)
-    with pytest.raises(RefusedError, match="0xC000"):
-        reception.send(noise)
-    assert reception.files == []
-
-
-@pytest.mark.parametrize("sop_class", [uid.SegmentationStorage, uid.Comprehensive3DSRStorage])
-def test_our_own_results_are_not_taken_back(reception: Reception, sop_class: uid.UID) -> None:
-    """A router that sends derived objects back finds no presentation context for them."""
-    derived = Part10File(path=Path(), sop_class_uid=sop_class, transfer_syntax_uid=uid.ExplicitVRLittleEndian)
-    with associated(reception.peer, [derived]) as association:
-        assert [context.abstract_syntax for context in association.rejected_contexts] == [sop_class]
-
-
-def test_only_allowed_senders_are_served(tmp_path: Path, database: Database) -> None:
-    """Where a site lists its modalities, others are rejected."""
-    sent = radiograph_file(tmp_path)
-    with receiving(tmp_path, database, allowed_ae_titles=("ROOM1", "ROOM2")) as reception:
-        assert storescu(reception.port, sent, calling="STRANGER").returncode != 0
-        assert reception.files == []
-        assert storescu(reception.port, sent, calling="ROOM2").returncode == 0
-
-
-@pytest.mark.parametrize(("required", "taken"), [(True, False), (False, True)])
-def test_the_called_ae_title_matters_where_a_site_says_so(
-    tmp_path: Path, database: Database, *, required: bool, taken: bool
-) -> None:
-    """By default any called AE title is fine."""
-    with receiving(tmp_path, database, require_called_ae_title=required) as reception:
-        finished = storescu(reception.port, radiograph_file(tmp_path), called="SOMEONE")
-        assert (finished.returncode == 0) is taken
-
-
-def test_one_association_too_many_is_rejected(tmp_path: Path, database: Database) -> None:
-    """The sender hears that it should come back later."""
-    with (
-        receiving(tmp_path, database, limits=Limits(maximum_associations=1)) as reception,
-        associated(reception.peer),
-        pytest.raises(UnreachableError, match="Local limit exceeded"),
-    ):
-        verify(reception.peer)
-
-
 @pytest.mark.filterwarnings(REFUSED_CONNECTION)
 def test_stopping_lets_an_association_finish(tmp_path: Path, database: Database) -> None:
     """Who is in the middle of sending may finish; who comes later finds nobody."""
@@ -418,32 +183,3 @@ def test_pynetdicom_says_nothing_of_patients(
     assert finished.returncode == 0
     assert caplog.records
     assert "geheim" not in caplog.text.lower()
-
-
-def test_a_deflated_bomb_is_not_inflated() -> None:
-    """Only the first bytes of a deflated data set are looked at."""
-    head = encoded(radiograph_dataset(PixelData=b""), uid.ExplicitVRLittleEndian)
-    squeezer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    bomb = b"".join([squeezer.compress(head + bytes(256 * 1024 * 1024)), squeezer.flush()])
-    declared = declared_uids(bomb, uid.DeflatedExplicitVRLittleEndian)
-    assert declared is not None
-    assert declared[0] == uid.DigitalXRayImageStorageForPresentation
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1.2.840.10008.1.1", True),
-        ("2.25." + "9" * 39, True),
-        ("1.02.3", True),
-        ("", False),
-        ("1..2", False),
-        ("1.2.", False),
-        ("1.2/../3", False),
-        ("1" * 65, False),
-        ("1.2\n", False),
-    ],
-)
-def test_what_is_a_uid(text: str, expected: bool) -> None:  # noqa: FBT001
-    """PS3.5 9.1, except that leading zeros are taken."""
-    assert is_uid(text) is expected
