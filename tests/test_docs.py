@@ -8,6 +8,7 @@ import pytest
 import typer.main
 
 from cxr_triage.daemon.__main__ import app
+from cxr_triage.daemon.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -15,13 +16,21 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("daemon/demo/radiographs/*.md"))
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"cxr-triage((?: --config \S+)?(?: [a-z-]+)+)")
-MAKE = re.compile(r"\bmake ([a-z]+)\b(?=`|\n| {2}| ARGS)")
+#: Indented lines and `inline` code: what a reader may copy.
+CODE = re.compile(r"^ {4,}(.+)$|`([^`\n]+)`", re.MULTILINE)
+COMMAND = re.compile(r"\bcxr-triage(?: --config \S+)?((?: [a-z-]+)+)")
+SETTING = re.compile(r"^([a-z]+)\.([a-z_]+)$")
+MAKE = re.compile(r"\bmake ([a-z-]+)")
 
 
 def text_of(page: Path) -> str:
     """Read a page."""
     return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code_of(page: Path) -> list[str]:
+    """Give what is set as code on a page."""
+    return [indented or inline for indented, inline in CODE.findall(text_of(page))]
 
 
 def commands() -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
@@ -52,9 +61,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_commands_exist(page: Path) -> None:
     """Every `cxr-triage WORD` names a command."""
     known, groups = commands()
-    for match in COMMAND.finditer(text_of(page)):
-        words = [word for word in match.group(1).split() if word != "--config"]
-        assert longest_command(words, groups) in known, match.group(0)
+    for match in (match for code in code_of(page) for match in COMMAND.finditer(code)):
+        assert longest_command(match.group(1).split(), groups) in known, match.group(0)
 
 
 def longest_command(words: list[str], groups: set[tuple[str, ...]]) -> tuple[str, ...]:
@@ -70,5 +78,18 @@ def longest_command(words: list[str], groups: set[tuple[str, ...]]) -> tuple[str
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_make_targets_exist(page: Path) -> None:
     """Every `make WORD` names a target."""
-    targets = set(re.findall(r"^([a-z]+):", text_of(Path("Makefile")), re.MULTILINE))
-    assert [target for target in MAKE.findall(text_of(page)) if target not in targets] == []
+    targets = set(re.findall(r"^([a-z-]+):", text_of(Path("Makefile")), re.MULTILINE))
+    assert [target for code in code_of(page) for target in MAKE.findall(code) if target not in targets] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_settings_exist(page: Path) -> None:
+    """Every `section.key` in code names a setting."""
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    named = [match for code in code_of(page) for match in SETTING.findall(code)]
+    wrong = [
+        f"{section}.{key}"
+        for section, key in named
+        if isinstance(known := sections.get(section), type) and key not in known.model_fields
+    ]
+    assert wrong == []

@@ -73,16 +73,18 @@ def print_outcome(outcome: Outcome, console: Console, *, folder: Path) -> None:
 def _list_table(outcome: Outcome) -> Table:
     table = Table(title="The reading list in its new order", title_justify="left", title_style="bold")
     table.add_column("rank", justify="right")
-    table.add_column("ordered rank", justify="right")
-    table.add_column("ordered")
-    table.add_column("priority")
-    table.add_column("files")
+    table.add_column("was", justify="right")
+    table.add_column("priority", no_wrap=True)
+    table.add_column("image", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for each in outcome.worklist:
-        moved = "bold green" if each.rank < each.ordered_rank else None
-        names = "\n".join(each.files)
         table.add_row(
-            str(each.rank), str(each.ordered_rank), each.ordered, each.priority, names, each.reason, style=moved
+            str(each.rank),
+            str(each.ordered_rank),
+            each.priority if each.priority == each.ordered else f"{each.priority}, was {each.ordered}",
+            "\n".join(Path(file).stem for file in each.files),
+            each.reason,
+            style="bold green" if each.rank < each.ordered_rank else None,
         )
     return table
 
