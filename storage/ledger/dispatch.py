@@ -138,17 +138,17 @@ class Dispatch:
 def _cites_what_is_not_there() -> ColumnElement[bool]:
     """Whether a delivery is of an SR, and a SEG of the same revision is not yet at the destination."""
     mine, other = aliased(RevisionObjectRow), aliased(RevisionObjectRow)
-    seg, seg_delivery = aliased(ObjectRow), aliased(DeliveryRow)
+    sr, seg, seg_delivery = aliased(ObjectRow), aliased(ObjectRow), aliased(DeliveryRow)
     return exists().where(
-        mine.object_id == DeliveryRow.object_id,
+        sr.id == DeliveryRow.object_id,
+        sr.kind == ObjectKind.SR,
+        mine.object_id == sr.id,
         other.revision_id == mine.revision_id,
         seg.id == other.object_id,
         seg.kind == ObjectKind.SEG,
-        seg.id != DeliveryRow.object_id,
         seg_delivery.object_id == seg.id,
         seg_delivery.destination == DeliveryRow.destination,
         seg_delivery.state.in_((DeliveryState.PENDING, DeliveryState.DEAD)),
-        exists().where(ObjectRow.id == DeliveryRow.object_id, ObjectRow.kind == ObjectKind.SR),
     )
 
 

@@ -1,0 +1,112 @@
+"""Deliveries: each object once per destination, a SEG before the SR that cites it, and none forgotten."""
+
+from datetime import timedelta
+
+import pytest
+
+from cxr_triage.model.errors import StaleAttemptError
+from cxr_triage.storage.records import DeliveryState, ObjectKind
+from steps import LEASE, Steps
+
+OWNER = "deliver-1-host-1"
+
+
+@pytest.fixture
+def reported(steps: Steps) -> Steps:
+    """Give a ledger with one reported study: a SEG and an SR wait for two destinations."""
+    steps.score("1.1")
+    steps.report("1.1", ("pacs", "air"), ("archive", "air"))
+    return steps
+
+
+def test_seg_is_delivered_before_the_sr_that_cites_it(reported: Steps) -> None:
+    """Per destination: what another one has does not count."""
+    dispatch = reported.dispatch
+    [seg] = dispatch.claim(OWNER, "pacs", 10)
+    assert (ObjectKind.SEG, "pacs") == (seg.object.kind, seg.destination)
+    assert dispatch.claim(OWNER, "pacs", 10) == []
+    dispatch.record_stored(seg)
+    [sr] = dispatch.claim(OWNER, "pacs", 10)
+    assert sr.object.kind is ObjectKind.SR
+    dispatch.record_stored(sr)
+    assert dispatch.claim(OWNER, "pacs", 10) == []
+    [other] = dispatch.claim(OWNER, "archive", 10)
+    assert other.object == seg.object
+    stored = reported.housekeeping.counts().deliveries
+    assert (2, 0) == (stored["pacs"][DeliveryState.STORED], stored["archive"][DeliveryState.STORED])
+
+
+def test_sr_of_a_later_revision_waits_for_all_its_segs(steps: Steps) -> None:
+    """Those made by the earlier revision, and its own."""
+    steps.score("1.1")
+    steps.report("1.1")
+    steps.score("1.1")
+    steps.report("1.1")
+    first, second = steps.dispatch.claim(OWNER, "pacs", 10)
+    assert {first.object.kind, second.object.kind} == {ObjectKind.SEG}
+    steps.dispatch.record_stored(first)
+    [first_sr] = steps.dispatch.claim(OWNER, "pacs", 10)
+    assert first_sr.object.kind is ObjectKind.SR
+    steps.dispatch.record_stored(second)
+    [second_sr] = steps.dispatch.claim(OWNER, "pacs", 10)
+    assert second_sr.object.sop_instance_uid != first_sr.object.sop_instance_uid
+
+
+def test_failed_attempt_is_due_again_later(reported: Steps) -> None:
+    """And the SR waits with it."""
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 10)
+    retry_at = reported.clock() + timedelta(minutes=1)
+    reported.dispatch.record_attempt_failed(seg, error="no association", retry_at=retry_at)
+    assert reported.dispatch.claim(OWNER, "pacs", 10) == []
+    reported.clock.move(timedelta(minutes=1))
+    [again] = reported.dispatch.claim(OWNER, "pacs", 10)
+    assert (seg.object, seg.attempt + 1, 1) == (again.object, again.attempt, again.failures)
+
+
+def test_dead_delivery_waits_for_a_person(reported: Steps) -> None:
+    """It is counted, keeps its SR back, and both go when it is replayed."""
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 10)
+    reported.dispatch.record_dead(seg, "refused: SOP class not supported")
+    reported.clock.move(timedelta(days=1))
+    assert reported.dispatch.claim(OWNER, "pacs", 10) == []
+    assert reported.housekeeping.counts().deliveries["pacs"][DeliveryState.DEAD] == 1
+    assert reported.dispatch.replay_dead("pacs", actor="engineer") == 1
+    assert reported.dispatch.replay_dead("pacs", actor="engineer") == 0
+    [again] = reported.dispatch.claim(OWNER, "pacs", 10)
+    assert (seg.object, 0) == (again.object, again.failures)
+
+
+def test_late_attempt_records_nothing(reported: Steps) -> None:
+    """The delivery was given to another, who has the say."""
+    [late] = reported.dispatch.claim(OWNER, "pacs", 1)
+    reported.clock.move(LEASE)
+    assert reported.dispatch.release_leases(lambda _: True, reported.clock()) == 1
+    [current] = reported.dispatch.claim(OWNER, "pacs", 1)
+    for record in (
+        lambda: reported.dispatch.record_stored(late),
+        lambda: reported.dispatch.record_attempt_failed(late, error="x", retry_at=reported.clock()),
+        lambda: reported.dispatch.record_dead(late, "x"),
+    ):
+        with pytest.raises(StaleAttemptError):
+            record()
+    reported.dispatch.record_stored(current)
+
+
+def test_deliveries_of_a_dead_process_are_free_at_once(reported: Steps) -> None:
+    """Those of the living are not."""
+    reported.dispatch.claim("dead", "pacs", 1)
+    reported.dispatch.claim("living", "archive", 1)
+    assert reported.dispatch.release_leases(lambda owner: owner == "living", reported.clock()) == 1
+    assert reported.dispatch.release_leases(lambda owner: owner == "living", reported.clock()) == 0
+    assert len(reported.dispatch.claim(OWNER, "pacs", 1)) == 1
+    assert reported.dispatch.claim(OWNER, "archive", 1) == []
+
+
+def test_deliveries_are_in_the_audit_trail(reported: Steps) -> None:
+    """What went where, and why not."""
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 1)
+    reported.dispatch.record_attempt_failed(seg, error="no association", retry_at=reported.clock())
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 1)
+    reported.dispatch.record_stored(seg)
+    told = [(entry.event, entry.detail) for entry in reported.reading_list.history("1.1")][-2:]
+    assert told == [("delivery_retried", "SEG to pacs: no association"), ("delivered", "SEG to pacs")]
