@@ -18,7 +18,7 @@ from cxr_triage.model.radiograph import Radiograph
 MIN_AGE_YEARS: Final = 18
 
 #: View Position (0018,5101), defined terms of PS3.3 C.8.11.5 and what other sites write, that are not frontal.
-LATERAL_VIEW: Final = re.compile(r"LL|RL|LAT|LATERAL|(LEFT|RIGHT)?\s*LAT(ERAL)?|L-?LAT|R-?LAT|LLO|RLO|ML|LM|MLO|LMO")
+LATERAL_VIEW: Final = re.compile(r"LL|RL|LLO|RLO|ML|LM|MLO|LMO|((L|R|LEFT|RIGHT)[\s_-]*)?LAT(ERAL)?")
 #: Patient Orientation (0020,0020) of a lateral: the rows run from back to front or from front to back.
 SAGITTAL: Final = ("A", "P")
 #: Words in Body Part Examined (PS3.16 Annex L) or its free-text kin that mean the chest.

@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def stored(bits: int, *, signed: bool = False) -> NDArray[np.uint16]:
     pixels[0, 0], pixels[0, 1] = 0, span - 1
     if signed:
         pixels -= span // 2
-    return pixels.astype(np.int16).view(np.uint16) if signed else pixels.astype(np.uint16)
+    words: NDArray[np.uint16] = pixels.astype(np.int16).view(np.uint16) if signed else pixels.astype(np.uint16)
+    return words
 
 
 def described(bits: int, *, signed: bool = False, pixels: NDArray[np.uint16] | None = None) -> Dataset:
@@ -196,7 +198,7 @@ def test_rubbish_above_the_stored_bits_is_cleared(tmp_path: Path) -> None:
 
 def test_high_bit_of_the_old_standard(tmp_path: Path) -> None:
     """Twelve bits stored at the top of the word come down."""
-    dataset = described(12, pixels=stored(12) << 4)
+    dataset = described(12, pixels=(stored(12) << 4).astype(np.uint16))
     dataset.HighBit = 15
 
     assert np.array_equal(expected(12), read_back(written(dataset, tmp_path / "image.dcm")))
@@ -269,7 +271,7 @@ def test_unknown_transfer_syntax_is_refused() -> None:
         ({"BitsAllocated": 32}, "32 bits allocated"),
     ],
 )
-def test_what_is_no_radiograph_is_refused(tags: dict[str, object], reason: str) -> None:
+def test_what_is_no_radiograph_is_refused(tags: dict[str, Any], reason: str) -> None:
     """Colour, films, lookup colours, missing and impossible pixels are named."""
     with pytest.raises(UnreadableImageError, match=reason):
         pixel_layout(radiograph_dataset(**tags))

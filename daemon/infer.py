@@ -1,0 +1,299 @@
+"""The inference role: claims images, has them read in child processes, records what came of it.
+
+This process loads no network and decodes nothing: it lives on when a child does not.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from cxr_triage.daemon.isolation import Fault, Worker
+from cxr_triage.daemon.lanes import Lane
+from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.pipeline import index_file
+from cxr_triage.daemon.readers import ROLE, Score, Scored, load_scorer, prepare_child, prepare_scorer, score, warm_up
+from cxr_triage.daemon.settings import LogSettings, Settings
+from cxr_triage.daemon.wakeup import Doorbell, ring
+from cxr_triage.model.errors import BundleError, StaleAttemptError, StorageError
+from cxr_triage.model.prediction import Prediction, Refusal
+from cxr_triage.model.priority import Policy
+from cxr_triage.storage.database import open_database
+from cxr_triage.storage.ledger.scoring import Scoring
+from cxr_triage.storage.owners import Owner, owner_is_alive
+from cxr_triage.storage.records import Claim, InstanceHeader
+
+#: Who is rung when an image is done with.
+REPORT: Final = "report"
+#: Kept of the time to drain, so that claims are given back before anyone loses patience.
+GIVE_BACK_SECONDS: Final = 5.0
+#: A lease is extended this many times before it would run out.
+EXTENSIONS_PER_LEASE: Final = 3
+
+Indexed = InstanceHeader | Refusal
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """How often, and when, a failed attempt is made again."""
+
+    maximum_attempts: int
+    first_seconds: float
+    longest_seconds: float
+
+    def at(self, failures: int, now: datetime) -> datetime | None:
+        """When to try again after so many failed attempts, at least one; None = no more."""
+        if failures >= self.maximum_attempts:
+            return None
+        wait = min(self.first_seconds * 2.0 ** (failures - 1), self.longest_seconds)
+        return now + timedelta(seconds=wait)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """How long things may take, in seconds."""
+
+    #: How long a claim lasts; it is extended while its job runs.
+    lease_seconds: float
+    #: Longest time between two looks for work.
+    poll_seconds: float
+    #: Longest time for running jobs to end when stopped.
+    drain_seconds: float
+    retry: Retry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Readers:
+    """The child processes that read images."""
+
+    #: Called in each scoring child, gives what reads one file; picklable.
+    load: Callable[[], Score]
+    #: Scoring children. Indexing has one of its own.
+    workers: int
+    #: Longest time for one job.
+    deadline_seconds: float
+    #: How they log; None = they do not configure it.
+    logs: LogSettings | None = None
+
+
+class Inference:
+    """The role with everything named: what `InferRole` makes of the settings, and what tests make directly."""
+
+    def __init__(
+        self, scoring: Scoring, *, readers: Readers, timing: Timing, policy: Policy, inbox: Path, run_folder: Path
+    ) -> None:
+        """Describe the role; nothing starts yet.
+
+        Args:
+            scoring: the ledger.
+            readers: the child processes.
+            timing: leases, polls, retries.
+            policy: what the site decides.
+            inbox: folder that claims' paths start from.
+            run_folder: of locks and doorbells.
+        """
+        self._scoring = scoring
+        self._readers = readers
+        self._timing = timing
+        self._policy = policy
+        self._inbox = inbox
+        self._run_folder = run_folder
+        self._extension_seconds = timing.lease_seconds / EXTENSIONS_PER_LEASE
+        self._poll_seconds = min(timing.poll_seconds, self._extension_seconds)
+        self._extend_at = 0.0
+
+    def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
+        """Work until `stop` is set, then let running jobs end and give the rest back.
+
+        Raises:
+            BundleError: the network cannot be loaded.
+            StorageError: the ledger or the run folder cannot be used.
+        """
+        with ExitStack() as stack:
+            bell = stack.enter_context(Doorbell.listen(self._run_folder, ROLE))
+            owner = Owner.take(self._run_folder, ROLE)
+            stack.callback(self._give_back, owner)
+            spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infer-", dir=self._run_folder)))
+            indexing, scoring = self._index_lane(owner, spool), self._score_lane(owner, spool)
+            stack.callback(indexing.stop)
+            stack.callback(scoring.stop)
+            self._recover()
+            self._warm_up(scoring, bell)
+            ready()
+            self._serve(stop, bell, indexing, scoring)
+            self._drain(bell, indexing, scoring)
+
+    def _index_lane(self, owner: Owner, spool: Path) -> Lane[Indexed]:
+        worker = self._worker(spool, prepare=partial(prepare_child, self._readers.logs))
+        return Lane(
+            [worker],
+            claim=partial(self._scoring.claim_to_index, owner.id),
+            work=index_file,
+            inbox=self._inbox,
+            when_done=self._wake,
+        )
+
+    def _score_lane(self, owner: Owner, spool: Path) -> Lane[Scored]:
+        prepare = partial(prepare_scorer, self._readers.logs, self._readers.load, self._readers.workers)
+        return Lane(
+            [self._worker(spool, prepare=prepare) for _ in range(self._readers.workers)],
+            claim=partial(_claim_to_score, self._scoring, owner.id),
+            work=score,
+            inbox=self._inbox,
+            when_done=self._wake,
+        )
+
+    def _warm_up(self, scoring: Lane[Scored], bell: Doorbell) -> None:
+        """Load the network in every child; what is wrong with it is said now, and not once per image."""
+        for fault in scoring.try_out(warm_up, wait=partial(bell.wait, self._poll_seconds)):
+            raise BundleError(f"The network cannot be loaded: {fault.explanation} ({fault.error_class})")
+
+    def _worker(self, spool: Path, *, prepare: Callable[[], None]) -> Worker[Any]:
+        return Worker(folder=spool, deadline_seconds=self._readers.deadline_seconds, prepare=prepare)
+
+    def _serve(self, stop: threading.Event, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
+        while not stop.is_set():
+            try:
+                indexing.fill(self._give_up)
+                scoring.fill(self._give_up)
+                bell.wait(self._poll_seconds)
+                self._collect(indexing, scoring)
+            except StorageError:
+                # Finished jobs are kept until they can be recorded, unless their lease runs out before.
+                log.exception("the ledger does not answer; trying again")
+                stop.wait(self._poll_seconds)
+
+    def _drain(self, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
+        """Claim nothing more; let what runs come to its end, as long as there is time."""
+        give_up_at = time.monotonic() + self._timing.drain_seconds - GIVE_BACK_SECONDS
+        while (indexing.claims or scoring.claims) and time.monotonic() < give_up_at:
+            bell.wait(min(self._poll_seconds, max(0.0, give_up_at - time.monotonic())))
+            self._collect(indexing, scoring)
+
+    def _collect(self, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
+        indexing.collect(self._record_indexed)
+        scoring.collect(self._record_scored)
+        claims = [*indexing.claims, *scoring.claims]
+        if claims and time.monotonic() >= self._extend_at:
+            self._extend_at = time.monotonic() + self._extension_seconds
+            self._scoring.extend(claims)
+
+    def _record_indexed(self, claim: Claim, outcome: Indexed | Fault) -> None:
+        if isinstance(outcome, InstanceHeader):
+            self._record(claim, partial(self._scoring.record_indexed, claim, outcome, self._policy), "indexed")
+        else:
+            self._record_without_result(claim, outcome)
+
+    def _record_scored(self, claim: Claim, outcome: Scored | Fault) -> None:
+        if isinstance(outcome, Prediction):
+            self._record(claim, partial(self._scoring.record_scored, claim, outcome, self._policy), "scored")
+        else:
+            self._record_without_result(claim, outcome)
+
+    def _record_without_result(self, claim: Claim, outcome: Refusal | Fault) -> None:
+        if isinstance(outcome, Refusal):
+            self._record(claim, partial(self._scoring.record_unsuitable, claim, outcome), "unsuitable", outcome.reason)
+            return
+        record = partial(
+            self._scoring.record_failure,
+            claim,
+            error_class=outcome.error_class,
+            explanation=outcome.explanation,
+            retry_at=self._timing.retry.at(claim.failures + 1, datetime.now(UTC)),
+        )
+        self._record(claim, record, "failed", outcome.error_class)
+
+    def _give_up(self, claim: Claim) -> None:
+        explanation = "Every attempt at the image ended with the process that made it: it is not read again by itself."
+        fail = partial(self._scoring.record_failure, claim, error_class="lost", explanation=explanation, retry_at=None)
+        self._record(claim, fail, "failed", "lost")
+
+    def _record(self, claim: Claim, transition: Callable[[], None], state: str, reason: str = "") -> None:
+        try:
+            transition()
+        except StaleAttemptError:
+            log.warning("result of an overtaken attempt dropped", state=state, **claim.log_context())
+            return
+        log.info("image read", state=state, reason=reason, **claim.log_context())
+        if state != "indexed":
+            ring(self._run_folder, REPORT)
+
+    def _wake(self) -> None:
+        ring(self._run_folder, ROLE)
+
+    def _recover(self) -> None:
+        """Take back what dead processes left, so that it need not wait for its lease."""
+        released = self._scoring.release_leases(partial(owner_is_alive, self._run_folder), datetime.now(UTC))
+        if released:
+            log.info("claims of dead workers given back", claims=released)
+
+    def _give_back(self, owner: Owner) -> None:
+        """The lock goes first: whoever looks then finds the owner gone, this process or another."""
+        owner.release()
+        self._recover()
+
+
+class InferRole:
+    """`Inference` as the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            BundleError: the weights bundle cannot be used.
+            StorageError: the database or a folder cannot be used.
+        """
+        settings, infer = self._settings, self._settings.infer
+        database = open_database(settings.database_url)
+        try:
+            Inference(
+                Scoring(database, lease=timedelta(seconds=infer.lease_seconds)),
+                readers=_readers(settings),
+                timing=_timing(settings),
+                policy=settings.policy(),
+                inbox=settings.inbox_folder,
+                run_folder=settings.run_folder,
+            ).run(stop, ready)
+        finally:
+            database.close()
+
+
+def _readers(settings: Settings) -> Readers:
+    return Readers(
+        load=partial(load_scorer, settings.bundle_folder, settings.model.device),
+        workers=settings.infer.workers,
+        deadline_seconds=settings.infer.deadline_seconds,
+        logs=settings.logs,
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    infer = settings.infer
+    return Timing(
+        lease_seconds=infer.lease_seconds,
+        poll_seconds=infer.poll_seconds,
+        drain_seconds=settings.service.drain_seconds,
+        retry=Retry(
+            maximum_attempts=infer.maximum_attempts,
+            first_seconds=infer.retry_first_seconds,
+            longest_seconds=infer.retry_longest_seconds,
+        ),
+    )
+
+
+def _claim_to_score(scoring: Scoring, owner: str, limit: int) -> list[Claim]:
+    claims: list[Claim] = []
+    while len(claims) < limit and (claim := scoring.claim_to_score(owner)) is not None:
+        claims.append(claim)
+    return claims

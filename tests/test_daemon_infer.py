@@ -1,0 +1,473 @@
+"""The inference role on a real ledger, with children that really die."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+import scorers
+from builders import instance_header, radiograph_dataset, received_instance
+from cxr_triage.daemon.infer import Inference, Readers, Retry, Timing
+from cxr_triage.daemon.isolation import Fault, Worker
+from cxr_triage.daemon.lanes import MAX_LOST_ATTEMPTS
+from cxr_triage.daemon.readers import Score
+from cxr_triage.daemon.wakeup import Doorbell, ring
+from cxr_triage.model.errors import BundleError, StorageError
+from cxr_triage.model.prediction import Prediction
+from cxr_triage.model.priority import Level, Policy
+from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.ledger import Intake, ReadingList, Reporting, Scoring
+from cxr_triage.storage.owners import Owner
+from cxr_triage.storage.records import Claim, InstanceState, ReceivedInstance
+from cxr_triage.storage.schema import InstanceRow
+
+#: On a machine that is busy with other things.
+PATIENCE_SECONDS = 120
+LEASE = timedelta(seconds=300)
+#: Long enough for a child to start, short enough to wait for.
+DEADLINE_SECONDS = 30.0
+
+
+@dataclass
+class Ward:
+    """A ledger and an inbox, and a role that works on them."""
+
+    database: Database
+    folder: Path
+
+    @property
+    def inbox(self) -> Path:
+        """Where images lie."""
+        return self.folder / "inbox"
+
+    @property
+    def run_folder(self) -> Path:
+        """Locks and bells."""
+        return self.folder / "run"
+
+    @property
+    def scoring(self) -> Scoring:
+        """The ledger's side of the role."""
+        return Scoring(self.database, lease=LEASE)
+
+    def receive(self, word: str = "", **tags: Any) -> str:
+        """Bring an image in; the word tells the scorer what to do with it. Returns its SOP Instance UID."""
+        dataset = radiograph_dataset(StudyDescription=word, **tags)
+        uid = str(dataset.SOPInstanceUID)
+        dataset.save_as(self.inbox / f"{uid}.dcm", enforce_file_format=True)
+        self.receive_file(uid)
+        return uid
+
+    def receive_file(self, uid: str) -> ReceivedInstance:
+        """Bring in a file that lies in the inbox, or should."""
+        instance = received_instance(sop_instance_uid=uid, path=Path(f"{uid}.dcm"))
+        Intake(self.database).record_received(instance)
+        return instance
+
+    def row(self, uid: str) -> InstanceRow:
+        """What the ledger says of an image."""
+        with self.database.read() as session:
+            row = session.scalars(select(InstanceRow).where(InstanceRow.sop_instance_uid == uid)).one()
+            session.expunge(row)
+            return row
+
+    def state(self, uid: str) -> InstanceState:
+        """Where an image stands."""
+        return self.row(uid).state
+
+    def settled(self, *uids: str) -> Callable[[], bool]:
+        """Whether all of these have come to an end."""
+        ends = (InstanceState.SCORED, InstanceState.UNSUITABLE, InstanceState.FAILED)
+        return lambda: all(self.state(uid) in ends for uid in uids)
+
+    def inference(
+        self,
+        *,
+        load: Callable[[], Score] = scorers.load,
+        workers: int = 1,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        drain_seconds: float = PATIENCE_SECONDS,
+        maximum_attempts: int = 2,
+    ) -> Inference:
+        """Make the role."""
+        return Inference(
+            self.scoring,
+            readers=Readers(load=load, workers=workers, deadline_seconds=deadline_seconds),
+            timing=Timing(
+                lease_seconds=LEASE.total_seconds(),
+                poll_seconds=0.1,
+                drain_seconds=drain_seconds,
+                retry=Retry(maximum_attempts=maximum_attempts, first_seconds=0.01, longest_seconds=0.1),
+            ),
+            policy=Policy(),
+            inbox=self.inbox,
+            run_folder=self.run_folder,
+        )
+
+
+def empty_ward(database: Database, folder: Path) -> Ward:
+    """Make an empty ledger and inbox."""
+    ward = Ward(database, folder)
+    ward.inbox.mkdir()
+    ward.run_folder.mkdir()
+    return ward
+
+
+@pytest.fixture
+def ward(sqlite_url: str, tmp_path: Path) -> Iterator[Ward]:
+    """Give an empty ledger and inbox: how children die has nothing to do with the kind of database."""
+    database = open_database(sqlite_url)
+    yield empty_ward(database, tmp_path)
+    database.close()
+
+
+@pytest.fixture
+def any_ward(database: Database, tmp_path: Path) -> Ward:
+    """Give an empty ledger and inbox, once per kind of database."""
+    return empty_ward(database, tmp_path)
+
+
+@contextmanager
+def running(inference: Inference) -> Iterator[threading.Event]:
+    """Run a role in a thread, from readiness to the end of its drain; gives its stop event."""
+    stop, ready = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        role = thread.submit(inference.run, stop, ready.set)
+        role.add_done_callback(lambda _: ready.set())
+        try:
+            assert ready.wait(PATIENCE_SECONDS)
+            yield stop
+        finally:
+            stop.set()
+            role.result(timeout=PATIENCE_SECONDS)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fail when it never does."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.05)
+
+
+def test_an_image_is_indexed_and_scored(any_ward: Ward) -> None:
+    """From received to scored, and the report role is rung."""
+    ward = any_ward
+    with Doorbell.listen(ward.run_folder, "report") as bell:
+        uid = ward.receive()
+        with running(ward.inference()):
+            wait_until(ward.settled(uid))
+            assert bell.wait(PATIENCE_SECONDS)
+
+    study = ward.row(uid).study_instance_uid
+    assert study is not None
+    reporting = Reporting(ward.database)
+    (stored,) = reporting.predictions(reporting.open_revision(study, Policy().digest()))
+    assert ward.state(uid) is InstanceState.SCORED
+    assert (stored.sop_instance_uid, stored.prediction.masks_CHW.shape) == (uid, (3, 37, 29))
+
+
+#: What the scorer does, and what is then said of the image.
+DEATHS = {
+    "sigkill": ("killed", "SIGKILL"),
+    "segfault": ("killed", "SIGSEGV"),
+    "exit": ("killed", "status 3"),
+    "sys_exit": ("panic", "SystemExit"),
+    "panic": ("panic", "PanicException"),
+    "out_of_memory": ("MemoryError", "MemoryError"),
+    "error": ("ValueError", "ValueError in scorers.py"),
+}
+
+
+def test_a_crash_costs_that_images_attempt_only(ward: Ward) -> None:
+    """Whatever a child dies of, its image fails and is named, and its neighbours are scored at their first attempt."""
+    bad, good = {}, []
+    for word in DEATHS:
+        bad[word] = ward.receive(word)
+        good.append(ward.receive())
+    with running(ward.inference(maximum_attempts=1)):
+        wait_until(ward.settled(*bad.values(), *good))
+
+    rows = {word: ward.row(uid) for word, uid in bad.items()}
+    assert {word: row.reason for word, row in rows.items()} == {word: said for word, (said, _) in DEATHS.items()}
+    assert [word for word, row in rows.items() if DEATHS[word][1] not in str(row.explanation)] == []
+    assert [word for word, row in rows.items() if row.state is not InstanceState.FAILED] == []
+    assert [word for word, row in rows.items() if "Muster" in str(row.explanation)] == []
+    assert [(ward.state(uid), ward.row(uid).failures) for uid in good] == [(InstanceState.SCORED, 0)] * len(good)
+
+
+def test_attempts_are_counted(ward: Ward) -> None:
+    """An image fails for good after its last attempt."""
+    uid = ward.receive("error")
+    with running(ward.inference(maximum_attempts=3)):
+        wait_until(ward.settled(uid))
+
+    assert (ward.state(uid), ward.row(uid).failures) == (InstanceState.FAILED, 3)
+
+
+def test_a_job_past_its_deadline_is_ended(ward: Ward) -> None:
+    """A codec that never returns costs its deadline, and the next image is scored."""
+    bad, good = ward.receive("hang"), ward.receive()
+    with running(ward.inference(deadline_seconds=3, maximum_attempts=1)):
+        wait_until(ward.settled(bad, good))
+
+    assert (ward.row(bad).reason, ward.state(good)) == ("deadline", InstanceState.SCORED)
+
+
+def test_a_passing_failure_is_tried_again(ward: Ward) -> None:
+    """The second attempt counts."""
+    uids = [ward.receive(word) for word in ("once sigkill", "once panic")]
+    with running(ward.inference()):
+        wait_until(ward.settled(*uids))
+
+    assert [(ward.state(uid), ward.row(uid).failures) for uid in uids] == [(InstanceState.SCORED, 1)] * 2
+
+
+def test_two_workers_crash_apart(ward: Ward) -> None:
+    """A child's death at its first breath takes no neighbour's job with it."""
+    bad = [ward.receive(word) for word in ("sigkill", "exit")]
+    good = [ward.receive() for _ in range(5)]
+    with running(ward.inference(workers=2, maximum_attempts=1)):
+        wait_until(ward.settled(*bad, *good))
+
+    assert {ward.state(uid) for uid in bad} == {InstanceState.FAILED}
+    assert [(ward.state(uid), ward.row(uid).failures) for uid in good] == [(InstanceState.SCORED, 0)] * 5
+
+
+def test_refusals_are_unsuitable(ward: Ward) -> None:
+    """A refusal, a file that is no image, and an image of no study are set aside with their reason."""
+    refused, damaged, orphan = ward.receive("refuse"), ward.receive(), ward.receive(StudyInstanceUID=None)
+    (ward.inbox / f"{damaged}.dcm").write_bytes(b"not DICOM")
+    with running(ward.inference()):
+        wait_until(ward.settled(refused, damaged, orphan))
+
+    reasons = [(ward.state(uid), ward.row(uid).reason) for uid in (refused, damaged, orphan)]
+    assert reasons == [
+        (InstanceState.UNSUITABLE, "not_frontal"),
+        (InstanceState.UNSUITABLE, "unreadable"),
+        (InstanceState.UNSUITABLE, "unreadable"),
+    ]
+
+
+def test_a_missing_file_is_a_failure(ward: Ward) -> None:
+    """A file that cannot be read is tried again, and then failed: a disk may come back."""
+    ward.receive_file("1.2.3.4")
+    with running(ward.inference()):
+        wait_until(ward.settled("1.2.3.4"))
+
+    assert (ward.state("1.2.3.4"), ward.row("1.2.3.4").reason) == (InstanceState.FAILED, "FileNotFoundError")
+
+
+def test_the_most_urgent_comes_first(any_ward: Ward) -> None:
+    """Ordered level decides, then arrival."""
+    ward = any_ward
+    levels = (Level.LOW, Level.ROUTINE, Level.STAT, Level.HIGH)
+    uids = [ward.receive() for _ in levels]
+    for level, claim in zip(levels, ward.scoring.claim_to_index("nobody-1", 4), strict=True):
+        header = instance_header()
+        ward.scoring.record_indexed(claim, header, Policy())
+        ReadingList(ward.database).set_ordered(header.study_instance_uid, level, actor="test", policy=Policy())
+    with running(ward.inference()):
+        wait_until(ward.settled(*uids))
+
+    scored = (ward.inbox / "scored.log").read_text().split()
+    assert scored == [f"{uids[index]}.dcm" for index in (2, 3, 1, 0)]
+
+
+def test_a_bell_wakes_it(ward: Ward) -> None:
+    """An image that comes while the role sleeps is scored."""
+    with running(ward.inference()):
+        uid = ward.receive()
+        ring(ward.run_folder, "infer")
+        wait_until(ward.settled(uid))
+
+    assert ward.state(uid) is InstanceState.SCORED
+
+
+def test_stopping_lets_running_jobs_end(ward: Ward) -> None:
+    """What runs is finished, what waits is left."""
+    runs = ward.receive("wait")
+    with running(ward.inference()) as stop:
+        wait_until((ward.inbox / "waiting").exists)
+        waits = ward.receive()
+        stop.set()
+        (ward.inbox / "go").touch()
+
+    assert ward.state(runs) is InstanceState.SCORED
+    assert ward.state(waits) in (InstanceState.RECEIVED, InstanceState.INDEXED)
+    assert ward.row(waits).owner is None
+
+
+def test_stopping_gives_back_what_does_not_end(any_ward: Ward) -> None:
+    """A job that outlasts the drain is given back without a failure, and the next role scores it."""
+    ward = any_ward
+    uid = ward.receive("wait")
+    with running(ward.inference(drain_seconds=0)):
+        wait_until((ward.inbox / "waiting").exists)
+
+    row = ward.row(uid)
+    assert (row.state, row.owner, row.failures) == (InstanceState.INDEXED, None, 0)
+    (ward.inbox / "go").touch()
+    with running(ward.inference()):
+        wait_until(ward.settled(uid))
+    assert ward.state(uid) is InstanceState.SCORED
+
+
+def test_claims_of_the_dead_are_taken_back(ward: Ward) -> None:
+    """What a killed role had claimed need not wait for its lease."""
+    uid = ward.receive()
+    owner = Owner.take(ward.run_folder, "infer")
+    assert len(ward.scoring.claim_to_index(owner.id, 1)) == 1
+    owner.release()
+    with running(ward.inference()):
+        wait_until(ward.settled(uid))
+
+    assert ward.state(uid) is InstanceState.SCORED
+
+
+def test_an_image_that_ends_everyone_is_set_aside(ward: Ward) -> None:
+    """Attempts that end without a word are not made for ever."""
+    uid = ward.receive()
+    with ward.database.transaction() as session:
+        session.scalars(select(InstanceRow)).one().attempt = MAX_LOST_ATTEMPTS
+    with running(ward.inference()):
+        wait_until(ward.settled(uid))
+
+    assert (ward.state(uid), ward.row(uid).reason) == (InstanceState.FAILED, "lost")
+
+
+@pytest.mark.parametrize("load", [scorers.load_nothing, scorers.load_and_die])
+def test_a_network_that_cannot_be_loaded_is_said_at_once(ward: Ward, load: Callable[[], Score]) -> None:
+    """The role does not start, and costs no image an attempt."""
+    uid = ward.receive()
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        ward.inference(load=load).run(threading.Event(), lambda: None)
+
+    assert (ward.state(uid), ward.row(uid).attempt) == (InstanceState.RECEIVED, 0)
+
+
+def test_the_parent_holds_no_torch() -> None:
+    """The network's library is imported by the scoring children alone."""
+    heavy = ["torch", "monai", "highdicom", "pynetdicom"]
+    code = f"import sys, cxr_triage.daemon.infer; print([name for name in {heavy} if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert output.strip() == "[]"
+
+
+class Forgetful(Scoring):
+    """A ledger that refuses predictions, and nothing else."""
+
+    def record_scored(self, claim: Claim, prediction: Prediction, policy: Policy) -> None:
+        """Refuse, as a database does that is out of some limit."""
+        del claim, prediction, policy
+        raise StorageError("no room for this")
+
+
+def test_a_result_that_cannot_be_recorded_fails_the_image(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The role does not wait for ever with a result in its hands."""
+    monkeypatch.setattr(Ward, "scoring", Forgetful(ward.database, lease=LEASE))
+    uid = ward.receive()
+    with running(ward.inference()):
+        wait_until(ward.settled(uid))
+
+    assert (ward.state(uid), ward.row(uid).reason) == (InstanceState.FAILED, "unrecordable")
+
+
+class Worked:
+    """A worker outside of the role."""
+
+    def __init__(self, folder: Path) -> None:
+        self.worker: Worker[int] = Worker(folder=folder, deadline_seconds=DEADLINE_SECONDS, prepare=scorers.nothing)
+
+    def pid(self) -> int | Fault:
+        """Run one job, which gives the child's process ID."""
+        done = threading.Event()
+        job = self.worker.start(scorers.own_pid, Path("/"), when_done=done.set)
+        assert done.wait(PATIENCE_SECONDS)
+        outcome = job.outcome()
+        job.forget()
+        return outcome
+
+
+@pytest.fixture
+def worked(tmp_path: Path) -> Iterator[Worked]:
+    """Give a worker, and end it."""
+    worked = Worked(tmp_path)
+    yield worked
+    worked.worker.replace()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_worker_keeps_its_child(worked: Worked) -> None:
+    """The network is loaded once, not once per image; no result lies about."""
+    first, second = worked.pid(), worked.pid()
+
+    assert first == second
+    assert list(worked.worker.folder.iterdir()) == []
+
+
+def test_a_child_that_dies_idle_is_replaced(worked: Worked) -> None:
+    """A child that was killed between two jobs costs at most the next attempt."""
+    first = worked.pid()
+    assert isinstance(first, int)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not is_alive(first))
+    outcomes = [worked.pid(), worked.pid()]
+
+    assert isinstance(outcomes[1], int)
+    assert outcomes[1] != first
+
+
+def test_a_killed_parent_leaves_no_child(tmp_path: Path) -> None:
+    """Children end when their parent is killed: they would hold the network's memory for ever."""
+    script = """
+import sys, threading, time
+from pathlib import Path
+import scorers
+from cxr_triage.daemon.isolation import Worker
+
+if __name__ == "__main__":
+    worker = Worker(folder=Path(sys.argv[1]), deadline_seconds=60, prepare=scorers.nothing)
+    done = threading.Event()
+    job = worker.start(scorers.own_pid, Path("/"), when_done=done.set)
+    done.wait()
+    print(job.outcome(), flush=True)
+    time.sleep(600)
+"""
+    program = tmp_path / "parent.py"
+    program.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(scorers.__file__).parent)}
+    with subprocess.Popen(
+        [sys.executable, program, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        alive_before = is_alive(child)
+        parent.kill()
+    wait_until(lambda: not is_alive(child))
+
+    assert alive_before

@@ -1,0 +1,158 @@
+"""The gate refuses what must not be triaged, says why, and lets the unknown pass to the image."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cxr_triage.model.radiograph import Radiograph
+from cxr_triage.model.suitability import check_header, check_prediction
+
+CHEST = Radiograph(
+    pixels_HW=np.zeros((8, 8), np.float32),
+    spacing_mm=None,
+    spacing_source=None,
+    view="PA",
+    body_part="CHEST",
+    age_years=60,
+    patient_orientation=("L", "F"),
+    sop_instance_uid="1.2.3",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+)
+
+
+def reason(**changes: object) -> str | None:
+    """Why a changed chest radiograph is refused."""
+    refusal = check_header(dataclasses.replace(CHEST, **changes))  # type: ignore[arg-type]
+    return None if refusal is None else refusal.reason
+
+
+@pytest.mark.parametrize("view", ["PA", "AP", "", "AP SUPINE", "PORTABLE", "UNKNOWN", "PA AND SOMETHING"])
+def test_frontal_and_unknown_views_pass(view: str) -> None:
+    """Unknown is decided by the image."""
+    assert reason(view=view) is None
+
+
+@pytest.mark.parametrize("view", ["LL", "RL", "LATERAL", "LAT", "L LAT", "LEFT LATERAL", "RLAT"])
+def test_lateral_views_are_refused(view: str) -> None:
+    """A lateral view is not frontal."""
+    assert reason(view=view) == "not_frontal"
+
+
+def test_orientation_decides_where_the_view_is_unknown() -> None:
+    """Rows from front to back are a lateral, unless the view says otherwise."""
+    assert reason(view="", patient_orientation=("A", "F")) == "not_frontal"
+    assert reason(view="", patient_orientation=("PL", "F")) == "not_frontal"
+    assert reason(view="PA", patient_orientation=("A", "F")) is None
+    assert reason(view="", patient_orientation=("R", "F")) is None
+
+
+@pytest.mark.parametrize("part", ["", "CHEST", "THORAX", "LUNGS", "PORTABLE CHEST", "T-THORAX", "TÓRAX", "WHOLE BODY"])
+def test_chest_and_unknown_parts_pass(part: str) -> None:
+    """The chest in several tongues, and what says nothing."""
+    assert reason(body_part=part) is None
+
+
+@pytest.mark.parametrize("part", ["HIP", "HAND", "SKULL", "PELVIS", "ABDOMEN", "JAW", "EXTREMITY", "KNEE"])
+def test_other_parts_are_refused(part: str) -> None:
+    """A hip is not a chest."""
+    assert reason(body_part=part) == "not_chest"
+
+
+def test_age() -> None:
+    """Under 18 is refused where it is known."""
+    ages = (0, 0.5, 17, 17.9, 18, 95, None)
+    refused = ["paediatric" if age is not None and age < 18 else None for age in ages]
+
+    assert refused == [reason(age_years=age) for age in ages]
+
+
+def test_animals() -> None:
+    """A dog is not a patient of ours."""
+    assert reason(species="CANINE") == "not_human"
+    assert reason(species="HOMO SAPIENS") is None
+
+
+def chest_masks(size: int = 256) -> NDArray[np.bool_]:
+    """Draw plausible outlines: the patient's left lung on the image's right."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    right = ((x - 0.3) / 0.14) ** 2 + ((y - 0.45) / 0.32) ** 2 < 1
+    left = ((x - 0.7) / 0.12) ** 2 + ((y - 0.45) / 0.32) ** 2 < 1
+    heart = ((x - 0.54) / 0.15) ** 2 + ((y - 0.62) / 0.14) ** 2 < 1
+    return np.stack([left, right, heart])
+
+
+def said(masks_CHW: NDArray[np.bool_], *, mirrored: bool = False) -> str:
+    """What is said of the masks; empty when they pass."""
+    refusal = check_prediction(masks_CHW, feature_distance=1, distance_limit=2, mirrored=mirrored)
+    assert refusal is None or refusal.reason == "lungs_implausible"
+    return "" if refusal is None else refusal.explanation
+
+
+def test_plausible_chest_passes() -> None:
+    """Also without a heart, which an effusion may hide."""
+    masks = chest_masks()
+    hidden = masks.copy()
+    hidden[2] = False
+
+    assert [said(masks), said(hidden)] == ["", ""]
+
+
+def test_missing_lungs() -> None:
+    """No lungs, one lung, and a speck of a lung."""
+    one, speck = chest_masks(), chest_masks()
+    one[0] = False
+    speck[1] = False
+    speck[1, 100:103, 60:63] = True
+
+    assert said(np.zeros((3, 64, 64), np.bool_)) == "No lung is seen."
+    assert [said(one), said(speck)] == ["Only one lung is seen."] * 2
+
+
+def test_too_large_and_too_flat() -> None:
+    """Lungs that fill the image or are a stripe."""
+    flat = np.zeros((3, 200, 200), np.bool_)
+    flat[0, 90:120, 110:190] = flat[1, 90:120, 10:90] = True
+
+    assert "fills more" in said(np.ones((3, 64, 64), np.bool_))
+    assert "flat" in said(flat)
+
+
+def test_turned_images() -> None:
+    """Rotated, upside down and mirrored images are refused; a mirrored one that says so is not."""
+    masks = chest_masks()
+
+    assert all(said(np.rot90(masks, turns, (1, 2))) for turns in (1, 2, 3))
+    assert "upside down" in said(masks[:, ::-1])
+    assert "side by side" in said(masks[:, :, ::-1])
+    assert said(masks[:, :, ::-1], mirrored=True) == ""
+
+
+def test_lungs_on_top_of_each_other() -> None:
+    """Two outlines of the same thing are no two lungs."""
+    masks = chest_masks()
+    masks[1] = masks[0]
+
+    assert "on top" in said(masks)
+
+
+def test_unlike_training() -> None:
+    """Features beyond the bundle's limit, or no number at all."""
+    masks = chest_masks()
+    distances = (1.0, 10.0, 10.1, float("nan"))
+    refusals = [check_prediction(masks, feature_distance=distance, distance_limit=10) for distance in distances]
+
+    assert [refusal and refusal.reason for refusal in refusals] == [None, None, "unlike_training", "unlike_training"]
+
+
+def test_refusals_are_sentences_without_patient_data() -> None:
+    """Each refusal can be read by a person."""
+    refusals = [
+        check_header(dataclasses.replace(CHEST, view="LL")),
+        check_header(dataclasses.replace(CHEST, body_part="MUSTER^ERIKA")),
+        check_header(dataclasses.replace(CHEST, age_years=3)),
+    ]
+
+    assert all(refusal is not None and refusal.explanation.endswith(".") for refusal in refusals)
+    assert not any(refusal is not None and "MUSTER" in refusal.explanation for refusal in refusals)
