@@ -203,7 +203,7 @@ class UpkeepSettings(Section):
         default=168, description="Age at which a study leaves the reading list although nobody reported it done."
     )
     keep_files_hours: Hours = Field(
-        default=720, description="How long images and objects are kept after all work on them has ended."
+        default=720, description="Age at which images and objects are removed; those with work left on them stay."
     )
 
 

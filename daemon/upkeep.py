@@ -117,14 +117,15 @@ class UpkeepRole:
         # again at its next time.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        now = datetime.now(UTC)
-        every = self._settings.upkeep.interval_seconds
-        scheduler.add_job(upkeep.apply_policy, "date", run_date=now, **options)
+        upkeep.apply_policy()
+        now, every = datetime.now(UTC), self._settings.upkeep.interval_seconds
         scheduler.add_job(upkeep.release_leases, "interval", seconds=every, next_run_time=now, **options)
         for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_leftovers):
             scheduler.add_job(job, "interval", seconds=RETENTION_SECONDS, next_run_time=now, **options)
         scheduler.start()
         stop.wait()
+        # Its thread looks once more after the shutdown, and would find jobs that it can no longer start.
+        scheduler.remove_all_jobs()
         scheduler.shutdown(wait=True)
 
 

@@ -1,0 +1,193 @@
+"""What happens by the clock, on both kinds of databases."""
+
+import os
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from builders import MORNING, finding, received_instance, result_object
+from cxr_triage.daemon.settings import Settings, load_settings
+from cxr_triage.daemon.upkeep import Upkeep, UpkeepRole
+from cxr_triage.daemon.wakeup import Doorbell
+from cxr_triage.model.priority import Policy
+from cxr_triage.storage.database import Database
+from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.owners import Owner
+from cxr_triage.storage.records import InstanceState, ObjectKind
+from peers import eventually, running
+from steps import PACS, Steps
+
+STUDY = "1.2.840.1"
+
+
+class House:
+    """A folder, a ledger under a clock of ours, and the jobs."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        file = folder / "cxr-triage.toml"
+        file.write_text("[upkeep]\nfinish_after_hours = 48\nkeep_files_hours = 72\n")
+        self.settings = load_settings(file)
+        self.settings.prepare_folders()
+        self.steps = Steps(database)
+        self.upkeep = Upkeep(self.settings, database, clock=self.steps.clock)
+        self.inbox = Inbox(self.settings.inbox_folder, clock=self.steps.clock)
+        self.outbox = Outbox(self.settings.outbox_folder, clock=self.steps.clock)
+
+    def score(self, study: str) -> Path:
+        """Receive and score an image with a real file; where that is."""
+        image = received_instance(received_at=self.steps.clock())
+        stored = self.inbox.store(b"pixels", sop_instance_uid=image.sop_instance_uid)
+        image = received_instance(
+            sop_instance_uid=image.sop_instance_uid, path=stored.path, received_at=self.steps.clock()
+        )
+        self.steps.score(study, finding(), image=image)
+        return self.inbox.absolute(stored.path)
+
+    def report(self, study: str, *, deliver: bool) -> Path:
+        """Report with one real file; where that is."""
+        steps = self.steps
+        revision = steps.reporting.open_revision(study, steps.policy.digest())
+        stored = self.outbox.store(b"report", sop_instance_uid="1.2.3")
+        report = result_object(ObjectKind.SR, study_instance_uid=study, path=stored.path)
+        steps.reporting.complete_revision(revision, [report], [PACS])
+        if deliver:
+            (delivery,) = steps.dispatch.claim("deliver-1-host-1", PACS[0], 10)
+            steps.dispatch.record_stored(delivery)
+        return self.outbox.absolute(stored.path)
+
+
+@pytest.fixture
+def house(tmp_path: Path, database: Database) -> House:
+    """An empty house."""
+    return House(tmp_path, database)
+
+
+def test_what_the_dead_held_goes_back(house: House) -> None:
+    """A claim of a process that has ended is free at once, and the worker is woken; one of a live process stays."""
+    settings, steps = house.settings, house.steps
+    living = Owner.take(settings.run_folder, "infer")
+    dead = Owner.take(settings.run_folder, "infer")
+    dead.release()
+    steps.receive()
+    steps.scoring.claim_to_index(living.id, 1)
+    steps.receive()
+    (claim,) = steps.scoring.claim_to_index(dead.id, 1)
+    with Doorbell.listen(settings.run_folder, "infer") as bell:
+        house.upkeep.release_leases()
+        assert bell.wait(0)
+    assert [claim.sop_instance_uid] == [each.sop_instance_uid for each in steps.scoring.claim_to_index(living.id, 9)]
+    living.release()
+
+
+def test_deliveries_of_the_dead_go_back(house: House) -> None:
+    """As images do."""
+    house.score(STUDY)
+    house.report(STUDY, deliver=False)
+    dead = Owner.take(house.settings.run_folder, "deliver")
+    dead.release()
+    assert len(house.steps.dispatch.claim(dead.id, PACS[0], 9)) == 1
+    house.upkeep.release_leases()
+    assert len(house.steps.dispatch.claim("deliver-2-host-2", PACS[0], 9)) == 1
+
+
+def test_old_studies_leave_the_list(house: House) -> None:
+    """By the configured age, not before."""
+    house.score(STUDY)
+    house.steps.clock.move(timedelta(hours=47))
+    house.upkeep.finish_aged()
+    assert len(house.steps.reading_list.studies()) == 1
+    house.steps.clock.move(timedelta(hours=2))
+    house.upkeep.finish_aged()
+    assert house.steps.reading_list.studies() == []
+
+
+def test_files_go_when_nothing_needs_them_and_they_are_old(house: House) -> None:
+    """Of a finished study with delivered results; the row stays and says so."""
+    image = house.score(STUDY)
+    report = house.report(STUDY, deliver=True)
+    house.steps.reading_list.finish(STUDY, actor="test")
+    house.upkeep.forget_files()
+    assert (image.exists(), report.exists()) == (True, True)
+    house.steps.clock.move(timedelta(hours=73))
+    house.upkeep.forget_files()
+    assert (image.exists(), report.exists()) == (False, False)
+    assert house.steps.housekeeping.counts().instances[InstanceState.SCORED] == 1
+
+
+def test_files_with_work_left_stay(house: House) -> None:
+    """However old: an unread study, an object that its destination has not got."""
+    image = house.score(STUDY)
+    report = house.report(STUDY, deliver=False)
+    house.steps.clock.move(timedelta(days=365))
+    house.upkeep.forget_files()
+    assert (image.exists(), report.exists()) == (True, True)
+
+
+def test_leftovers_of_crashes_go(house: House) -> None:
+    """A named file that no row owns was never acknowledged; a young one may be about to get its row."""
+    owned = house.score(STUDY)
+    old = house.inbox.absolute(house.inbox.store(b"old", sop_instance_uid="1.1").path)
+    young = house.inbox.absolute(house.inbox.store(b"young", sop_instance_uid="1.2").path)
+    for path in (owned, old):
+        os.utime(path, ((MORNING - timedelta(days=2)).timestamp(),) * 2)
+    os.utime(young, (MORNING.timestamp(),) * 2)
+    part = house.settings.inbox_folder / "incoming" / "dead.part"
+    part.write_bytes(b"half")
+    house.upkeep.remove_leftovers()
+    assert [path.exists() for path in (owned, old, young, part)] == [True, False, True, False]
+
+
+def test_a_changed_policy_reaches_the_open_studies(house: House, database: Database) -> None:
+    """Priorities were computed under the policy of their day."""
+    house.score(STUDY)
+    before = house.steps.listed(STUDY).priority
+    muted = house.settings.model_copy(
+        update={"worklist": house.settings.worklist.model_copy(update={"severity": {"Pneumothorax": 0.0}})}
+    )
+    Upkeep(muted, database, clock=house.steps.clock).apply_policy()
+    after = house.steps.listed(STUDY).priority
+    assert (before.utility > 0, after.utility) == (True, 0)
+    assert muted.policy() != Policy()
+
+
+@pytest.fixture
+def sqlite_settings(tmp_path: Path, sqlite_url: str) -> Settings:
+    """A house of the role's own."""
+    file = tmp_path / "cxr-triage.toml"
+    file.write_text(f'[storage]\ndatabase = "{sqlite_url}"\n[upkeep]\ninterval_seconds = 0.05\n')
+    settings = load_settings(file)
+    settings.prepare_folders()
+    return settings
+
+
+def test_the_role_runs_the_jobs_until_it_is_stopped(sqlite_settings: Settings) -> None:
+    """APScheduler does, at once and then by the clock."""
+    part = sqlite_settings.inbox_folder / "incoming" / "dead.part"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    with running(UpkeepRole(sqlite_settings).run):
+        eventually(lambda: not part.exists())
+
+
+def test_one_process_keeps_house(sqlite_settings: Settings) -> None:
+    """A second one stands by, ready to take over when the first has ended."""
+    part = sqlite_settings.outbox_folder / "incoming" / "dead.part"
+    part.parent.mkdir()
+    second_stop, second_ready = threading.Event(), threading.Event()
+    second = threading.Thread(target=UpkeepRole(sqlite_settings).run, args=(second_stop, second_ready.set))
+    with running(UpkeepRole(sqlite_settings).run):
+        eventually((sqlite_settings.run_folder / "upkeep.lock").exists)
+        second.start()
+        assert second_ready.wait(60)
+    part.write_bytes(b"half")
+    eventually(lambda: not part.exists())
+    second_stop.set()
+    second.join()
+
+
+def test_a_role_that_stands_by_can_be_stopped(sqlite_settings: Settings) -> None:
+    """It does not wait for the first to end."""
+    with running(UpkeepRole(sqlite_settings).run), running(UpkeepRole(sqlite_settings).run):
+        pass

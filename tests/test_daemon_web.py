@@ -1,0 +1,165 @@
+"""The web port: alive, ready, metrics; on a real port and a real database."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from builders import finding, instance_header, received_instance
+from cxr_triage.daemon.heartbeat import beating
+from cxr_triage.daemon.service import enabled_roles
+from cxr_triage.daemon.settings import Settings, load_settings
+from cxr_triage.daemon.web.app import WebRole, create_app
+from cxr_triage.daemon.web.metrics import registry
+from cxr_triage.storage.database import Database, open_database
+from peers import free_port, running
+from steps import Steps
+
+STUDY = "1.2.840.1"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A service with the modality worklist, on a free port."""
+    file = tmp_path / "cxr-triage.toml"
+    file.write_text(f"[worklist]\nenabled = true\n[web]\nport = {free_port()}\n")
+    loaded = load_settings(file)
+    loaded.prepare_folders()
+    return loaded
+
+
+@pytest.fixture
+def alive(settings: Settings) -> Iterator[ExitStack]:
+    """Every role shows signs of life, until the stack is closed."""
+    with ExitStack() as stack:
+        for role in enabled_roles(settings):
+            stack.enter_context(beating(settings.run_folder, role, settings.service.heartbeat_seconds))
+        yield stack
+
+
+def _ask(settings: Settings, database: Database, path: str, method: str = "GET") -> httpx.Response:
+    """One request to the application, without a port."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(settings, database))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.request(method, path)
+
+    return asyncio.run(ask())
+
+
+def _metrics(text: str) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and label values."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_alive(settings: Settings, database: Database) -> None:
+    """As long as the process answers, whatever else is wrong."""
+    answer = _ask(settings, database, "/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+@pytest.mark.usefixtures("alive")
+def test_ready(settings: Settings, database: Database) -> None:
+    """Database, schema and every role."""
+    answer = _ask(settings, database, "/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
+
+
+def test_a_silent_role_is_a_reason(settings: Settings, database: Database, alive: ExitStack) -> None:
+    """It is named."""
+    alive.close()
+    with ExitStack() as others:
+        for role in enabled_roles(settings):
+            if role != "infer":
+                others.enter_context(beating(settings.run_folder, role, 5))
+        answer = _ask(settings, database, "/readyz")
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["role infer: no sign of life"])
+
+
+@pytest.mark.usefixtures("alive")
+def test_a_missing_schema_is_a_reason(settings: Settings, empty_database_url: str) -> None:
+    """With the command that helps."""
+    database = open_database(empty_database_url)
+    answer = _ask(settings, database, "/readyz")
+    assert (answer.status_code, "cxr-triage migrate" in answer.json()["reasons"][0]) == (503, True)
+    database.close()
+
+
+@pytest.mark.usefixtures("alive")
+def test_an_unreachable_database_is_a_reason(settings: Settings, tmp_path: Path) -> None:
+    """For readiness and for metrics; the process is alive all the same."""
+    database = open_database(f"postgresql+psycopg://user:hunter2@/none?host={tmp_path}")
+    answers = [_ask(settings, database, path) for path in ("/healthz", "/readyz", "/metrics")]
+    assert [answer.status_code for answer in answers] == [200, 503, 503]
+    assert "hunter2" not in "".join(answer.text for answer in answers)
+    database.close()
+
+
+@pytest.mark.usefixtures("alive")
+def test_metrics_count_what_the_ledger_holds(settings: Settings, database: Database) -> None:
+    """By state and destination, with the ages of the oldest."""
+    steps = Steps(database)
+    steps.score(STUDY, finding())
+    steps.report(STUDY)
+    steps.receive()
+    steps.clock.move(timedelta(minutes=5))
+    found = _metrics(_text(settings, database, steps))
+    expected = {
+        ("cxr_triage_images", "scored"): 1,
+        ("cxr_triage_images", "received"): 1,
+        ("cxr_triage_images", "failed"): 0,
+        ("cxr_triage_images_received_total",): 2,
+        ("cxr_triage_images_scored_total",): 1,
+        ("cxr_triage_images_other_bytes_total",): 0,
+        ("cxr_triage_revisions", "reported"): 1,
+        ("cxr_triage_deliveries", "pacs", "pending"): 2,
+        ("cxr_triage_listed_studies",): 1,
+        ("cxr_triage_oldest_unscored_seconds",): 300,
+        ("cxr_triage_oldest_undelivered_seconds",): 300,
+        ("cxr_triage_role_up", "infer"): 1,
+        ("cxr_triage_build_info", "0.1.0"): 1,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def _text(settings: Settings, database: Database, steps: Steps) -> str:
+    return generate_latest(registry(settings, database, clock=steps.clock)).decode()
+
+
+def test_no_patient_is_in_any_answer(settings: Settings, database: Database) -> None:
+    """Names, numbers and free text stay in the ledger."""
+    steps = Steps(database)
+    steps.receive(received_instance(calling_ae_title="PLANTEDAE"))
+    header = instance_header(patient_name="PLANTED^NAME", patient_id="PLANTED1", accession_number="PLANTED2")
+    steps.scoring.record_indexed(steps.claim_to_index(), header, steps.policy)
+    answers = [_ask(settings, database, path).text for path in ("/healthz", "/readyz", "/metrics")]
+    assert "PLANTED" not in "".join(answers)
+
+
+def test_the_role_serves_on_its_port(settings: Settings, sqlite_url: str) -> None:
+    """Over HTTP, and the port is free again afterwards."""
+    storage = settings.storage.model_copy(update={"database": sqlite_url})
+    own = settings.model_copy(update={"storage": storage})
+    for _ in range(2):
+        with running(WebRole(own).run):
+            answer = httpx.get(f"http://127.0.0.1:{own.web.port}/healthz")
+            assert (answer.status_code, "server" in answer.headers) == (200, False)
+
+
+def test_nothing_else_is_served(settings: Settings, database: Database) -> None:
+    """And nothing can be changed here."""
+    assert [_ask(settings, database, "/").status_code, _ask(settings, database, "/healthz", "POST").status_code] == [
+        404,
+        405,
+    ]
