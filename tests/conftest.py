@@ -11,11 +11,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.migrate import migrate
 from steps import Steps
+
+# A machine that is busy with other things is not a failure.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 DATABASES = ("sqlite", "postgresql")
 #: On a machine that is busy with other things; a second is usual.
