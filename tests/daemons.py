@@ -166,7 +166,12 @@ class Daemon:
         return [sys.executable, "-m", "cxr_triage.daemon", "--config", str(self.config), *arguments]
 
     def _environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith("CXR_TRIAGE_")}
+        # Which weights are tested is the caller's choice; nothing else of the configuration is.
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("CXR_TRIAGE_") or name.startswith("CXR_TRIAGE_MODEL__")
+        }
 
     def _read(self, stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
         with stream:
