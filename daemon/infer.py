@@ -3,11 +3,11 @@
 This process loads no network and decodes nothing: it lives on when a child does not.
 """
 
-import tempfile
+import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,6 +31,7 @@ from cxr_triage.storage.records import Claim, InstanceHeader
 
 #: Who is rung when an image is done with.
 REPORT: Final = "report"
+SPOOL_SUFFIX: Final = ".spool"
 #: Kept of the time to drain, so that claims are given back before anyone loses patience.
 GIVE_BACK_SECONDS: Final = 5.0
 #: A lease is extended this many times before it would run out.
@@ -121,7 +122,7 @@ class Inference:
             bell = stack.enter_context(Doorbell.listen(self._run_folder, ROLE))
             owner = Owner.take(self._run_folder, ROLE)
             stack.callback(self._give_back, owner)
-            spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infer-", dir=self._run_folder)))
+            spool = stack.enter_context(_spool(self._run_folder, owner))
             indexing, scoring = self._index_lane(owner, spool), self._score_lane(owner, spool)
             stack.callback(indexing.stop)
             stack.callback(scoring.stop)
@@ -222,7 +223,8 @@ class Inference:
         except StaleAttemptError:
             log.warning("result of an overtaken attempt dropped", state=state, **claim.log_context())
             return
-        log.info("image read", state=state, reason=reason, **claim.log_context())
+        say = log.warning if state == "failed" else log.info
+        say("attempt ended", state=state, reason=reason, **claim.log_context())
         if state != "indexed":
             ring(self._run_folder, REPORT)
 
@@ -267,6 +269,20 @@ class InferRole:
             ).run(stop, ready)
         finally:
             database.close()
+
+
+@contextmanager
+def _spool(run_folder: Path, owner: Owner) -> Iterator[Path]:
+    """A folder for results on their way; those of dead processes are removed."""
+    for left in run_folder.glob(f"{ROLE}-*{SPOOL_SUFFIX}"):
+        if not owner_is_alive(run_folder, left.stem):
+            shutil.rmtree(left)
+    spool = run_folder / f"{owner.id}{SPOOL_SUFFIX}"
+    spool.mkdir(mode=0o700)
+    try:
+        yield spool
+    finally:
+        shutil.rmtree(spool)
 
 
 def _readers(settings: Settings) -> Readers:

@@ -6,14 +6,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydicom import dcmread
 
 from builders import prediction
+from cxr_triage.daemon.pipeline import score_file
 from cxr_triage.daemon.readers import Score, Scored
 from cxr_triage.model.errors import BundleError
-from cxr_triage.model.prediction import Refusal
+from cxr_triage.model.prediction import Prediction, Refusal
+from cxr_triage.model.radiograph import Radiograph
 
 #: For ever, as far as a test is concerned.
 LONG_SECONDS = 600
@@ -70,6 +73,15 @@ FAILURES: dict[str, Callable[[], None]] = {
 def load() -> Score:
     """Give a scorer that does what the image's Study Description says: fail, fail once, wait, refuse, or predict."""
     return _score
+
+
+def load_reader() -> Score:
+    """Give the real reading of an image in front of a network that says always the same."""
+    return partial(score_file, predict=_always)
+
+
+def _always(_: Radiograph) -> Prediction:
+    return prediction()
 
 
 def load_nothing() -> Score:

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import RLELossless
 from sqlalchemy import select
 
 import scorers
 from builders import instance_header, radiograph_dataset, received_instance
-from cxr_triage.daemon.infer import Inference, Readers, Retry, Timing
+from cxr_triage.daemon.infer import Inference, InferRole, Readers, Retry, Timing
 from cxr_triage.daemon.isolation import Fault, Worker
 from cxr_triage.daemon.lanes import MAX_LOST_ATTEMPTS
 from cxr_triage.daemon.readers import Score
+from cxr_triage.daemon.settings import load_settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import BundleError, StorageError
 from cxr_triage.model.prediction import Prediction
@@ -330,11 +333,13 @@ def test_claims_of_the_dead_are_taken_back(ward: Ward) -> None:
     uid = ward.receive()
     owner = Owner.take(ward.run_folder, "infer")
     assert len(ward.scoring.claim_to_index(owner.id, 1)) == 1
+    (ward.run_folder / f"{owner.id}.spool").mkdir()
     owner.release()
     with running(ward.inference()):
         wait_until(ward.settled(uid))
 
     assert ward.state(uid) is InstanceState.SCORED
+    assert list(ward.run_folder.glob("*.spool")) == []
 
 
 def test_an_image_that_ends_everyone_is_set_aside(ward: Ward) -> None:
@@ -356,6 +361,33 @@ def test_a_network_that_cannot_be_loaded_is_said_at_once(ward: Ward, load: Calla
         ward.inference(load=load).run(threading.Event(), lambda: None)
 
     assert (ward.state(uid), ward.row(uid).attempt) == (InstanceState.RECEIVED, 0)
+
+
+def test_a_real_panic_of_a_codec(ward: Ward) -> None:
+    """The RLE decoder, which is written in Rust, panics on some damaged images: that is no Exception."""
+    dataset = radiograph_dataset()
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    # The last segment now ends in a run of 128 where fewer pixels are left (PS3.5 G.3.2).
+    frame[-4:] = bytes([0x81, 0, 0x81, 0])
+    dataset.PixelData = encapsulate([bytes(frame)])
+    uid, good = str(dataset.SOPInstanceUID), ward.receive()
+    dataset.save_as(ward.inbox / f"{uid}.dcm", enforce_file_format=True)
+    ward.receive_file(uid)
+    with running(ward.inference(load=scorers.load_reader, maximum_attempts=1)):
+        wait_until(ward.settled(uid, good))
+
+    assert (ward.state(uid), ward.row(uid).reason) == (InstanceState.FAILED, "panic")
+    assert ward.state(good) is InstanceState.SCORED
+
+
+def test_the_role_by_its_settings(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings name a bundle that is not there: the role says so, from the child that looked for it."""
+    monkeypatch.setenv("CXR_TRIAGE_STORAGE__ROOT", str(tmp_path))
+    monkeypatch.setenv("CXR_TRIAGE_STORAGE__DATABASE", sqlite_url)
+    monkeypatch.setenv("CXR_TRIAGE_MODEL__BUNDLE", "no-such-bundle")
+    with pytest.raises(BundleError, match="no-such-bundle"):
+        InferRole(load_settings()).run(threading.Event(), lambda: None)
 
 
 def test_the_parent_holds_no_torch() -> None:

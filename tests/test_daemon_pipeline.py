@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import builders
 import pytest
-from builders import radiograph_file
 
+import builders
+from builders import radiograph_file
 from cxr_triage.daemon.pipeline import index_file, score_file
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.radiograph import Radiograph
