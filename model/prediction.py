@@ -42,9 +42,10 @@ class Prediction:
     measurements: tuple[Measurement, ...]
     #: bool, (3, Rows, Columns) of the source, in the order of STRUCTURES.
     masks_CHW: NDArray[np.bool_]
-    #: uint8 (labels, h, w) class activation maps on the network's grid, in the order of `findings`; 255 = the map's maximum.
+    #: uint8 (labels, h, w) class activation maps on the network's grid, in the order of `findings`; 255 = each map's
+    #: own maximum.
     saliency_LHW: NDArray[np.uint8]
-    #: Where the saliency grid lies in the stored pixel matrix: top, left, height, width in source pixels (may reach outside).
+    #: Where that grid lies in the stored pixel matrix: top, left, height, width in source pixels; may reach outside.
     saliency_frame: tuple[float, float, float, float]
     #: Squared Mahalanobis distance of the pooled features from the training set.
     feature_distance: float

@@ -1,0 +1,73 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What is installed: the tree itself (editable), or the built wheel: `make test INSTALL=wheel`.
+INSTALL ?= editable
+# Debian packages that tests use as real peers.
+PEERS := dcmtk orthanc orthanc-dicomweb
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo test test-fast test-acceptance peers check format wheel clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cxr-triage needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by its exact version: a bare requirement may pull gigabytes of CUDA libraries.
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.runtime
+	$(PIP) install --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+setup: $(VENV)/.runtime  ## .venv with everything that the demo and the service need
+
+demo: setup  ## the main job on real radiographs; ARGS=--json for a machine
+	@$(BIN)/cxr-triage demo $(ARGS)
+
+tools: $(VENV)/.tools
+
+peers:
+	@tests/install-peers $(PEERS)
+
+wheel: tools  ## the built wheel, in dist/
+	@rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+
+# The tests never see the tree on their path: they import what is installed.
+install-for-test: tools
+ifeq ($(INSTALL),wheel)
+	@$(MAKE) --no-print-directory wheel
+	$(PIP) install --force-reinstall --no-deps dist/*.whl
+	@rm -f $(VENV)/.runtime $(VENV)/.tools
+endif
+
+test: peers install-for-test  ## all tests, with real peers
+	$(PYTEST) $(ARGS)
+
+test-fast: install-for-test  ## tests without the acceptance runs
+	$(PYTEST) -m "not acceptance" $(ARGS)
+
+test-acceptance: peers install-for-test  ## the whole product as a process, with real peers
+	$(PYTEST) -m acceptance $(ARGS)
+
+check: tools  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: tools  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,181 @@
+"""A weights bundle: safetensors and the JSON card that says what they mean and how good they are.
+
+Nothing about a set of weights lives in code: labels and their order, calibration, thresholds, the gate's limit, the
+data, the measured figures and the patients of each split all travel on the card.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cxr_triage.model.errors import BundleError
+from cxr_triage.model.findings import ABNORMALITY_BY_NAME, LOCATIONS, STRUCTURES
+from cxr_triage.model.prediction import BundleIdentity
+
+CARD_NAME: Final = "card.json"
+WEIGHTS_NAME: Final = "weights.safetensors"
+#: The bundle that ships with the package.
+BUNDLED: Final = Path(__file__).parent / "bundles" / "first"
+#: Layout of the card that this version reads and writes.
+CARD_FORMAT: Final = 1
+
+EncoderName = Literal["densenet121", "efficientnet_lite0"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkShape:
+    """What rebuilds the network before its weights are loaded. Travels in the bundle card."""
+
+    encoder: EncoderName
+    #: Side of the square input, pixels; a multiple of 32.
+    input_size: int
+    #: Number of abnormality outputs, auxiliary ones included.
+    abnormalities: int
+    locations: int
+    structures: int
+    #: Decoder channels at strides 16, 8, 4 and 2.
+    decoder_channels: tuple[int, int, int, int] = (128, 64, 48, 32)
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """From a raw logit to a calibrated logit: scale x logit + offset."""
+
+    scale: float
+    offset: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelCard:
+    """One reported abnormality of the network."""
+
+    #: A name in model.findings.ABNORMALITIES.
+    name: str
+    #: Operating threshold on the calibrated probability.
+    threshold: float
+    calibration: Calibration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a set of weights means."""
+
+    name: str
+    version: str
+    #: SHA-256 of the weights file, lower-case hex.
+    sha256: str
+    network: NetworkShape
+    #: Names of the abnormality outputs in their order, auxiliary ones included.
+    outputs: tuple[str, ...]
+    #: The output that tells any abnormality from "no finding", and how its probability is made.
+    abnormal_output: str
+    abnormal_formula: str
+    abnormal_calibration: Calibration
+    #: Reported abnormalities: a subset of `outputs`.
+    labels: tuple[LabelCard, ...]
+    #: Largest squared Mahalanobis distance of the pooled features that is still triaged.
+    feature_distance_limit: float
+    #: How the operating thresholds were chosen, in words.
+    threshold_rule: str
+    #: Data sets with their terms, training settings, measured figures: for people and for the model card page.
+    data: Mapping[str, Any]
+    training: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    #: "source/patient" keys per split: train, validation, test.
+    patients: Mapping[str, tuple[str, ...]]
+    licence: str
+
+    @property
+    def identity(self) -> BundleIdentity:
+        """What results cite."""
+        return BundleIdentity(name=self.name, version=self.version, sha256=self.sha256)
+
+
+def read_card(bundle: Path | None) -> Card:
+    """Read a bundle's card; None = the bundled one.
+
+    Raises:
+        BundleError: there is no card, it is not one that this version reads, or it contradicts the vocabulary.
+    """
+    path = (bundle or BUNDLED) / CARD_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}): set [model] bundle to a folder that training made"
+        ) from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: copy the bundle anew") from error
+    try:
+        return _card(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path} is not a card that this version reads: {error!r}") from error
+
+
+def _card(content: dict[str, Any]) -> Card:
+    if content.pop("format") != CARD_FORMAT:
+        raise ValueError(f"its format is not {CARD_FORMAT}")
+    for fixed, own in (("locations", list(LOCATIONS)), ("structures", [structure.name for structure in STRUCTURES])):
+        if content.pop(fixed) != own:
+            raise ValueError(f"its {fixed} are not {own}")
+    network = content.pop("network")
+    labels = tuple(
+        LabelCard(name=row["name"], threshold=row["threshold"], calibration=Calibration(**row["calibration"]))
+        for row in content.pop("labels")
+    )
+    card = Card(
+        network=NetworkShape(**network | {"decoder_channels": tuple(network["decoder_channels"])}),
+        labels=labels,
+        abnormal_calibration=Calibration(**content.pop("abnormal_calibration")),
+        outputs=tuple(content.pop("outputs")),
+        patients={split: tuple(keys) for split, keys in content.pop("patients").items()},
+        **content,
+    )
+    unknown = [row.name for row in labels if row.name not in ABNORMALITY_BY_NAME or row.name not in card.outputs]
+    if unknown or card.abnormal_output not in card.outputs or len(card.outputs) != card.network.abnormalities:
+        raise ValueError(f"its labels and outputs do not fit together: {unknown}")
+    return card
+
+
+def write_card(card: Card, bundle: Path) -> None:
+    """Write a card so that `read_card` gives it back."""
+    content = asdict(card) | {
+        "format": CARD_FORMAT,
+        "locations": LOCATIONS,
+        "structures": [structure.name for structure in STRUCTURES],
+        "labels": [asdict(row) | {"code": asdict(ABNORMALITY_BY_NAME[row.name].code)} for row in card.labels],
+    }
+    (bundle / CARD_NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def verify(bundle: Path | None) -> Card:
+    """Read the card and check the weights file against its SHA-256; None = the bundled one.
+
+    Raises:
+        BundleError: as `read_card`, or the weights are missing or not those of the card.
+    """
+    card = read_card(bundle)
+    path = (bundle or BUNDLED) / WEIGHTS_NAME
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): copy the bundle anew") from error
+    if digest != card.sha256:
+        raise BundleError(
+            f"{path} is damaged: its SHA-256 is {digest}, the card says {card.sha256}; copy the bundle anew"
+        )
+    return card
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, lower-case hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,55 @@
+"""How far an image's pooled features lie from those that the network learned from: the gate's last question."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSpace:
+    """Gaussian of the pooled features: principal axes whitened, the rest by its mean variance.
+
+    After probabilistic principal component analysis (Tipping & Bishop 1999), whose Mahalanobis distance needs no
+    inverse of a covariance matrix that few images cannot fill.
+    """
+
+    #: (K,) mean.
+    mean: Tensor
+    #: (A, K) principal axes, each divided by its standard deviation.
+    axes: Tensor
+    #: (A,) standard deviation along each axis.
+    deviations: Tensor
+    #: () mean variance of what the axes leave over.
+    residual: Tensor
+
+    @classmethod
+    def fit(cls, features_NK: Tensor, axes: int = 64) -> "FeatureSpace":
+        """Fit to the pooled features of the training images."""
+        mean = features_NK.mean(dim=0)
+        _, singular, directions = torch.linalg.svd(features_NK - mean, full_matrices=False)
+        variances = singular**2 / (len(features_NK) - 1)
+        deviations = variances[:axes].sqrt()
+        residual = variances[axes:].sum() / (features_NK.shape[1] - axes)
+        return cls(mean, directions[:axes] / deviations[:, None], deviations, residual)
+
+    def distances(self, features_NK: Tensor) -> Tensor:
+        """Squared Mahalanobis distances (N,), per feature dimension: about 1 for images like the training set's."""
+        centred = features_NK - self.mean
+        whitened = centred @ self.axes.T
+        explained = ((whitened * self.deviations) ** 2).sum(dim=1)
+        left_over = ((centred**2).sum(dim=1) - explained).clamp(min=0) / self.residual
+        return ((whitened**2).sum(dim=1) + left_over) / features_NK.shape[1]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a bundle stores."""
+        return {f"gate.{name}": value.contiguous() for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "FeatureSpace":
+        """What `tensors` gave.
+
+        Raises:
+            KeyError: a tensor is missing.
+        """
+        return cls(*(tensors[f"gate.{name}"] for name in ("mean", "axes", "deviations", "residual")))

@@ -1,0 +1,126 @@
+"""Weights bundle + Radiograph -> Prediction. The only place that runs the network for a result."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cxr_triage.model.bundle import BUNDLED, WEIGHTS_NAME, Calibration, Card, verify
+from cxr_triage.model.devices import choose_device
+from cxr_triage.model.errors import BundleError
+from cxr_triage.model.features import FeatureSpace
+from cxr_triage.model.findings import LOCATIONS, Finding
+from cxr_triage.model.measurements import largest_parts, measure
+from cxr_triage.model.network import MultiTaskNetwork, Outputs
+from cxr_triage.model.prediction import BundleIdentity, Prediction
+from cxr_triage.model.preparation import Frame, frame_of, prepare, restore
+from cxr_triage.model.radiograph import Radiograph
+from cxr_triage.model.suitability import check_prediction
+
+
+class Predictor:
+    """One loaded bundle on one device; not for use by several threads at once."""
+
+    def __init__(self, card: Card, network: MultiTaskNetwork, space: FeatureSpace, device: torch.device) -> None:
+        self.card = card
+        self._network = network.to(device).eval()
+        self._space = space
+        self._device = device
+
+    @classmethod
+    def load(cls, bundle: Path | None = None, device: str = "auto") -> "Predictor":
+        """Verify and load a bundle; None = the bundled one.
+
+        Args:
+            bundle: folder with weights and card.
+            device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+
+        Raises:
+            BundleError: the bundle is missing, damaged or of another version, or the device does not exist.
+        """
+        card = verify(bundle)
+        path = (bundle or BUNDLED) / WEIGHTS_NAME
+        network = MultiTaskNetwork(card.network)
+        try:
+            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+            space = FeatureSpace.from_tensors(tensors)
+            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("gate.")}
+            missing, unexpected = network.load_state_dict(weights, strict=False)
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            raise BundleError(f"{path} does not fit its card: {error}") from error
+        # Counters that only training reads are not exported.
+        lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if lacking or unexpected:
+            raise BundleError(f"{path} does not fit its card: missing {lacking}, unexpected {unexpected}")
+        return cls(card, network, space, choose_device(device))
+
+    @property
+    def identity(self) -> BundleIdentity:
+        """What results cite."""
+        return self.card.identity
+
+    @torch.inference_mode()
+    def predict(self, radiograph: Radiograph) -> Prediction:
+        """Run the network once and say what it saw; an unsuitable image carries its refusal."""
+        # The network learned the patient's left on the image's right: a mirrored image is turned for it, and back.
+        mirrored = radiograph.patient_orientation is not None and radiograph.patient_orientation[0].startswith("R")
+        pixels = radiograph.pixels_HW[:, ::-1] if mirrored else radiograph.pixels_HW
+        frame = frame_of(pixels)
+        image = prepare(pixels, frame, self.card.network.input_size)
+        outputs = self._network(image[None].to(self._device))
+        masks = self._masks(outputs, frame)
+        saliency = self._saliency(outputs)
+        distance = float(self._space.distances(outputs.pooled.cpu())[0])
+        turned = np.ascontiguousarray(masks[:, :, ::-1]) if mirrored else masks
+        return Prediction(
+            bundle=self.identity,
+            findings=self._findings(outputs.abnormality[0].cpu()),
+            abnormal_probability=self._abnormal(outputs.abnormality[0].cpu()),
+            locations=dict(zip(LOCATIONS, outputs.location[0].sigmoid().tolist(), strict=True)),
+            measurements=measure(masks, radiograph),
+            masks_CHW=turned,
+            saliency_LHW=np.ascontiguousarray(saliency[:, :, ::-1]) if mirrored else saliency,
+            saliency_frame=_turned(frame).as_tuple() if mirrored else frame.as_tuple(),
+            feature_distance=distance,
+            refusal=check_prediction(masks, feature_distance=distance, distance_limit=self.card.feature_distance_limit),
+        )
+
+    def _findings(self, logits_K: Tensor) -> tuple[Finding, ...]:
+        return tuple(
+            Finding(
+                label=label.name,
+                probability=_calibrated(logits_K[self.card.outputs.index(label.name)], label.calibration),
+                threshold=label.threshold,
+            )
+            for label in self.card.labels
+        )
+
+    def _abnormal(self, logits_K: Tensor) -> float:
+        logit = logits_K[self.card.outputs.index(self.card.abnormal_output)]
+        return _calibrated(logit, self.card.abnormal_calibration)
+
+    def _masks(self, outputs: Outputs, frame: Frame) -> NDArray[np.bool_]:
+        logits = largest_parts(outputs.mask[0].float().cpu().numpy())
+        masks: NDArray[np.bool_] = (restore(torch.from_numpy(logits), frame) > 0).numpy()
+        return masks
+
+    def _saliency(self, outputs: Outputs) -> NDArray[np.uint8]:
+        rows = [self.card.outputs.index(label.name) for label in self.card.labels]
+        maps = self._network.activation_maps(outputs)[0, rows].clamp(min=0).float().cpu().numpy()
+        peaks = maps.max(axis=(1, 2), keepdims=True)
+        saliency: NDArray[np.uint8] = np.round(255 * maps / np.maximum(peaks, 1e-6)).astype(np.uint8)
+        return saliency
+
+
+def _calibrated(logit: Tensor, calibration: Calibration) -> float:
+    return float(torch.sigmoid(calibration.scale * logit.double() + calibration.offset))
+
+
+def _turned(frame: Frame) -> Frame:
+    """The frame in the stored matrix of an image that was mirrored for the network."""
+    columns = frame.source_shape[1]
+    return Frame(frame.top, columns - frame.left - frame.side, frame.side, frame.source_shape)

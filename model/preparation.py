@@ -1,0 +1,126 @@
+"""Radiograph pixels -> the network's square input, and its maps back to the stored pixel matrix.
+
+Training and inference call the same functions: a network sees nothing that training did not prepare the same way.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+#: Share of pixels that the display window leaves out at each end: markers, borders, metal.
+WINDOW_TAIL = 0.01
+#: The window is taken from the central part of the frame, where the lungs are: its share of each side.
+WINDOW_CENTRE = 0.8
+#: A border row or column is collimation when its grey values spread less than this (of the full range).
+COLLIMATION_SPREAD = 0.02
+#: Collimation is never believed past this share of a side.
+COLLIMATION_LIMIT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The square of the stored pixel matrix that the network sees: it may reach outside, where it was padded.
+
+    All values are in source pixels.
+    """
+
+    top: int
+    left: int
+    side: int
+    #: Rows and Columns of the stored pixel matrix.
+    source_shape: tuple[int, int]
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        """Top, left, height and width."""
+        return (float(self.top), float(self.left), float(self.side), float(self.side))
+
+
+def frame_of(pixels_HW: NDArray[np.float32]) -> Frame:
+    """Leave out collimated borders, then extend the shorter side: nothing of the chest is cut off.
+
+    Args:
+        pixels_HW: float, [0, 1].
+    """
+    top, bottom = _inside_collimation(pixels_HW)
+    left, right = _inside_collimation(pixels_HW.T)
+    height, width = bottom - top, right - left
+    side = max(height, width)
+    rows, columns = pixels_HW.shape
+    return Frame(top - (side - height) // 2, left - (side - width) // 2, side, (rows, columns))
+
+
+def _inside_collimation(pixels_HW: NDArray[np.float32]) -> tuple[int, int]:
+    """First row inside the collimation, and the one past the last."""
+    rows = pixels_HW.shape[0]
+    uniform = np.ptp(np.quantile(pixels_HW, (0.05, 0.95), axis=1), axis=0) < COLLIMATION_SPREAD
+    limit = int(rows * COLLIMATION_LIMIT)
+    start = int(np.argmin(uniform))
+    end = int(np.argmin(uniform[::-1]))
+    if uniform.all() or start > limit or end > limit:
+        return 0, rows
+    return start, rows - end
+
+
+def prepare(pixels_HW: NDArray[np.float32], frame: Frame, size: int) -> Tensor:
+    """Window, cut out the frame (padded with its darkest grey) and resize with antialiasing.
+
+    Args:
+        pixels_HW: float32, [0, 1], bright = dense.
+        frame: what to cut out.
+        size: side of the network's input, pixels.
+
+    Returns:
+        float32 (1, size, size), [0, 1].
+    """
+    square = _cut(torch.from_numpy(np.ascontiguousarray(pixels_HW))[None, None], frame, value=float("nan"))
+    low, high = _window(square[0, 0])
+    square = ((square - low) / max(high - low, 1e-6)).clamp(0, 1).nan_to_num(nan=0.0)
+    return functional.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def prepare_mask(mask_CHW: NDArray[np.bool_], frame: Frame, size: int) -> Tensor:
+    """The same cut for masks: float32 (channels, size, size), the share of each pixel that is covered."""
+    square = _cut(torch.from_numpy(np.ascontiguousarray(mask_CHW)).float()[None], frame, value=0.0)
+    return functional.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def restore(maps_CHW: Tensor, frame: Frame) -> Tensor:
+    """Bring maps on the network's grid back to the stored pixel matrix.
+
+    Args:
+        maps_CHW: float (channels, h, w) over the whole frame: logits interpolate better than probabilities.
+        frame: the frame that the input was cut from.
+
+    Returns:
+        float (channels, Rows, Columns); what lies outside the frame repeats its lowest value.
+    """
+    square = functional.interpolate(maps_CHW[None], (frame.side, frame.side), mode="bilinear", align_corners=False)[0]
+    rows, columns = frame.source_shape
+    full = torch.full((maps_CHW.shape[0], rows, columns), float(maps_CHW.min()))
+    top, left = max(frame.top, 0), max(frame.left, 0)
+    bottom, right = min(frame.top + frame.side, rows), min(frame.left + frame.side, columns)
+    full[:, top:bottom, left:right] = square[
+        :, top - frame.top : bottom - frame.top, left - frame.left : right - frame.left
+    ]
+    return full
+
+
+def _cut(image_NCHW: Tensor, frame: Frame, *, value: float) -> Tensor:
+    rows, columns = frame.source_shape
+    padding = (-frame.left, frame.left + frame.side - columns, -frame.top, frame.top + frame.side - rows)
+    return functional.pad(image_NCHW, padding, value=value)
+
+
+def _window(square_HW: Tensor) -> tuple[float, float]:
+    """Grey values between which the centre's contrast lies."""
+    margin = round(square_HW.shape[0] * (1 - WINDOW_CENTRE) / 2)
+    centre = square_HW[margin : -margin or None, margin : -margin or None]
+    # Every fourth row and column is plenty for a percentile.
+    values = centre[::4, ::4].flatten() if min(centre.shape) > 256 else centre.flatten()
+    values = values[~values.isnan()]
+    low, high = torch.quantile(values, torch.tensor([WINDOW_TAIL, 1 - WINDOW_TAIL]))
+    return float(low), float(high)

@@ -1,0 +1,103 @@
+"""The network: shapes, both encoders, and maps that go back where they came from."""
+
+import numpy as np
+import pytest
+import torch
+
+from cxr_triage.model.bundle import EncoderName, NetworkShape
+from cxr_triage.model.features import FeatureSpace
+from cxr_triage.model.network import MultiTaskNetwork
+from cxr_triage.model.preparation import Frame, frame_of, prepare, prepare_mask, restore
+from cxr_triage.training.pretrained import load_imagenet_lite0
+from miniature import drawn_chest
+
+
+def shape_of(encoder: EncoderName) -> NetworkShape:
+    """A network for small images."""
+    return NetworkShape(encoder=encoder, input_size=64, abnormalities=5, locations=9, structures=3)
+
+
+@pytest.mark.parametrize("encoder", ["densenet121", "efficientnet_lite0"])
+def test_output_shapes(encoder: EncoderName) -> None:
+    """Masks at half, features at a thirty-second of the input."""
+    network = MultiTaskNetwork(shape_of(encoder)).eval()
+    outputs = network(torch.rand(2, 1, 64, 64), decoded=1)
+    channels = outputs.pooled.shape[1]
+    assert outputs.abnormality.shape == (2, 5)
+    assert outputs.location.shape == (2, 9)
+    assert outputs.mask.shape == (1, 3, 32, 32)
+    assert outputs.features.shape == (2, channels, 2, 2)
+
+
+def test_activation_maps_average_to_the_logits() -> None:
+    """Each finding's saliency is its logit before pooling, without the bias."""
+    network = MultiTaskNetwork(shape_of("efficientnet_lite0")).eval()
+    outputs = network(torch.rand(1, 1, 64, 64))
+    means = network.activation_maps(outputs).mean(dim=(2, 3)) + network.abnormality.bias
+    assert torch.allclose(means, outputs.abnormality, atol=1e-5)
+
+
+def test_imagenet_weights_fill_the_whole_encoder() -> None:
+    """Every layer gets the published values; the grey first layer is the sum over the colours."""
+    network = MultiTaskNetwork(shape_of("efficientnet_lite0"))
+    before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
+    load_imagenet_lite0(network.encoder)  # type: ignore[arg-type]
+    after = network.encoder.state_dict()
+    assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("0.weight"))
+
+
+def test_square_image_is_kept_whole() -> None:
+    """No collimation, no padding."""
+    pixels, _ = drawn_chest()
+    assert frame_of(pixels + np.random.default_rng(1).normal(0, 0.05, pixels.shape)).as_tuple() == (0, 0, 96, 96)
+
+
+def test_collimated_borders_are_left_out_and_the_shorter_side_is_padded() -> None:
+    """A black frame around the film carries nothing; the chest is never cut."""
+    random = np.random.default_rng(1)
+    pixels = np.zeros((100, 140), dtype=np.float32)
+    pixels[10:90, 20:120] = random.uniform(size=(80, 100))
+    frame = frame_of(pixels)
+    assert frame == Frame(0, 20, 100, (100, 140))
+
+
+def test_wide_collimation_is_not_believed() -> None:
+    """A uniform half is more likely a white lung than a shutter."""
+    pixels = np.zeros((100, 100), dtype=np.float32)
+    pixels[:, 50:] = np.random.default_rng(1).uniform(size=(100, 50))
+    assert frame_of(pixels).as_tuple() == (0, 0, 100, 100)
+
+
+def test_window_does_not_depend_on_exposure() -> None:
+    """The same film, darker and with less contrast, gives the same input."""
+    pixels, _ = drawn_chest()
+    frame = frame_of(pixels)
+    assert torch.allclose(prepare(pixels, frame, 64), prepare(pixels * 0.3 + 0.1, frame, 64), atol=1e-4)
+
+
+def test_uniform_image_gives_a_finite_input() -> None:
+    """An unexposed film has no window."""
+    pixels = np.full((64, 80), 0.5, dtype=np.float32)
+    assert bool(prepare(pixels, frame_of(pixels), 32).isfinite().all())
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (120, 90), (90, 121)])
+def test_masks_come_back_to_the_stored_pixel_matrix(shape: tuple[int, int]) -> None:
+    """Prepared and restored, a mask lies where it was, to within the coarser grid."""
+    mask = np.zeros((1, *shape), dtype=bool)
+    mask[:, 30:70, 20:60] = True
+    frame = frame_of(np.random.default_rng(1).uniform(size=shape).astype(np.float32))
+    restored = restore(prepare_mask(mask, frame, 64) - 0.5, frame).numpy() > 0
+    assert restored.shape == mask.shape
+    assert 2 * (restored & mask).sum() / (restored.sum() + mask.sum()) > 0.97
+
+
+def test_feature_distance_tells_strangers() -> None:
+    """About 1 for the training set's own kind, far more for others."""
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.randn(8, 100, generator=generator)
+    own = torch.randn(500, 8, generator=generator) @ basis + 0.1 * torch.randn(500, 100, generator=generator)
+    space = FeatureSpace.fit(own[:400], axes=8)
+    again = FeatureSpace.from_tensors(space.tensors())
+    assert float(again.distances(own[400:]).mean()) == pytest.approx(1, abs=0.2)
+    assert float(again.distances(torch.randn(50, 100, generator=generator)).min()) > 10

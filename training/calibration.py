@@ -1,0 +1,69 @@
+"""Logits -> probabilities that mean what they say, and operating thresholds; both fitted on validation patients."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from cxr_triage.model.bundle import Calibration
+
+#: Candidate slopes: networks trained on few images are overconfident, so most lie below 1.
+SCALES: Final = np.geomspace(0.2, 2.0, 25)
+#: How many images the training prevalence counts for beside the validation images: rare labels have few there.
+PRIOR_IMAGES: Final = 50
+
+
+def calibrate(
+    logits_NK: NDArray[np.float64], labels_NK: NDArray[np.float64], training_prevalence: Sequence[float]
+) -> list[Calibration]:
+    """One slope for all outputs, and for each the offset that makes its mean probability its prevalence.
+
+    A slope of its own for each output would be fitted to a handful of positives.
+
+    Args:
+        logits_NK: raw outputs on the validation images.
+        labels_NK: 0, 1 or NaN.
+        training_prevalence: per output, smooths the validation prevalence.
+    """
+
+    def offsets(scale: float) -> list[float]:
+        columns = zip(logits_NK.T, labels_NK.T, training_prevalence, strict=True)
+        return [_offset(scale * logits, labels, prior) for logits, labels, prior in columns]
+
+    def loss(scale: float) -> float:
+        probabilities = expit(scale * logits_NK + np.array(offsets(scale))).clip(1e-6, 1 - 1e-6)
+        entropy = -(labels_NK * np.log(probabilities) + (1 - labels_NK) * np.log(1 - probabilities))
+        return float(np.nanmean(entropy))
+
+    best = float(min(SCALES, key=loss))
+    return [Calibration(scale=best, offset=offset) for offset in offsets(best)]
+
+
+def _offset(logits: NDArray[np.float64], labels: NDArray[np.float64], prior: float) -> float:
+    known = ~np.isnan(labels)
+    prevalence = (np.sum(labels[known]) + prior * PRIOR_IMAGES) / (known.sum() + PRIOR_IMAGES)
+    return float(brentq(lambda offset: expit(logits[known] + offset).mean() - prevalence, -30, 30))
+
+
+def threshold_at_specificity(
+    probabilities: NDArray[np.float64], labels: NDArray[np.float64], specificity: float
+) -> float:
+    """The lowest threshold at which at least `specificity` of the known negatives stay below it."""
+    negatives = np.sort(probabilities[labels == 0])
+    index = min(int(np.ceil(specificity * len(negatives))), len(negatives) - 1)
+    return float(np.nextafter(negatives[index], 1)) if len(negatives) else 1.0
+
+
+def expected_calibration_error(
+    probabilities: NDArray[np.float64], labels: NDArray[np.float64], bins: int = 10
+) -> float:
+    """Mean gap between probability and frequency over equally filled bins (Naeini et al. 2015)."""
+    known = ~np.isnan(labels)
+    order = np.argsort(probabilities[known])
+    parts = zip(
+        np.array_split(probabilities[known][order], bins), np.array_split(labels[known][order], bins), strict=True
+    )
+    return float(sum(len(p) * abs(p.mean() - y.mean()) for p, y in parts if len(p)) / max(known.sum(), 1))

@@ -1,0 +1,121 @@
+"""The commands that the daemon's command line finds by entry point: train and evaluate."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from cxr_triage.model.errors import ConfigurationError
+from cxr_triage.model.predictor import Predictor
+from cxr_triage.training.data import read_samples
+from cxr_triage.training.evaluate import EvaluatedSplit, choose
+from cxr_triage.training.evaluate import evaluate as evaluate_bundle
+from cxr_triage.training.export import BundleName, add_figures, export
+from cxr_triage.training.recipes import RECIPES
+from cxr_triage.training.train import Trainer
+
+DataFolder = Annotated[Path, typer.Option(help="Folder with manifest.csv, images and masks.")]
+
+
+def train(
+    data: DataFolder,
+    output: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    recipe: Annotated[str, typer.Option(help=f"One of {', '.join(RECIPES)}.")] = "small",
+    work: Annotated[
+        Path, typer.Option(help="Folder for the cache, checkpoints and the log; a run goes on there.")
+    ] = Path("training-run"),
+    name: Annotated[str, typer.Option(help="Name on the card.")] = "",
+    version: Annotated[str, typer.Option(help="Version on the card; default: year and month.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a network, calibrate it, and write a bundle with the figures that it reaches on the test patients."""
+    if recipe not in RECIPES:
+        raise ConfigurationError(f"there is no recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    work.mkdir(parents=True, exist_ok=True)
+    samples = read_samples(data)
+    trainer = Trainer(RECIPES[recipe], samples, work, device=device)
+    network = trainer.run()
+    card = export(
+        network,
+        parts={"train": trainer.training, "validation": trainer.validation},
+        samples=samples,
+        recipe=RECIPES[recipe],
+        name=BundleName(name=name or recipe, version=version or f"{datetime.now(UTC):%Y.%m}"),
+        folder=output,
+    )
+    figures = evaluate_bundle(samples, Predictor.load(output, device), split="test")
+    add_figures(card, figures, output)
+    _show(figures, Console())
+
+
+def evaluate(
+    data: DataFolder,
+    bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle; default: the bundled one.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Whose patients: test, validation, train (by the bundle's card) or all.")
+    ] = "test",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,  # noqa: FBT002
+) -> None:
+    """Measure a bundle on a folder of radiographs with a manifest.csv."""
+    chosen = _split(split)
+    samples = read_samples(data)
+    predictor = Predictor.load(bundle, device)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("images", total=len(choose(samples, predictor.card, chosen)))
+        figures = evaluate_bundle(samples, predictor, split=chosen, progress=lambda: progress.advance(task))
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        _show(figures, Console())
+
+
+def _split(name: str) -> EvaluatedSplit:
+    match name:
+        case "test" | "validation" | "train" | "all":
+            return name
+    raise ConfigurationError(f"there is no split {name!r}: choose test, validation, train or all")
+
+
+def _show(figures: dict[str, Any], console: Console) -> None:
+    """Print the figures as tables."""
+    bundle = figures["bundle"]
+    console.print(
+        f"{bundle['name']} {bundle['version']} on {figures['images']['evaluated']} images ({figures['split']})"
+    )
+    if figures["seen_in_training"]:
+        console.print(f"{figures['seen_in_training']} of them are of patients that it was trained on.", style="yellow")
+    masks = Table("structure", "Dice", "IoU", title=f"Masks, {figures['segmentation']['images']} images")
+    for name in ("lungs", "left_lung", "right_lung", "heart"):
+        if name in figures["segmentation"]:
+            row = figures["segmentation"][name]
+            masks.add_row(name, _number(row["dice"]), _number(row["iou"]))
+    console.print(masks)
+    console.print(
+        f"Cardiothoracic ratio: mean error {_number(figures['ctr']['mae'])}, {figures['ctr']['images']} images"
+    )
+    classes = figures["classification"]
+    labels = Table("label", "AUC", "positives", "negatives", "sensitivity", "specificity", title="NIH labels")
+    for name, row in classes["labels"].items():
+        counts = (str(row["positives"]), str(row["negatives"]))
+        labels.add_row(name, _number(row["auc"]), *counts, _number(row["sensitivity"]), _number(row["specificity"]))
+    console.print(labels)
+    console.print(
+        f"Macro AUC {_number(classes['macro_auc'])}, abnormal against normal {_number(classes['abnormal_auc'])}"
+    )
+    peer = figures["reference"]
+    console.print(
+        f"On {peer['images']} images with reference predictions, macro AUC: "
+        f"ours {_number(peer['macro_auc_ours'])}, reference {_number(peer['macro_auc_reference'])}"
+    )
+    console.print(f"The gate would refuse: {figures['refused'] or 'none'}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

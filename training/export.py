@@ -1,0 +1,176 @@
+"""A trained network -> a bundle: calibrated, with thresholds, the gate's limit, and the patients of each split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from scipy.special import expit
+
+from cxr_triage.model.bundle import WEIGHTS_NAME, Calibration, Card, LabelCard, sha256_of, write_card
+from cxr_triage.model.features import FeatureSpace
+from cxr_triage.model.network import MultiTaskNetwork
+from cxr_triage.training.calibration import calibrate, threshold_at_specificity
+from cxr_triage.training.data import NIH_LABELS, Sample, split_of
+from cxr_triage.training.recipes import Recipe
+from cxr_triage.training.targets import ABNORMAL_OUTPUT, OUTPUTS
+from cxr_triage.training.train import TrainingSet
+
+#: Share of negative validation images that stay below each operating threshold.
+SPECIFICITY: Final = 0.95
+#: Sources whose images the product is made for: the gate's feature space is theirs.
+ADULT_SOURCES: Final = ("nih", "jsrt", "wingspan")
+#: The gate's limit is this quantile of the validation images' distances, times the margin: other hospitals' images
+#: lie a little farther out than those of the same hospitals.
+DISTANCE_QUANTILE: Final = 0.99
+DISTANCE_MARGIN: Final = 1.5
+
+LICENCE: Final = "see LICENSE-WEIGHTS.md"
+ABNORMAL_FORMULA: Final = (
+    f"calibrated sigmoid of the network's own output {ABNORMAL_OUTPUT!r}: "
+    "any of the 14 labels against No Finding, trained on the NIH images"
+)
+THRESHOLD_RULE: Final = (
+    f"per label, the lowest threshold at which {SPECIFICITY:.0%} of the negative NIH validation images stay below it"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleName:
+    """How people call the bundle."""
+
+    name: str
+    version: str
+
+
+def export(
+    network: MultiTaskNetwork,
+    *,
+    parts: Mapping[str, TrainingSet],
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    name: BundleName,
+    folder: Path,
+) -> Card:
+    """Calibrate on the validation patients and write weights and card.
+
+    Args:
+        network: trained, with the averaged weights.
+        parts: prepared "train" and "validation" images.
+        samples: all samples, the test patients included: their keys go on the card.
+        recipe: what the network was trained by.
+        name: how the bundle is called.
+        folder: where to write; made when it does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = _as_stored(network.cpu().eval())
+    training, validation = (_adults(parts[split]) for split in ("train", "validation"))
+    _, features = _run(network, training)
+    logits, held_out = _run(network, validation)
+    space = FeatureSpace.fit(features)
+    tensors = {
+        key: value.half().contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    save_file(tensors | space.tensors(), folder / WEIGHTS_NAME)
+    calibrations, thresholds = _operating_points(logits, training, validation)
+    limit = float(torch.quantile(space.distances(held_out), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
+    card = Card(
+        name=name.name,
+        version=name.version,
+        sha256=sha256_of(folder / WEIGHTS_NAME),
+        network=network.shape,
+        outputs=OUTPUTS,
+        abnormal_output=ABNORMAL_OUTPUT,
+        abnormal_formula=ABNORMAL_FORMULA,
+        abnormal_calibration=calibrations[ABNORMAL_OUTPUT],
+        labels=tuple(
+            LabelCard(name=label, threshold=thresholds[label], calibration=calibrations[label]) for label in NIH_LABELS
+        ),
+        feature_distance_limit=limit,
+        threshold_rule=THRESHOLD_RULE,
+        data=_data_of(samples),
+        training={"recipe": recipe.name, "epochs": recipe.epochs, "encoder": recipe.encoder, "seed": recipe.seed},
+        figures={},
+        patients=_patients(samples),
+        licence=LICENCE,
+    )
+    write_card(card, folder)
+    return card
+
+
+def add_figures(card: Card, figures: Mapping[str, Any], folder: Path) -> Card:
+    """Put measured figures on a bundle's card."""
+    finished = replace(card, figures=figures)
+    write_card(finished, folder)
+    return finished
+
+
+def _as_stored(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """The network as it will be loaded: stored as float16, computed as float32; calibration sees the same weights."""
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half().float())
+    return network
+
+
+def _adults(part: TrainingSet) -> TrainingSet:
+    rows = np.flatnonzero([sample.source in ADULT_SOURCES for sample in part.samples])
+    return replace(
+        part,
+        samples=[part.samples[row] for row in rows],
+        images=part.images[rows],
+        abnormality=part.abnormality[rows],
+        teacher=part.teacher[rows],
+        location=part.location[rows],
+    )
+
+
+@torch.inference_mode()
+def _run(network: MultiTaskNetwork, part: TrainingSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Abnormality logits (N, outputs) and pooled features (N, K)."""
+    logits, features = [], []
+    for images in np.array_split(part.images, max(len(part.images) // 16, 1)):
+        outputs = network(torch.from_numpy(images).unsqueeze(1).float() / 255, decoded=1)
+        logits.append(outputs.abnormality)
+        features.append(outputs.pooled)
+    return torch.cat(logits), torch.cat(features)
+
+
+def _operating_points(
+    logits_NK: torch.Tensor, training: TrainingSet, validation: TrainingSet
+) -> tuple[dict[str, Calibration], dict[str, float]]:
+    """Calibration and threshold per reported output, on the NIH validation images."""
+    rows = validation.rows_where("nih")
+    columns = [OUTPUTS.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
+    scores: NDArray[np.float64] = logits_NK[rows][:, columns].double().numpy()
+    truth: NDArray[np.float64] = validation.abnormality[rows][:, columns].double().numpy()
+    prevalence = np.nanmean(training.abnormality[training.rows_where("nih")][:, columns].numpy(), axis=0)
+    calibrations = dict(zip((*NIH_LABELS, ABNORMAL_OUTPUT), calibrate(scores, truth, prevalence.tolist()), strict=True))
+    thresholds = {}
+    for index, (label, calibration) in enumerate(calibrations.items()):
+        probabilities = expit(calibration.scale * scores[:, index] + calibration.offset)
+        thresholds[label] = threshold_at_specificity(probabilities, truth[:, index], SPECIFICITY)
+    return calibrations, thresholds
+
+
+def _data_of(samples: Sequence[Sample]) -> dict[str, Any]:
+    sources = sorted({sample.source for sample in samples})
+    return {
+        source: {
+            split: sum(sample.source == source and split_of(sample.patient) == split for sample in samples)
+            for split in ("train", "validation", "test")
+        }
+        for source in sources
+    }
+
+
+def _patients(samples: Sequence[Sample]) -> dict[str, tuple[str, ...]]:
+    keys = sorted({sample.patient for sample in samples})
+    return {split: tuple(key for key in keys if split_of(key) == split) for split in ("train", "validation", "test")}

@@ -1,0 +1,75 @@
+"""Frozen training configurations, by name."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cxr_triage.model.bundle import EncoderName, NetworkShape
+from cxr_triage.model.findings import LOCATIONS, STRUCTURES
+from cxr_triage.training.targets import OUTPUTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchShare:
+    """How many images of one kind stand in each batch."""
+
+    #: Adult radiographs with abnormality labels; an epoch is one pass over these.
+    labelled: int = 12
+    #: Radiographs with masks.
+    masked: int = 4
+    #: Paediatric radiographs: they warm up the encoder.
+    paediatric: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides a training run beside its data."""
+
+    name: str
+    encoder: EncoderName
+    #: Side of the network's input, pixels.
+    input_size: int
+    epochs: int
+    batch: BatchShare = field(default_factory=BatchShare)
+    #: Peak of the one-cycle schedule, for the heads and the decoder; the pretrained encoder gets a share of it.
+    learning_rate: float = 2e-3
+    encoder_learning_rate_share: float = 0.25
+    weight_decay: float = 0.02
+    #: Weights of the loss terms, on the paper's order of 1.
+    location_weight: float = 0.2
+    segmentation_weight: float = 1.0
+    #: Share of the teacher in the abnormality loss where it has a probability; 0 = labels only.
+    distillation_weight: float = 0.5
+    #: Largest weight of a rare positive in the abnormality loss.
+    largest_positive_weight: float = 8.0
+    #: Decay of the exponential moving average of the weights, per step.
+    ema_decay: float = 0.998
+    seed: int = 20190517
+
+    def network_shape(self) -> NetworkShape:
+        """The network that this recipe trains."""
+        return NetworkShape(
+            encoder=self.encoder,
+            input_size=self.input_size,
+            abnormalities=len(OUTPUTS),
+            locations=len(LOCATIONS),
+            structures=len(STRUCTURES),
+        )
+
+
+RECIPES: Final = {
+    recipe.name: recipe
+    for recipe in (
+        #: The network of Guendel et al. 2019; for machines with a GPU.
+        Recipe(name="paper", encoder="densenet121", input_size=512, epochs=30, distillation_weight=0.0),
+        #: What ships: an hour on two CPU cores.
+        Recipe(name="small", encoder="efficientnet_lite0", input_size=256, epochs=16),
+        #: A minute, for tests: proves that the chain runs, not that it learns.
+        Recipe(
+            name="smoke",
+            encoder="efficientnet_lite0",
+            input_size=64,
+            epochs=1,
+            batch=BatchShare(labelled=4, masked=2, paediatric=2),
+        ),
+    )
+}
