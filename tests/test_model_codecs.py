@@ -1,5 +1,6 @@
 """Every transfer syntax that is promised gives back the pixels that were put in."""
 
+import base64
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,23 @@ DCMTK = {
     uid.JPEGLosslessSV1: ("/usr/bin/dcmcjpeg", "+e1"),
     uid.JPEGLSLossless: ("/usr/bin/dcmcjpls", "+el"),
 }
+
+
+#: What OpenJPH 0.26 made, without loss, of `high_throughput_pixels`; no encoder of HTJ2K is installed here.
+HIGH_THROUGHPUT = base64.b64decode(
+    "/0//UQApQAAAAAAQAAAADAAAAAAAAAAAAAAAEAAAAAwAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCI"
+    "kJCQkJCQkJCQkJCQiIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAPIAAf+TwAAmb+cEh3QAAMAAE0AAE0AAEgCk"
+    "HQWHdAAS9AOHdAD+AGMAwAAVkAAEwAIAAQClQ9LxAoK0AKOlAEI0AMAAFowAAWhAABVASACAkqFkAAAoGUx/+kU2lwDCgJRqlFJC"
+    "/UBCAe50lZgAIAqSF0FnM+m2AMAALpIAAXUQAAto1QQABPB5oSdhGwDA6JE+fEIABODzREDOpoV8lXE1zis9fe4AESMIUDYuixYB"
+    "pAyABQAWKgJYGYCLlWAGMAW2MYAJuhZUKvTym49SAZvmqEjkKKWmLFzTxSalOobbqn6u8h/7pF4A/9k="
+)
+
+
+def high_throughput_pixels() -> NDArray[np.uint16]:
+    """Draw a slope of 16 bits."""
+    y, x = np.mgrid[0:12, 0:16]
+    slope: NDArray[np.uint16] = (x * 4000 + y * 300 + x * y % 7).astype(np.uint16)
+    return slope
 
 
 def stored(bits: int, *, signed: bool = False) -> NDArray[np.uint16]:
@@ -183,6 +201,17 @@ def test_lossy_jpeg_2000_is_near(tmp_path: Path) -> None:
 
     error = read_back(written(dataset, tmp_path / "image.dcm")).astype(np.int64) - expected(12)
     assert np.abs(error).max() <= 16
+
+
+@pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K])
+def test_high_throughput_jpeg_2000(tmp_path: Path, syntax: uid.UID) -> None:
+    """HTJ2K of another encoder comes back pixel by pixel."""
+    dataset = described(16, pixels=high_throughput_pixels())
+    dataset.PixelData = encapsulate([HIGH_THROUGHPUT])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+
+    assert np.array_equal(high_throughput_pixels(), read_back(written(dataset, tmp_path / "image.dcm")))
 
 
 def test_rubbish_above_the_stored_bits_is_cleared(tmp_path: Path) -> None:
