@@ -28,7 +28,6 @@ MAX_TEXT_CHARACTERS: Final = 1024
 PREAMBLE_BYTES: Final = 132
 GROUP_LENGTH_ELEMENT_BYTES: Final = 12
 
-#: What pydicom raises when a value does not fit its VR: struct.error and BytesLengthException are among them by name.
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
