@@ -14,10 +14,10 @@ from rich.console import Console
 
 from cxr_triage.daemon.logs import configure_logs
 from cxr_triage.daemon.settings import LogSettings, Settings, load_settings
-from cxr_triage.model.errors import ConfigurationError, TriageError
+from cxr_triage.model.errors import BundleError, ConfigurationError, TriageError
 from cxr_triage.model.priority import Level
 
-#: Exit statuses, as Unix tools have them.
+#: Exit statuses, as Unix tools have them. USAGE: a person must change something, trying again does not help.
 FAILURE: Final = 1
 USAGE: Final = 2
 #: Other rooms add commands under this entry point group; they are loaded when they are run, not to be listed.
@@ -51,7 +51,7 @@ def main() -> None:
     """Run the command line; a named error is one line on standard error, never a traceback."""
     try:
         app()
-    except ConfigurationError as error:
+    except (ConfigurationError, BundleError) as error:
         _fail(error, USAGE)
     except TriageError as error:
         _fail(error, FAILURE)

@@ -54,6 +54,8 @@ SPEAKING_LIBRARIES: Final = frozenset({"uvicorn", "alembic", "apscheduler"})
 UID: Final = re.compile(r"[012](\.\d+)+")
 UID_LENGTH: Final = 64
 WITHHELD: Final = "withheld"
+#: Root of the names of our own loggers.
+OURS: Final = "cxr_triage"
 #: Numbers pass under any key but these.
 _PERSONAL_KEY: Final = re.compile(r"patient|birth|accession|issuer|referring|study_id|name", re.IGNORECASE)
 
@@ -71,7 +73,9 @@ def configure_logs(settings: LogSettings, *, role: str, stream: TextIO | None = 
     handler.setFormatter(_formatter(settings.format, role=role, colours=stream.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    # Libraries tell their every step at lower levels, and most of their text would be withheld anyway.
+    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger(OURS).setLevel(level)
     _silence_side_doors()
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -184,7 +188,7 @@ def _formatter(style: str, *, role: str, colours: bool) -> logging.Formatter:
     )
 
 
-def _logger_of(name: str = "cxr_triage", *_: str) -> logging.Logger:
+def _logger_of(name: str = OURS, *_: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
@@ -208,7 +212,7 @@ def _log_warning(
 ) -> None:
     """Takes the place of `warnings.showwarning`; the message may quote an element's value."""
     del message, file, line
-    get_logger("warnings").warning("warning", category=category.__qualname__, where=f"{filename}:{lineno}")
+    get_logger(f"{OURS}.warnings").warning("warning", category=category.__qualname__, where=f"{filename}:{lineno}")
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, frames: TracebackType | None) -> None:
@@ -216,4 +220,4 @@ def _log_uncaught(kind: type[BaseException], error: BaseException | None, frames
         return
     if error is None:
         error = kind().with_traceback(frames)
-    get_logger("cxr_triage").error("uncaught exception", exc_info=error)
+    get_logger(OURS).error("uncaught exception", exc_info=error)

@@ -54,11 +54,11 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
     """Be one role until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Raises:
-        ConfigurationError: There is no such role, or a folder cannot be written.
+        ConfigurationError: There is no such role, it is switched off, or a folder cannot be written.
         StorageError: The database does not answer or has another schema.
     """
     configure_logs(settings.logs, role=name)
-    role_class = _find(name, roles)
+    role_class = _find(name, settings, roles)
     settings.prepare_folders()
     require_schema(settings)
     role = role_class(settings)
@@ -147,9 +147,11 @@ def _readiness(settings: Settings) -> str:
     return f"cxr-triage ready: {', '.join(parts)}"
 
 
-def _find(name: str, roles: Mapping[str, str]) -> Callable[[Settings], Role]:
+def _find(name: str, settings: Settings, roles: Mapping[str, str]) -> Callable[[Settings], Role]:
     if name not in roles:
         raise ConfigurationError(f"--role {name!r} is no role: write one of {', '.join(roles)}")
+    if name in ROLES and name not in enabled_roles(settings):
+        raise ConfigurationError(f"{name}.enabled = false: set it to true, or do not start this role")
     module, _, attribute = roles[name].partition(":")
     found: Callable[[Settings], Role] = getattr(importlib.import_module(module), attribute)
     return found

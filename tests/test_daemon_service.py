@@ -19,6 +19,7 @@ from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.model.errors import ConfigurationError, StorageError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.migrate import is_new
+from kept_logging import kept_logging
 
 #: `run_role` as a process: signals go to processes. The role says on standard output what happens to it.
 PROCESS = """
@@ -151,8 +152,14 @@ def test_the_modality_worklist_is_a_role_only_where_it_is_enabled() -> None:
 
 def test_an_unknown_role_is_refused(config: Path) -> None:
     """Naming those that there are."""
-    with pytest.raises(ConfigurationError, match="'infre' is no role: write one of receive"):
+    with kept_logging(), pytest.raises(ConfigurationError, match="'infre' is no role: write one of receive"):
         run_role("infre", load_settings(config))
+
+
+def test_a_role_that_is_switched_off_is_refused(config: Path) -> None:
+    """Also when a unit or a person starts it by name."""
+    with kept_logging(), pytest.raises(ConfigurationError, match=r"worklist\.enabled = false"):
+        run_role("worklist", load_settings(config))
 
 
 def _with_database(tmp_path: Path, url: str) -> Settings:

@@ -1,0 +1,242 @@
+"""The command line, as a process: what it prints, and how it fails."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from builders import finding, prediction
+from cxr_triage.daemon.__main__ import main
+from cxr_triage.daemon.reference import example_configuration, reference_page
+from cxr_triage.storage.database import open_database
+from cxr_triage.storage.records import InstanceState
+from kept_logging import kept_logging
+from peers import free_port
+from steps import Steps
+
+STUDY, OTHER = "1.2.840.1", "1.2.840.2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class CommandLine:
+    """`cxr-triage` with a configuration and its database; commands run in this process, which is quicker."""
+
+    def __init__(self, folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.folder = folder
+        self.config = folder / "cxr-triage.toml"
+        ports = f"[dicom]\nport = {free_port()}\n[web]\nport = {free_port()}\n"
+        pacs = f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {free_port()}\n'
+        self.config.write_text(f'{ports}[storage]\ndatabase = "{url}"\n{pacs}')
+        self.database = open_database(url)
+        self.steps = Steps(self.database)
+        self.steps.clock.now = datetime.now(UTC)
+
+    def run(self, *arguments: str) -> Done:
+        """Run a command on this configuration."""
+        return self.run_bare("--config", str(self.config), *arguments)
+
+    def run_bare(self, *arguments: str) -> Done:
+        """Run a command as it is."""
+        with kept_logging(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["cxr-triage", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        status, said = ended.value.code, self._capsys.readouterr()
+        assert isinstance(status, int)
+        return Done(returncode=status, stdout=said.out, stderr=said.err)
+
+    def said(self, *arguments: str) -> str:
+        """Standard output of a command that succeeds and complains of nothing."""
+        done = self.run(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def complaint(self, *arguments: str, status: int = 1) -> str:
+        """The one line of a command that fails."""
+        done = self.run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1)
+        return done.stderr
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a user does, in a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CXR_TRIAGE_")}
+    command = [sys.executable, "-m", "cxr_triage.daemon", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=clean | environment)
+
+
+@pytest.fixture
+def line(tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[CommandLine]:
+    """A command line on an empty ledger."""
+    made = CommandLine(tmp_path, sqlite_url, capsys)
+    yield made
+    made.database.close()
+
+
+def test_version_and_help_are_quick_and_loaded_with_nothing() -> None:
+    """The list names the commands of other rooms without loading them."""
+    assert run("--version").stdout == f"cxr-triage {version('cxr-triage')}\n"
+    script = "import sys; from cxr_triage.daemon.__main__ import app; app(['--help'], standalone_mode=False);"
+    script += "print([m for m in ('torch', 'cxr_triage.training', 'sqlalchemy', 'pynetdicom') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    listed = [name for name in ("serve", "demo", "check", "train", "evaluate", "migrate") if f" {name} " in done.stdout]
+    assert (listed, done.stdout.splitlines()[-1]) == (["serve", "demo", "check", "train", "evaluate", "migrate"], "[]")
+
+
+def test_config_example_and_reference(line: CommandLine) -> None:
+    """Both are made from the declarations."""
+    assert line.said("config", "example") == example_configuration()
+    assert line.said("config", "reference") == reference_page()
+
+
+def test_config_is_taken_before_and_after_the_command(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And from the environment."""
+    before = line.said("worklist", "--json")
+    after = line.run_bare("worklist", "--json", "--config", str(line.config))
+    monkeypatch.setenv("CXR_TRIAGE_CONFIG", str(line.config))
+    named = line.run_bare("worklist", "--json")
+    assert [before, after.stdout, named.stdout] == ["[]\n"] * 3
+
+
+def test_status_counts(line: CommandLine) -> None:
+    """By state, with ages, destinations and roles."""
+    line.steps.score(STUDY, finding())
+    line.steps.report(STUDY)
+    line.steps.receive()
+    status = json.loads(line.said("status", "--json"))
+    assert (status["images"]["scored"], status["images"]["received"], status["listed_studies"]) == (1, 1, 1)
+    assert status["oldest_unscored_seconds"] > 0
+    (pacs,) = status["destinations"]
+    assert (pacs["name"], pacs["ae_title"], pacs["deliveries"]["pending"]) == ("pacs", "PACS", 2)
+    assert set(status["roles"].values()) == {False}
+    assert "pacs" in line.said("status")
+
+
+def test_worklist_shows_the_new_order_and_why(line: CommandLine) -> None:
+    """A study with a finding passes one that came earlier."""
+    line.steps.clock.move(timedelta(minutes=-5))
+    line.steps.score(OTHER, finding(probability=0.1))
+    line.steps.clock.move(timedelta(minutes=5))
+    line.steps.score(STUDY, finding())
+    rows = json.loads(line.said("worklist", "--json"))
+    assert [(row["study"], row["rank"], row["ordered_rank"]) for row in rows] == [(STUDY, 1, 2), (OTHER, 2, 1)]
+    assert "Pneumothorax" in rows[0]["reason"]
+    assert "1.2.840.2" in line.said("worklist")
+
+
+def test_worklist_names_no_patient(line: CommandLine) -> None:
+    """It is for terminals and scripts, whose output goes anywhere."""
+    line.steps.score(STUDY, finding())
+    shown = line.said("worklist", "--json") + line.said("worklist") + line.said("status", "--json")
+    assert [word for word in ("Muster", "PAT-0001", "ACC-0001", "19640812") if word in shown] == []
+
+
+def test_order_set_is_remembered_before_the_first_image(line: CommandLine) -> None:
+    """Until the RIS tells it."""
+    assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT\n"
+    line.steps.score(STUDY, finding(probability=0.1))
+    assert json.loads(line.said("worklist", "--json"))[0]["ordered"] == "STAT"
+
+
+def test_order_set_refuses_what_is_none(line: CommandLine) -> None:
+    """A level, a UID."""
+    assert "'SOON' is none: write one of STAT" in line.complaint("order", "set", STUDY, "SOON", status=2)
+    assert "is no UID" in line.complaint("order", "set", "DOE^JOHN", "STAT", status=2)
+
+
+def test_done_takes_a_study_off_the_list(line: CommandLine) -> None:
+    """Once; then it is not there."""
+    line.steps.score(STUDY, finding())
+    assert line.said("done", STUDY) == f"{STUDY} is done\n"
+    assert line.said("worklist", "--json") == "[]\n"
+    assert "is not on the reading list" in line.complaint("done", STUDY)
+
+
+def test_replay_brings_an_image_back(line: CommandLine) -> None:
+    """One that failed for good; not one that did not."""
+    image = line.steps.receive()
+    claim = line.steps.claim_to_index()
+    line.steps.scoring.record_failure(claim, error_class="crash", explanation="it crashed", retry_at=None)
+    assert line.said("replay", image.sop_instance_uid) == f"{image.sop_instance_uid} is tried again\n"
+    assert line.steps.housekeeping.counts().instances[InstanceState.FAILED] == 0
+    assert "was set aside" in line.complaint("replay", image.sop_instance_uid)
+
+
+def test_replay_delivers_again(line: CommandLine) -> None:
+    """What a destination had refused for good."""
+    line.steps.index(STUDY)
+    line.steps.scoring.record_scored(line.steps.claim_to_score(), prediction(), line.steps.policy)
+    line.steps.report(STUDY)
+    for delivery in line.steps.dispatch.claim("deliver-1-host-1", "pacs", 9):
+        line.steps.dispatch.record_dead(delivery, "refused")
+    assert line.said("replay", "--destination", "pacs") == "1 deliveries to pacs are tried again\n"
+    assert "nothing was given up" in line.complaint("replay", "--destination", "pacs")
+
+
+def test_replay_needs_to_know_what(line: CommandLine) -> None:
+    """An image or a destination."""
+    assert "either a SOP Instance UID or --destination" in line.complaint("replay", status=2)
+
+
+def test_migrate_makes_the_tables(line: CommandLine) -> None:
+    """And other commands say that it is needed."""
+    other = line.folder / "other.toml"
+    other.write_text('[storage]\nroot = "data"\n')
+    (line.folder / "data").mkdir()
+    refused = line.run_bare("--config", str(other), "status")
+    assert (refused.returncode, "cxr-triage migrate" in refused.stderr, refused.stderr.count("\n")) == (1, True, 1)
+    assert line.run_bare("--config", str(other), "migrate").returncode == 0
+    assert line.run_bare("--config", str(other), "status").returncode == 0
+
+
+@pytest.mark.parametrize("command", [["serve"], ["serve", "--role", "web"], ["check"], ["worklist"], ["migrate"]])
+def test_a_configuration_that_cannot_be_used_is_one_line(line: CommandLine, command: list[str]) -> None:
+    """Whatever the command; no traceback."""
+    line.config.write_text("[dicom]\nport = 70000\n")
+    assert line.complaint(*command, status=2).startswith(f"cxr-triage: {line.config}")
+
+
+def test_a_real_process_ends_the_same_way(line: CommandLine) -> None:
+    """Installed or as a module."""
+    line.config.write_text("[dicom]\nport = 70000\n")
+    done = run("--config", str(line.config), "serve")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_unknown_commands_and_options_are_refused(line: CommandLine) -> None:
+    """With status 2, as Unix tools do."""
+    for arguments in (["sreve"], ["status", "--jsno"], ["serve", "--role", "x"]):
+        assert line.run(*arguments).returncode == 2
+
+
+def test_other_rooms_read_their_own_arguments(line: CommandLine) -> None:
+    """Entry points get everything behind their name, --help too."""
+    done = line.run("evaluate", "--help")
+    assert (done.returncode, "--data" in done.stdout) == (0, True)
+
+
+def test_check_says_what_is_wrong_and_what_to_do(line: CommandLine) -> None:
+    """Everything is looked at, also after the first finding."""
+    (line.folder / "outbox").write_text("")
+    done = line.run("check")
+    lines = dict(text.split(": ", 1) for text in done.stdout.splitlines())
+    assert done.returncode == 1
+    assert (lines["ok    database"].endswith("has this version's schema"), "ok    port dicom" in lines) == (True, True)
+    assert "create it for the user" in lines["wrong storage.outbox"]
+    assert "127.0.0.1" in lines["wrong destination pacs"]
