@@ -1,5 +1,6 @@
 """Patient and study modules: the source's own, whatever it wrote there."""
 
+import random
 import warnings
 from typing import Any
 
@@ -12,7 +13,10 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 import results
+from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.patient import COPIED, MUST_BE_PRESENT
+from cxr_triage.model.header import quiet_pydicom
+from cxr_triage.storage.records import ObjectKind
 
 WITHOUT_TYPE_2: dict[str, Any] = dict.fromkeys(MUST_BE_PRESENT)
 
@@ -111,3 +115,34 @@ def test_dates_follow_the_sources_clock() -> None:
             made.ContentTime,
             made.TimezoneOffsetFromUTC,
         ) == ("20240304", "170000.000000", "+0900")
+
+
+def test_a_sequence_that_cannot_be_parsed_is_left_out() -> None:
+    """There is nothing to copy; the rest of the patient is."""
+    header = results.source()
+    _put(header, "OtherPatientIDsSequence", b"abc ")
+    for made in _pair(header):
+        assert "OtherPatientIDsSequence" not in made
+        assert str(made.PatientName) == "Muster^Erika"
+
+
+def test_bytes_stay_also_under_a_character_set_that_they_break() -> None:
+    """Decoding and encoding again would lose them."""
+    name = b"M\xfcller^J\xfcrgen"  # Latin 1, said to be UTF-8
+    header = results.source()
+    _put(header, "PatientName", name + b" ")
+    for built in results.objects(header):
+        assert results.written(built.dataset).get_item("PatientName").value == name + b" "
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_bytes_in_a_header_do_not_stop_a_report(seed: int) -> None:
+    """Whatever stands in the elements that are copied or read."""
+    drawn = random.Random(seed)
+    with quiet_pydicom():
+        for _ in range(5):
+            header = results.source()
+            for keyword in drawn.sample([*COPIED, "PatientOrientation", "PixelSpacing", "ImagerPixelSpacing"], 30):
+                _put(header, keyword, drawn.randbytes(drawn.randrange(60)))
+            kinds = [built.kind for built in results.objects(header) if encode(built.dataset).dataset]
+            assert kinds == [ObjectKind.SEG, ObjectKind.SR]

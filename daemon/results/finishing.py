@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
@@ -65,7 +66,9 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> None:
         source: header of the image that it is about.
         moment: when its content came to be, aware.
     """
-    copy_patient_and_study(source, dataset)
+    correct_ambiguous_vr(dataset, is_little_endian=True)
+    with quiet_pydicom():
+        copy_patient_and_study(source, dataset)
     # highdicom names itself there, with the time of day; the equipment module says what made the object.
     dataset.pop("ContributingEquipmentSequence", None)
     _date(dataset, _in_zone_of(source, moment))

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Final
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -62,6 +63,9 @@ _BINARY: Final = frozenset(
     {VR.AT, VR.FD, VR.FL, VR.SL, VR.SS, VR.SV, VR.UL, VR.US, VR.UV, VR.OW, VR.OF, VR.OD, VR.OL, VR.OV}
 )
 
+#: Of one VR each; the others of the enumeration are choices such as "US or SS".
+_KNOWN: Final = frozenset(vr.value for vr in VR if len(vr.value) == 2)
+
 
 def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     """Replace the target's patient and study modules, and its character set, by the source's.
@@ -71,29 +75,52 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
         target: an object in Explicit VR Little Endian.
     """
     copy_elements(source, target, COPIED)
+    _keep_bytes(target)
     for keyword in MUST_BE_PRESENT:
         if keyword not in target:
             setattr(target, keyword, None)
 
 
 def copy_elements(source: Dataset, target: Dataset, keywords: tuple[str, ...]) -> None:
-    """Make these elements of the target what they are in the source: absent where they are absent there."""
+    """Make these elements of the target what they are in the source: absent where that has none, or unreadable ones."""
     for keyword in keywords:
         tag = Tag(keyword)
-        if tag in source:
-            target[tag] = _faithful(source, tag)
+        element = _faithful(source, tag) if tag in source else None
+        if element is not None:
+            target[tag] = element
         elif tag in target:
             del target[tag]
 
 
-def _faithful(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement:
-    """The element as it came. Bytes that pydicom has not decoded stay so: no VR's rules apply to them."""
+def _keep_bytes(dataset: Dataset) -> None:
+    """Have undecoded elements written as they are; else pydicom decodes and encodes them again, and may fail at it.
+
+    A character set that is not even a name is left out: nothing can be written under it. One that is merely unknown
+    stays, and what is ours is ASCII.
+    """
+    encodings: str | list[str] = default_encoding
+    if "SpecificCharacterSet" in dataset:
+        try:
+            encodings = convert_encodings(dataset.SpecificCharacterSet)
+        except (ValueError, TypeError, LookupError):
+            del dataset.SpecificCharacterSet
+    dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
+
+
+def _faithful(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | None:
+    """The element as it came, or None if it cannot be read.
+
+    Bytes that pydicom has not decoded stay so: no VR's rules apply to them.
+    """
     element = source.get_item(tag)
     if isinstance(element, RawDataElement):
         vr = _vr(element)
         if vr != VR.SQ and (element.is_little_endian or vr not in _BINARY):
             return _as_explicit(element, vr)
-    decoded = source[tag]
+    try:
+        decoded = source[tag]
+    except Exception:  # noqa: BLE001 - pydicom parses on access, and fails in as many ways as a sequence can be broken
+        return None
     if decoded.VR == VR.SQ:
         return DataElement(tag, VR.SQ, Sequence(_item(item) for item in decoded.value))
     return deepcopy(decoded)
@@ -102,19 +129,22 @@ def _faithful(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement:
 def _item(source: Dataset) -> Dataset:
     copied = Dataset()
     for tag in source.keys():  # noqa: SIM118 - iterating over a Dataset decodes every element
-        copied[tag] = _faithful(source, tag)
+        element = _faithful(source, tag)
+        if element is not None:
+            copied[tag] = element
+    _keep_bytes(copied)
     return copied
 
 
 def _vr(element: RawDataElement) -> str:
     """The VR that was sent, else the dictionary's."""
-    if element.VR is not None and element.VR != VR.UN:
+    if element.VR in _KNOWN and element.VR != VR.UN:
         return element.VR
     try:
         vr = dictionary_VR(element.tag)
     except KeyError:  # private: neither sent nor known
         return VR.UN
-    return vr if len(vr) == 2 else VR.UN
+    return vr if vr in _KNOWN else VR.UN
 
 
 def _as_explicit(element: RawDataElement, vr: str) -> RawDataElement:
