@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cxr_triage.model.findings import Measurement
+from cxr_triage.model.findings import DETECTOR_PLANE, Measurement
 from cxr_triage.model.radiograph import Radiograph
 
 
@@ -29,7 +29,7 @@ def measure(masks_CHW: NDArray[np.bool_], radiograph: Radiograph) -> tuple[Measu
     if ratio is not None:
         found.append(Measurement(name="cardiothoracic_ratio", value=ratio, unit="1"))
     if radiograph.spacing_mm is not None:
-        qualifier = "in the detector plane" if radiograph.spacing_source == "detector" else ""
+        qualifier = DETECTOR_PLANE if radiograph.spacing_source == "detector" else ""
         pixel_area = radiograph.spacing_mm[0] * radiograph.spacing_mm[1]
         for name, mask in zip(("left_lung_area", "right_lung_area"), masks_CHW[:2], strict=True):
             area = float(mask.sum()) * pixel_area

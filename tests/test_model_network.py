@@ -49,7 +49,8 @@ def test_imagenet_weights_fill_the_whole_encoder() -> None:
 def test_square_image_is_kept_whole() -> None:
     """No collimation, no padding."""
     pixels, _ = drawn_chest()
-    assert frame_of(pixels + np.random.default_rng(1).normal(0, 0.05, pixels.shape)).as_tuple() == (0, 0, 96, 96)
+    noise = np.random.default_rng(1).normal(0, 0.05, pixels.shape).astype(np.float32)
+    assert frame_of(pixels + noise).as_tuple() == (0, 0, 96, 96)
 
 
 def test_collimated_borders_are_left_out_and_the_shorter_side_is_padded() -> None:

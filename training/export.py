@@ -77,13 +77,16 @@ def export(
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    save_file(tensors | space.tensors(), folder / WEIGHTS_NAME)
+    weights = folder / WEIGHTS_NAME
+    save_file(tensors | space.tensors(), weights)
+    # The library writes for the owner alone; the service runs as another user than who installs it.
+    weights.chmod(0o644)
     calibrations, thresholds = _operating_points(logits, training, validation)
     limit = float(torch.quantile(space.distances(held_out), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
     card = Card(
         name=name.name,
         version=name.version,
-        sha256=sha256_of(folder / WEIGHTS_NAME),
+        sha256=sha256_of(weights),
         network=network.shape,
         outputs=OUTPUTS,
         abnormal_output=ABNORMAL_OUTPUT,

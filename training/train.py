@@ -147,6 +147,8 @@ class Trainer:
         network = MultiTaskNetwork(self.recipe.network_shape())
         if isinstance(network.encoder, EfficientNetLite0Encoder):
             load_imagenet_lite0(network.encoder)
+            for module in (network.encoder.stem, *network.encoder.blocks[: self.recipe.frozen_blocks]):
+                module.requires_grad_(self.recipe.frozen_blocks == 0)
         network.to(self.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         return network

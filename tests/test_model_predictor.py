@@ -1,0 +1,106 @@
+"""The bundled network on the demo's real radiographs: outlines where the organs are, and the gate in front."""
+
+import dataclasses
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_triage.model.findings import LOCATIONS
+from cxr_triage.model.prediction import Prediction
+from cxr_triage.model.predictor import Predictor
+from cxr_triage.model.radiograph import Radiograph, read_radiograph
+
+RADIOGRAPHS = Path(str(files("cxr_triage.daemon.demo").joinpath("radiographs")))
+CHESTS = [
+    path for path in sorted(RADIOGRAPHS.glob("*.dcm")) if "not-a-chest" not in path.name and "broken" not in path.name
+]
+
+
+#: Names of the demo's patients whose published labels are abnormal.
+ABNORMAL = {"dogwood", "fir", "hazel", "larch"}
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    """The bundled network."""
+    return Predictor.load(None, "cpu")
+
+
+@pytest.fixture(scope="module")
+def chest() -> Radiograph:
+    """One of the demo's radiographs."""
+    return read_radiograph(CHESTS[0])
+
+
+@pytest.fixture(scope="module")
+def prediction(predictor: Predictor, chest: Radiograph) -> Prediction:
+    """What the network says of it."""
+    return predictor.predict(chest)
+
+
+@pytest.mark.parametrize("path", CHESTS, ids=lambda path: path.stem)
+def test_frontal_chests_pass_the_gate(predictor: Predictor, path: Path) -> None:
+    """Adult PA and AP radiographs are what it is for."""
+    assert predictor.predict(read_radiograph(path)).refusal is None
+
+
+def test_other_images_are_refused(predictor: Predictor) -> None:
+    """By what is on the image: this one's header names no body part."""
+    image = read_radiograph(next(RADIOGRAPHS.glob("*not-a-chest*")))
+    refusal = predictor.predict(image).refusal
+    assert refusal is not None
+    assert refusal.reason in {"lungs_implausible", "unlike_training"}
+
+
+@pytest.mark.parametrize("spoil", [np.flipud, np.transpose, lambda pixels: 1 - pixels, np.zeros_like])
+def test_spoiled_radiographs_are_refused(predictor: Predictor, chest: Radiograph, spoil: object) -> None:
+    """Upside down, on its side, inverted, blank."""
+    assert callable(spoil)
+    pixels = np.ascontiguousarray(spoil(chest.pixels_HW))
+    assert predictor.predict(dataclasses.replace(chest, pixels_HW=pixels)).refusal is not None
+
+
+def test_outlines_lie_in_the_stored_pixel_matrix(prediction: Prediction, chest: Radiograph) -> None:
+    """The patient's left lung on the image's right, the heart between and below."""
+    assert prediction.masks_CHW.shape == (3, *chest.pixels_HW.shape)
+    columns = [float(np.nonzero(mask)[1].mean()) for mask in prediction.masks_CHW]
+    rows = [float(np.nonzero(mask)[0].mean()) for mask in prediction.masks_CHW]
+    assert columns[1] < columns[2] < columns[0]
+    assert rows[2] > max(rows[:2])
+
+
+def test_prediction_says_everything(prediction: Prediction) -> None:
+    """14 findings, 9 locations, a ratio, a map per finding."""
+    assert len(prediction.findings) == len(prediction.saliency_LHW) == 14
+    assert all(0 < finding.probability < 1 for finding in prediction.findings)
+    assert tuple(prediction.locations) == LOCATIONS
+    ratio = next(row for row in prediction.measurements if row.name == "cardiothoracic_ratio")
+    assert 0.3 < ratio.value < 0.8
+
+
+def test_same_image_same_prediction(predictor: Predictor, chest: Radiograph, prediction: Prediction) -> None:
+    """Nothing random is left in it."""
+    again = predictor.predict(chest)
+    assert again.findings == prediction.findings
+    assert np.array_equal(again.masks_CHW, prediction.masks_CHW)
+
+
+def test_mirrored_image_is_turned_for_the_network_and_back(
+    predictor: Predictor, chest: Radiograph, prediction: Prediction
+) -> None:
+    """Patient Orientation says so: same findings, mirrored outlines."""
+    mirrored = dataclasses.replace(
+        chest, pixels_HW=np.ascontiguousarray(chest.pixels_HW[:, ::-1]), patient_orientation=("R", "F")
+    )
+    turned = predictor.predict(mirrored)
+    assert turned.findings == prediction.findings
+    assert np.array_equal(turned.masks_CHW, prediction.masks_CHW[:, :, ::-1])
+
+
+def test_abnormal_demo_images_score_higher(predictor: Predictor) -> None:
+    """The four with strong labels lie above the median of all."""
+    scores = {path.stem: predictor.predict(read_radiograph(path)).abnormal_probability for path in CHESTS}
+    abnormal = [score for name, score in scores.items() if name.split("-")[1] in ABNORMAL]
+    assert np.mean(abnormal) > np.median(list(scores.values()))
