@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from builders import MORNING, instance_header, prediction, received_instance, result_object
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Policy
-from cxr_triage.storage.database import Database
+from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Reporting, Scoring
 from cxr_triage.storage.records import Claim, ListedStudy, ObjectKind, ReceivedInstance, ResultObject, Revision
 
@@ -76,9 +76,7 @@ class Steps:
         existing = {seg.source_sop_instance_uid: seg for seg in self.reporting.reported_segs(study)}
         return [
             existing.get(each.sop_instance_uid)
-            or result_object(
-                ObjectKind.SEG, study_instance_uid=study, source_sop_instance_uid=each.sop_instance_uid
-            )
+            or result_object(ObjectKind.SEG, study_instance_uid=study, source_sop_instance_uid=each.sop_instance_uid)
             for each in self.reporting.predictions(revision)
         ]
 
@@ -93,3 +91,20 @@ class Steps:
         """Give a study as the reading list has it."""
         [listed] = [each for each in self.reading_list.studies() if each.study_instance_uid == study]
         return listed
+
+
+def claim_all(database: Database) -> list[int]:
+    """Claim whatever waits to be indexed, a little at a time, as one of several workers."""
+    scoring = Scoring(database, lease=LEASE)
+    claimed: list[int] = []
+    while claims := scoring.claim_to_index("owner", 2):
+        claimed += [claim.instance_id for claim in claims]
+    return claimed
+
+
+def claim_all_from(url: str) -> list[int]:
+    """Do the same in another process."""
+    database = open_database(url)
+    claimed = claim_all(database)
+    database.close()
+    return claimed

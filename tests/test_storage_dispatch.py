@@ -1,5 +1,6 @@
 """Deliveries: each object once per destination, a SEG before the SR that cites it, and none forgotten."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -23,7 +24,7 @@ def test_seg_is_delivered_before_the_sr_that_cites_it(reported: Steps) -> None:
     """Per destination: what another one has does not count."""
     dispatch = reported.dispatch
     [seg] = dispatch.claim(OWNER, "pacs", 10)
-    assert (ObjectKind.SEG, "pacs") == (seg.object.kind, seg.destination)
+    assert (seg.object.kind, seg.destination) == (ObjectKind.SEG, "pacs")
     assert dispatch.claim(OWNER, "pacs", 10) == []
     dispatch.record_stored(seg)
     [sr] = dispatch.claim(OWNER, "pacs", 10)
@@ -33,7 +34,7 @@ def test_seg_is_delivered_before_the_sr_that_cites_it(reported: Steps) -> None:
     [other] = dispatch.claim(OWNER, "archive", 10)
     assert other.object == seg.object
     stored = reported.housekeeping.counts().deliveries
-    assert (2, 0) == (stored["pacs"][DeliveryState.STORED], stored["archive"][DeliveryState.STORED])
+    assert (stored["pacs"][DeliveryState.STORED], stored["archive"][DeliveryState.STORED]) == (2, 0)
 
 
 def test_sr_of_a_later_revision_waits_for_all_its_segs(steps: Steps) -> None:
@@ -82,11 +83,12 @@ def test_late_attempt_records_nothing(reported: Steps) -> None:
     reported.clock.move(LEASE)
     assert reported.dispatch.release_leases(lambda _: True, reported.clock()) == 1
     [current] = reported.dispatch.claim(OWNER, "pacs", 1)
-    for record in (
+    too_late: list[Callable[[], None]] = [
         lambda: reported.dispatch.record_stored(late),
         lambda: reported.dispatch.record_attempt_failed(late, error="x", retry_at=reported.clock()),
         lambda: reported.dispatch.record_dead(late, "x"),
-    ):
+    ]
+    for record in too_late:
         with pytest.raises(StaleAttemptError):
             record()
     reported.dispatch.record_stored(current)

@@ -118,7 +118,7 @@ def test_next_revision_supersedes_the_one_before(steps: Steps) -> None:
     )
     assert seg == same_seg != other_seg
     revisions = steps.housekeeping.counts().revisions
-    assert (1, 1) == (revisions[RevisionState.REPORTED], revisions[RevisionState.SUPERSEDED])
+    assert (revisions[RevisionState.REPORTED], revisions[RevisionState.SUPERSEDED]) == (1, 1)
     assert len(steps.reporting.objects()) == 4
 
 
@@ -191,7 +191,7 @@ def test_forgotten_seg_is_made_again_under_its_uid(steps: Steps) -> None:
     """Its file is gone, so a later revision writes it anew, and the ledger owns the new file."""
     steps.score("1.1")
     _, [seg, _] = steps.report("1.1", ("nobody", "ohif"))
-    forgotten = [file for file in steps.housekeeping.forgettable_files(steps.clock() + timedelta(days=1))]
+    forgotten = steps.housekeeping.forgettable_files(steps.clock() + timedelta(days=1))
     steps.housekeeping.record_forgotten([file for file in forgotten if file.place == "outbox"])
     assert steps.reporting.reported_segs("1.1") == []
     steps.score("1.1")
@@ -215,7 +215,9 @@ def test_most_urgent_study_is_reported_first(steps: Steps) -> None:
         steps.clock.move(timedelta(seconds=1))
     from_ris = {"1.3": 0, "1.1": 4}
     for study, level in from_ris.items():
-        steps.reading_list.set_ordered(study, type(steps.listed(study).ordered)(level), actor="RIS", policy=steps.policy)
+        steps.reading_list.set_ordered(
+            study, type(steps.listed(study).ordered)(level), actor="RIS", policy=steps.policy
+        )
     assert steps.reporting.studies_to_report(2) == ["1.3", "1.2"]
 
 

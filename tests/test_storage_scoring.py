@@ -1,5 +1,6 @@
 """Scoring: most urgent first, one result per image, and nothing from a late worker."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import timedelta
 
@@ -89,12 +90,13 @@ def test_stale_attempt_records_nothing(steps: Steps) -> None:
     steps.clock.move(LEASE)
     assert steps.scoring.release_leases(lambda _: True, steps.clock()) == 1
     current = steps.claim_to_score()
-    for record in (
+    too_late: list[Callable[[], None]] = [
         lambda: steps.scoring.record_scored(late, prediction(findings=(finding("Hernia"),)), steps.policy),
         lambda: steps.scoring.record_unsuitable(late, REFUSAL),
         lambda: steps.scoring.record_failure(late, error_class="x", explanation="x", retry_at=None),
         lambda: steps.scoring.record_indexed(late, instance_header(), steps.policy),
-    ):
+    ]
+    for record in too_late:
         with pytest.raises(StaleAttemptError):
             record()
     assert steps.scoring.extend([late, current]) == [current]
@@ -154,11 +156,11 @@ def test_failure_for_good_is_set_aside_and_can_be_replayed(steps: Steps) -> None
     steps.scoring.record_failure(claim, error_class="Crash", explanation="The decoder died.", retry_at=None)
     assert steps.scoring.claim_to_score(OWNER) is None
     [aside] = steps.housekeeping.set_aside()
-    assert (InstanceState.FAILED, "Crash", "The decoder died.") == (aside.state, aside.reason, aside.explanation)
+    assert (aside.state, aside.reason, aside.explanation) == (InstanceState.FAILED, "Crash", "The decoder died.")
     assert steps.scoring.replay(claim.sop_instance_uid, actor="engineer") == 1
     assert steps.scoring.replay(claim.sop_instance_uid, actor="engineer") == 0
     again = steps.claim_to_score()
-    assert ("1.1", 0) == (again.study_instance_uid, again.failures)
+    assert (again.study_instance_uid, again.failures) == ("1.1", 0)
     steps.scoring.record_scored(again, prediction(), steps.policy)
     assert steps.housekeeping.set_aside() == []
 

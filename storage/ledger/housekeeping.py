@@ -66,15 +66,15 @@ class Housekeeping:
         with self._database.read() as session:
             return [_as_set_aside(row) for row in session.scalars(latest)]
 
-    def forgettable_files(self, before: datetime) -> list[OwnedFile]:
-        """Files that nothing needs any more.
+    def forgettable_files(self, before: datetime, limit: int = 500) -> list[OwnedFile]:
+        """Files that nothing needs any more, oldest first, at most `limit` of each place: ask again for the rest.
 
         Images received before that time, scored and reported or unsuitable, of finished studies; objects made before
         that time whose deliveries are all done. Files of failed images and of dead deliveries stay.
         """
         with self._database.read() as session:
-            images = session.execute(_forgettable_images(before))
-            objects = session.execute(_forgettable_objects(before))
+            images = session.execute(_forgettable_images(before).limit(limit))
+            objects = session.execute(_forgettable_objects(before).limit(limit))
             return [
                 *(OwnedFile(place="inbox", id=row_id, path=Path(path)) for row_id, path in images),
                 *(OwnedFile(place="outbox", id=row_id, path=Path(path)) for row_id, path in objects),
@@ -115,29 +115,31 @@ def _forgettable_images(before: datetime) -> Select[int, str]:
     finished = exists().where(
         StudyRow.study_instance_uid == InstanceRow.study_instance_uid, StudyRow.finished_at.is_not(None)
     )
-    return select(InstanceRow.id, InstanceRow.path).where(
+    needless = (
         InstanceRow.owns_file,
         InstanceRow.received_at < before,
         or_(reported, InstanceRow.state == InstanceState.UNSUITABLE),
         or_(InstanceRow.study_instance_uid.is_(None), finished),
     )
+    return select(InstanceRow.id, InstanceRow.path).where(*needless).order_by(InstanceRow.received_at, InstanceRow.id)
 
 
 def _forgettable_objects(before: datetime) -> Select[int, str]:
     unfinished = exists().where(
         DeliveryRow.object_id == ObjectRow.id, DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.DEAD))
     )
-    return select(ObjectRow.id, ObjectRow.path).where(ObjectRow.owns_file, ObjectRow.created_at < before, ~unfinished)
+    needless = (ObjectRow.owns_file, ObjectRow.created_at < before, ~unfinished)
+    return select(ObjectRow.id, ObjectRow.path).where(*needless).order_by(ObjectRow.created_at, ObjectRow.id)
 
 
 def _instances(session: Session) -> dict[InstanceState, int]:
     counted = session.execute(select(InstanceRow.state, func.count()).group_by(InstanceRow.state))
-    return dict.fromkeys(InstanceState, 0) | {state: count for state, count in counted}
+    return dict.fromkeys(InstanceState, 0) | dict(iter(counted))
 
 
 def _revisions(session: Session) -> dict[RevisionState, int]:
     counted = session.execute(select(RevisionRow.state, func.count()).group_by(RevisionRow.state))
-    return dict.fromkeys(RevisionState, 0) | {state: count for state, count in counted}
+    return dict.fromkeys(RevisionState, 0) | dict(iter(counted))
 
 
 def _deliveries(session: Session) -> dict[str, dict[DeliveryState, int]]:
