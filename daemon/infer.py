@@ -21,7 +21,7 @@ from cxr_triage.daemon.pipeline import index_file
 from cxr_triage.daemon.readers import ROLE, Score, Scored, load_scorer, prepare_child, prepare_scorer, score, warm_up
 from cxr_triage.daemon.settings import LogSettings, Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import BundleError, StaleAttemptError, StorageError
+from cxr_triage.model.errors import BundleError, StaleAttemptError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import open_database
@@ -115,7 +115,8 @@ class Inference:
         """Work until `stop` is set, then let running jobs end and give the rest back.
 
         Raises:
-            BundleError: the network cannot be loaded.
+            BundleError: the network cannot be loaded, whoever tries.
+            TriageError: a child did not live to load it.
             StorageError: the ledger or the run folder cannot be used.
         """
         with ExitStack() as stack:
@@ -153,9 +154,13 @@ class Inference:
         )
 
     def _warm_up(self, scoring: Lane[Scored], bell: Doorbell) -> None:
-        """Load the network in every child; what is wrong with it is said now, and not once per image."""
+        """Load the network in every child; what is wrong with it is said now, and not once per image.
+
+        Only a bad bundle needs a person. A child that was killed while it loaded may do better when started again.
+        """
         for fault in scoring.try_out(warm_up, wait=partial(bell.wait, self._poll_seconds)):
-            raise BundleError(f"The network cannot be loaded: {fault.explanation} ({fault.error_class})")
+            kind = BundleError if fault.error_class == BundleError.__name__ else TriageError
+            raise kind(f"The network cannot be loaded: {fault.explanation} ({fault.error_class})")
 
     def _worker(self, spool: Path, *, prepare: Callable[[], None]) -> Worker[Any]:
         return Worker(folder=spool, deadline_seconds=self._readers.deadline_seconds, prepare=prepare)

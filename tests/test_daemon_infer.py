@@ -27,7 +27,7 @@ from cxr_triage.daemon.lanes import MAX_LOST_ATTEMPTS
 from cxr_triage.daemon.readers import Score
 from cxr_triage.daemon.settings import load_settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import BundleError, StorageError
+from cxr_triage.model.errors import BundleError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.database import Database, open_database
@@ -353,13 +353,16 @@ def test_an_image_that_ends_everyone_is_set_aside(ward: Ward) -> None:
     assert (ward.state(uid), ward.row(uid).reason) == (InstanceState.FAILED, "lost")
 
 
-@pytest.mark.parametrize("load", [scorers.load_nothing, scorers.load_and_die])
-def test_a_network_that_cannot_be_loaded_is_said_at_once(ward: Ward, load: Callable[[], Score]) -> None:
-    """The role does not start, and costs no image an attempt."""
+@pytest.mark.parametrize(("load", "kind"), [(scorers.load_nothing, BundleError), (scorers.load_and_die, TriageError)])
+def test_a_network_that_cannot_be_loaded_is_said_at_once(
+    ward: Ward, load: Callable[[], Score], kind: type[TriageError]
+) -> None:
+    """The role does not start, and costs no image an attempt; only a bad bundle needs a person to start it again."""
     uid = ward.receive()
-    with pytest.raises(BundleError, match="cannot be loaded"):
+    with pytest.raises(TriageError, match="cannot be loaded") as raised:
         ward.inference(load=load).run(threading.Event(), lambda: None)
 
+    assert raised.type is kind
     assert (ward.state(uid), ward.row(uid).attempt) == (InstanceState.RECEIVED, 0)
 
 
