@@ -18,7 +18,7 @@ PAGES = sorted(
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 #: Indented lines and `inline` code: what a reader may copy.
 CODE = re.compile(r"^ {4,}(.+)$|`([^`\n]+)`", re.MULTILINE)
-COMMAND = re.compile(r"\bcxr-triage(?: --config \S+)?((?: [a-z-]+)+)")
+COMMAND = re.compile(r"\bcxr-triage(?: --config \S+)?((?: [a-z][a-z-]*)+)")
 SETTING = re.compile(r"^([a-z]+)\.([a-z_]+)$")
 MAKE = re.compile(r"\bmake ([a-z-]+)")
 

@@ -77,10 +77,13 @@ def make_images(folder: Path) -> list[Path]:
 
 
 def push_until_acknowledged(images: list[Path], port: int) -> None:
-    """As a modality does: again and again, until it is told success."""
+    """As a modality does: again and again, until it is told success; a forgetful one sends some once more."""
+    chance = random.Random(SEED + 1)
     for path in images:
-        while not send(path, port=port):
-            time.sleep(0.2)
+        time.sleep(chance.uniform(0, 2.5))
+        for _ in range(chance.choice((1, 1, 1, 2))):
+            while not send(path, port=port):
+                time.sleep(0.2)
 
 
 def kill_at_random(daemon: Daemon, chance: random.Random) -> list[int]:
