@@ -6,8 +6,9 @@ import pytest
 
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.prediction import Refusal
-from cxr_triage.storage.database import open_database
+from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Housekeeping
+from cxr_triage.storage.ledger.history import History
 from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, RevisionState
 from steps import Steps
 
@@ -102,6 +103,16 @@ def test_many_files_are_asked_after_at_once(steps: Steps) -> None:
     image = steps.receive()
     strays = [image.path.with_name(f"stray-{number}.dcm") for number in range(2000)]
     assert steps.housekeeping.unowned("inbox", [*strays, image.path]) == sorted(strays)
+
+
+def test_history_tells_when_each_image_was_scored(steps: Steps, database: Database) -> None:
+    """In the order of the results."""
+    first = steps.score("1.1")
+    scored_at = steps.clock()
+    steps.clock.move(timedelta(seconds=1))
+    second = steps.score("1.2")
+    told = [(each.sop_instance_uid, each.scored_at) for each in History(database).scored_images()]
+    assert told == [(first.sop_instance_uid, scored_at), (second.sop_instance_uid, steps.clock())]
 
 
 def test_ping_answers(steps: Steps) -> None:

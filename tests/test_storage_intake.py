@@ -30,7 +30,7 @@ def test_same_bytes_again_change_nothing(steps: Steps) -> None:
     again = received_instance(sop_instance_uid=image.sop_instance_uid, sha256=image.sha256)
     assert steps.intake.record_received(again) is Receipt.SAME_BYTES
     counts = steps.housekeeping.counts()
-    assert (1, 0) == (counts.instances[InstanceState.RECEIVED], counts.other_bytes)
+    assert (counts.instances[InstanceState.RECEIVED], counts.other_bytes) == (1, 0)
     assert steps.claim_to_index().path == image.path
 
 
@@ -40,7 +40,7 @@ def test_other_bytes_are_kept_beside_the_first_and_flagged(steps: Steps) -> None
     other = received_instance(sop_instance_uid=image.sop_instance_uid)
     assert steps.intake.record_received(other) is Receipt.OTHER_BYTES
     counts = steps.housekeeping.counts()
-    assert (2, 1) == (counts.instances[InstanceState.RECEIVED], counts.other_bytes)
+    assert (counts.instances[InstanceState.RECEIVED], counts.other_bytes) == (2, 1)
     assert {claim.path for claim in steps.scoring.claim_to_index("owner", 10)} == {image.path, other.path}
 
 
@@ -50,7 +50,7 @@ def test_same_image_at_the_same_time_is_taken_in_once(database: Database) -> Non
     second = received_instance(sop_instance_uid=first.sop_instance_uid)
     with ThreadPoolExecutor(8) as threads:
         receipts = list(threads.map(Intake(database).record_received, [first, second] * 8))
-    assert [1, 1, 14] == [receipts.count(receipt) for receipt in (Receipt.NEW, Receipt.OTHER_BYTES, Receipt.SAME_BYTES)]
+    assert [receipts.count(receipt) for receipt in (Receipt.NEW, Receipt.OTHER_BYTES, Receipt.SAME_BYTES)] == [1, 1, 14]
 
 
 def test_text_that_a_database_cannot_hold_is_still_taken_in(steps: Steps) -> None:

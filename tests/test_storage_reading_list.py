@@ -25,11 +25,11 @@ def test_study_is_listed_from_its_first_indexed_image(steps: Steps) -> None:
     steps.claim_to_index()
     steps.index("1.1", image)
     listed = steps.listed("1.1")
-    assert (Level.ROUTINE, Level.ROUTINE, 0.0) == (
+    assert (
         listed.ordered,
         listed.priority.effective,
         listed.priority.utility,
-    )
+    ) == (Level.ROUTINE, Level.ROUTINE, 0.0)
     assert listed.arrived_at == image.received_at
     assert listed.images == dict.fromkeys(InstanceState, 0) | {InstanceState.INDEXED: 1}
 
@@ -38,13 +38,13 @@ def test_finding_raises_a_study_in_the_transaction_that_records_it(steps: Steps)
     """The list has moved when the result is recorded, says why, and knows what it would be without."""
     steps.score("1.1", finding("Pneumothorax", 0.9, 0.5))
     listed = steps.listed("1.1")
-    assert (Level.ROUTINE, Level.HIGH, 0.9) == (listed.ordered, listed.priority.effective, listed.priority.utility)
+    assert (listed.ordered, listed.priority.effective, listed.priority.utility) == (Level.ROUTINE, Level.HIGH, 0.9)
     assert "Pneumothorax" in listed.priority.reason
     assert "first 1.0.0" in listed.priority.reason
-    assert (Level.ROUTINE, 0.0) == (
+    assert (
         listed.priority_without_findings.effective,
         listed.priority_without_findings.utility,
-    )
+    ) == (Level.ROUTINE, 0.0)
 
 
 def test_most_urgent_finding_of_all_images_counts(steps: Steps) -> None:

@@ -69,7 +69,7 @@ def lost(database: Database, table: type[Job], is_alive: Callable[[str], bool], 
         owners = session.scalars(select(table.owner).where(table.owner.is_not(None)).distinct()).all()
     # An owner's name is never used again: who is dead now is still dead in the next transaction.
     dead = [owner for owner in owners if owner is not None and not is_alive(owner)]
-    return and_(table.owner.is_not(None), or_(table.owner.in_(dead), table.lease_until <= now))
+    return and_(table.owner.in_(owners), or_(table.owner.in_(dead), table.lease_until <= now))
 
 
 def any_of(database: Database, table: type[Job], condition: ColumnElement[bool]) -> bool:

@@ -14,10 +14,11 @@ from cxr_triage.model.prediction import BundleIdentity, Prediction
 from cxr_triage.storage.schema import FindingRow, MeasurementRow, PredictionRow
 
 
-def keep(session: Session, instance_id: int, prediction: Prediction, scored_at: datetime) -> None:
-    """Write a prediction of an image that has none."""
-    session.add(_row(instance_id, prediction, scored_at))
+def keep(session: Session, row: PredictionRow, prediction: Prediction) -> None:
+    """Write a prediction of an image that has none; `row` is what `packed` made of it."""
+    session.add(row)
     session.flush()  # findings and measurements refer to it
+    instance_id = row.instance_id
     session.add_all(
         FindingRow(
             instance_id=instance_id,
@@ -79,7 +80,8 @@ def unpack_bytes(packed: bytes, shape: list[int]) -> NDArray[np.uint8]:
     return np.frombuffer(bytearray(zlib.decompress(packed)), np.uint8).reshape(shape)
 
 
-def _row(instance_id: int, prediction: Prediction, scored_at: datetime) -> PredictionRow:
+def packed(instance_id: int, prediction: Prediction, scored_at: datetime) -> PredictionRow:
+    """Pack a prediction into its row: the slow part, done before the transaction begins."""
     return PredictionRow(
         instance_id=instance_id,
         scored_at=scored_at,

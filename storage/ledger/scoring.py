@@ -79,11 +79,12 @@ class Scoring:
             self.record_unsuitable(claim, prediction.refusal)
             return
         assert claim.study_instance_uid is not None
+        packed = predictions.packed(claim.instance_id, prediction, self._clock())
         with self._database.transaction() as session:
             study = locked_study(session, claim.study_instance_uid)
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
             assert row.state is InstanceState.INDEXED
-            predictions.keep(session, row.id, prediction, self._clock())
+            predictions.keep(session, packed, prediction)
             bundle = prediction.bundle
             self._settle(session, row, InstanceState.SCORED, Event.SCORED, f"{bundle.name} {bundle.version}")
             recompute(session, study, policy, now=self._clock(), actor=_ACTOR)
