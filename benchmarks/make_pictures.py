@@ -8,6 +8,7 @@ Needs nothing but the project.
 import argparse
 import tempfile
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from cxr_triage.model.findings import STRUCTURES
 from cxr_triage.model.radiograph import read_radiograph
 
 #: The file whose overlay is drawn.
-SUBJECT = "04-dogwood-dx.dcm"
-COLUMNS = 160
+SUBJECT = "11-larch-dx.dcm"
+COLUMNS = 140
 #: How much of a structure's colour covers the image inside its outline.
 OPACITY = 0.22
 GAP_PIXELS = 16
@@ -40,16 +41,16 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="cxr-triage-demo-") as folder,
         demonstrated(Path(folder), Console(stderr=True)) as (outcome, _),
     ):
-        draw_list(outcome, output / "worklist.svg")
+        draw_list(outcome, Path(folder), output / "worklist.svg")
         draw_overlay(outcome, output / "overlay.png")
 
 
-def draw_list(outcome: Outcome, path: Path) -> None:
+def draw_list(outcome: Outcome, folder: Path, path: Path) -> None:
     """Draw what the demo prints."""
-    with open("/dev/null", "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device, not a file
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
-        print_outcome(outcome, console, folder=Path("demo-output"))
-    console.save_svg(str(path), title="cxr-triage demo")
+    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
+    print_outcome(outcome, console, folder=folder)
+    picture = console.export_svg(title="cxr-triage demo").replace(str(folder), "demo-output")
+    path.write_text(picture, encoding="utf-8")
 
 
 def draw_overlay(outcome: Outcome, path: Path) -> None:
@@ -90,9 +91,10 @@ def edge(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def label(picture: Image.Image, left: int) -> None:
     """Name the structures in their colours."""
     draw = ImageDraw.Draw(picture)
+    draw.rectangle((left, 0, left + 90, 16 * len(STRUCTURES) + 12), fill=(0, 0, 0))
     names: Sequence[str] = [structure.code.meaning for structure in STRUCTURES]
     for line, (name, structure) in enumerate(zip(names, STRUCTURES, strict=True)):
-        draw.text((left + 10, 10 + 16 * line), name, fill=structure.rgb)
+        draw.text((left + 10, 8 + 16 * line), name, fill=structure.rgb)
 
 
 if __name__ == "__main__":
