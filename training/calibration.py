@@ -10,8 +10,8 @@ from scipy.special import expit
 
 from cxr_triage.model.bundle import Calibration
 
-#: Candidate slopes: networks trained on few images are overconfident, so most lie below 1.
-SCALES: Final = np.geomspace(0.2, 2.0, 25)
+#: Candidate slopes: below 1 for a network that is too sure of itself, above for one that learned from soft targets.
+SCALES: Final = np.geomspace(0.2, 5.0, 33)
 #: How many images the training prevalence counts for beside the validation images: rare labels have few there.
 PRIOR_IMAGES: Final = 50
 
