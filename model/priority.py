@@ -191,6 +191,10 @@ class Rankable(Protocol):
     def priority_without_findings(self) -> Priority:
         """What the same policy makes of it without findings."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was not done for it, and why: one sentence each, without patient data."""
+
 
 Study = TypeVar("Study", bound=Rankable)
 
@@ -207,7 +211,8 @@ class Ranked(Generic[Study]):
     #: The class that it is read in now: `priority.effective`, or more urgent when overdue.
     level: Level
     overdue: bool
-    #: Why it has this place: the reason of the priority, and the waiting rule where that applies. No patient data.
+    #: Why it has this place: the reason of the priority, the waiting rule where that applies, and what was not done
+    #: for it. No patient data.
     reason: str
 
 
@@ -235,7 +240,7 @@ def rank(studies: Iterable[Study], *, now: datetime, policy: Policy) -> list[Ran
             ordered_rank=ordered_rank[uid],
             level=level_at(by_uid[uid].priority, now=now),
             overdue=is_overdue(by_uid[uid].priority, now=now),
-            reason=reason_at(by_uid[uid].priority, now=now, policy=policy),
+            reason=" ".join((reason_at(by_uid[uid].priority, now=now, policy=policy), *by_uid[uid].remarks)),
         )
         for number, uid in enumerate(order, start=1)
     ]

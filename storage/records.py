@@ -225,6 +225,8 @@ class ListedStudy:
     priority_without_findings: Priority
     #: Images by state.
     images: dict[InstanceState, int]
+    #: What was not done for it, and why: one sentence each, without patient data.
+    remarks: tuple[str, ...] = ()
     header: InstanceHeader
 
 

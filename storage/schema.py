@@ -208,6 +208,8 @@ class RevisionRow(Base):
     number: Mapped[int]
     digest: Mapped[str]
     policy_digest: Mapped[str]
+    #: Why the study stood where it stood when the revision was opened: an SR that is made again says the same.
+    priority_reason: Mapped[str]
     state: Mapped[RevisionState] = mapped_column(index=True)
     created_at: Mapped[datetime]
     reported_at: Mapped[datetime | None]

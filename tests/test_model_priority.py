@@ -48,6 +48,7 @@ class WaitingStudy:
     arrived_at: datetime
     priority: Priority
     priority_without_findings: Priority
+    remarks: tuple[str, ...] = ()
 
 
 def waiting_study(

@@ -8,11 +8,12 @@ from sqlalchemy import update
 
 from builders import finding, prediction, received_instance
 from cxr_triage.model.errors import StorageError
+from cxr_triage.model.prediction import Refusal
 from cxr_triage.model.priority import Level, Mode, Policy
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import StudyRow
-from steps import Steps
+from steps import OWNER, Steps
 
 EVERY_LEVEL = list(Level)
 
@@ -192,3 +193,20 @@ def test_changed_maximum_wait_changes_when_a_study_is_overdue(steps: Steps) -> N
     steps.reading_list.reprioritise(patient)
     listed = steps.listed("1.1")
     assert listed.priority.overdue_at == listed.arrived_at + timedelta(hours=30)
+
+
+def test_list_says_what_was_not_done(steps: Steps) -> None:
+    """An image that is not triaged and one that waits are named, in place of a silence that could pass for normal."""
+    steps.index("1.1")
+    assert steps.listed("1.1").remarks == ("Waiting for the network: 1 of 1 images.",)
+    claim = steps.scoring.claim_to_score(OWNER)
+    assert claim is not None
+    steps.scoring.record_unsuitable(claim, Refusal(reason="not_frontal", explanation="A lateral view."))
+    steps.score("1.1")
+    assert steps.listed("1.1").remarks == ("Not triaged, 1 of 2 images: A lateral view.",)
+
+
+def test_scored_study_has_nothing_to_add(steps: Steps) -> None:
+    """The reason of its priority says it all."""
+    steps.score("1.1")
+    assert steps.listed("1.1").remarks == ()

@@ -34,6 +34,7 @@ def test_same_images_give_the_same_revision(steps: Steps) -> None:
     """Opened again after a crash, and after it was reported: nothing is new but the time that passed."""
     steps.score("1.1")
     opened = steps.reporting.open_revision("1.1", "digest")
+    assert opened.priority_reason == steps.listed("1.1").priority.reason
     steps.clock.move(timedelta(hours=1))
     assert steps.reporting.open_revision("1.1", "digest") == opened
     steps.reporting.complete_revision(opened, [], [])

@@ -1,6 +1,7 @@
 """What the worklist role and people read and write: which studies wait, and how urgent they were ordered."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, func, select, update
@@ -32,10 +33,11 @@ class ReadingList:
         """Every open study with an indexed image, as one snapshot, in the order of arrival: not yet ranked."""
         with self._database.read() as session:
             rows = session.scalars(select(StudyRow).where(_LISTED).order_by(StudyRow.arrived_at)).all()
-            images, first_headers = _images(session), _first_headers(session)
+            images, first_headers, reasons = _images(session), _first_headers(session), _reasons(session)
             return [
-                _listed_study(row, images[row.study_instance_uid], first_headers[row.study_instance_uid])
+                _listed_study(row, images[uid], first_headers[uid], reasons[uid])
                 for row in rows
+                for uid in (row.study_instance_uid,)
             ]
 
     def set_ordered(self, study_instance_uid: str, level: Level, *, actor: str, policy: Policy) -> None:
@@ -131,7 +133,35 @@ def _first_headers(session: Session) -> dict[str, InstanceHeader]:
     return {str(uid): headers.header_of(row) for uid, row in latest_first}
 
 
-def _listed_study(row: StudyRow, images: dict[InstanceState, int], header: InstanceHeader) -> ListedStudy:
+def _reasons(session: Session) -> dict[str, list[str]]:
+    """Why images of listed studies have no result; images that are tried again are not among them."""
+    set_aside = session.execute(
+        select(InstanceRow.study_instance_uid, InstanceRow.explanation)
+        .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+        .where(_LISTED, InstanceRow.state.in_((InstanceState.UNSUITABLE, InstanceState.FAILED)))
+        .order_by(InstanceRow.received_at, InstanceRow.id)
+    )
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for uid, explanation in set_aside:
+        reasons[str(uid)].append(explanation or "")
+    return reasons
+
+
+def _remarks(images: dict[InstanceState, int], reasons: Sequence[str]) -> tuple[str, ...]:
+    """Say which images the findings do not speak of. An image that waits may still move the study."""
+    total = sum(images.values())
+    waiting = images[InstanceState.RECEIVED] + images[InstanceState.INDEXED]
+    remarks = []
+    if reasons:
+        remarks.append(f"Not triaged, {len(reasons)} of {total} images: {' '.join(dict.fromkeys(reasons))}")
+    if waiting:
+        remarks.append(f"Waiting for the network: {waiting} of {total} images.")
+    return tuple(remarks)
+
+
+def _listed_study(
+    row: StudyRow, images: dict[InstanceState, int], header: InstanceHeader, reasons: Sequence[str]
+) -> ListedStudy:
     assert row.arrived_at is not None
     return ListedStudy(
         study_instance_uid=row.study_instance_uid,
@@ -140,5 +170,6 @@ def _listed_study(row: StudyRow, images: dict[InstanceState, int], header: Insta
         priority=priority_of(row),
         priority_without_findings=plain_priority_of(row),
         images=images,
+        remarks=_remarks(images, reasons),
         header=header,
     )

@@ -199,6 +199,7 @@ class Reporting:
             number=(last or 0) + 1,
             digest=digest,
             policy_digest=policy_digest,
+            priority_reason=study.reason,
             state=RevisionState.OPEN,
             created_at=self._clock(),
             predecessor_id=_reported(session, study),
@@ -333,6 +334,7 @@ def _as_revision(session: Session, row: RevisionRow) -> Revision:
         digest=row.digest,
         created_at=row.created_at,
         predecessor_sr=_predecessor_sr(session, row),
+        priority_reason=row.priority_reason,
     )
 
 
