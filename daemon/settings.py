@@ -144,8 +144,10 @@ class Destination(Section):
     ae_title: AeTitle = Field(description="AE title that it answers to.")
     host: Host = Field(description="Its address.")
     port: Port = Field(description="Its TCP port.")
-    profile: Literal["air"] = Field(
-        default="air", description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study)."
+    profile: Literal["air", "ohif"] = Field(
+        default="air",
+        description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study), or `ohif` (the same "
+        "with a nominal plane and an outline in every group of the SR, for viewers that need them).",
     )
 
 
