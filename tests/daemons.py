@@ -18,17 +18,39 @@ from typing import IO, Any, Self
 
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    SegmentationStorage,
+    generate_uid,
+)
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from peers import storescu
 
 READY = "cxr-triage ready:"
 SUCCESS = 0x0000
 START_SECONDS = 240
 #: The demo's files that show an adult's chest from the front.
 CHESTS = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
+#: What makes storescu propose a transfer syntax.
+DCMTK_OPTIONS = {
+    ImplicitVRLittleEndian: "-xi",
+    ExplicitVRLittleEndian: "-xe",
+    JPEGLosslessSV1: "-xs",
+    JPEGLSLossless: "-xt",
+    JPEG2000Lossless: "-xv",
+    RLELossless: "-xr",
+}
 
 
 def radiographs() -> list[Path]:
@@ -215,6 +237,12 @@ def send(path: Path, *, port: int, ae_title: str = "CXRTRIAGE") -> bool:
     finally:
         _config.STORE_SEND_CHUNKED_DATASET = before
         association.release()
+
+
+def send_by_dcmtk(path: Path, *, port: int) -> bool:
+    """Send one file by DCMTK's storescu, in the transfer syntax that it is in; whether it was acknowledged."""
+    syntax: UID = read_file_meta_info(path).TransferSyntaxUID
+    return storescu(port, path, options=["-R", DCMTK_OPTIONS[syntax]]).returncode == 0
 
 
 class RecordingPacs:

@@ -16,7 +16,16 @@ from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Housekeeping, Reporting
 from cxr_triage.storage.ledger.history import History
 from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
-from daemons import Daemon, RecordingPacs, another, chest_radiographs, kill_process, references, send, wait_until
+from daemons import (
+    Daemon,
+    RecordingPacs,
+    another,
+    chest_radiographs,
+    kill_process,
+    references,
+    send_by_dcmtk,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1500)]
 
@@ -82,7 +91,7 @@ def push_until_acknowledged(images: list[Path], port: int) -> None:
     for path in images:
         time.sleep(chance.uniform(0, 2.5))
         for _ in range(chance.choice((1, 1, 1, 2))):
-            while not send(path, port=port):
+            while not send_by_dcmtk(path, port=port):
                 time.sleep(0.2)
 
 

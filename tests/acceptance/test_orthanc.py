@@ -9,8 +9,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from daemons import Daemon, another, chest_radiographs, free_ports, radiographs, references, wait_until
-from peers import Orthanc, findscu, orthanc, storescu
+from daemons import Daemon, another, chest_radiographs, free_ports, radiographs, references, send_by_dcmtk, wait_until
+from peers import Orthanc, findscu, orthanc
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
@@ -69,8 +69,7 @@ def require_results(site: Site, image: Path) -> None:
 def test_orthanc_gets_results_of_what_dcmtk_pushed(site: Site) -> None:
     """DCMTK's storescu proposes JPEG 2000 as a modality would."""
     image = another(by_name(EFFUSION), site.folder)
-    sent = storescu(site.daemon.dicom_port, image, options=["-R", "-xv"])
-    assert sent.returncode == 0, sent.stderr
+    assert send_by_dcmtk(image, port=site.daemon.dicom_port)
     require_results(site, image)
 
 
@@ -96,8 +95,7 @@ def test_worklist_shows_a_study_move_up(site: Site) -> None:
     first = another(by_name(UNREMARKABLE), site.folder)
     last = another(by_name(EFFUSION), site.folder)
     studies = [str(dcmread(path, stop_before_pixels=True).StudyInstanceUID) for path in (first, last)]
-    for path, syntax in ((first, "-x="), (last, "-xv")):
-        assert storescu(site.daemon.dicom_port, path, options=["-R", syntax]).returncode == 0
+    assert [send_by_dcmtk(path, port=site.daemon.dicom_port) for path in (first, last)] == [True, True]
 
     def order() -> list[str]:
         done, answers = findscu(
@@ -116,11 +114,7 @@ def test_worklist_shows_a_study_move_up(site: Site) -> None:
 
 def test_every_syntax_that_dcmtk_sends_is_scored(site: Site) -> None:
     """The demo's chest files through storescu, each in its own transfer syntax."""
-    options = {"1.2.840.10008.1.2.4.70": "-xs", "1.2.840.10008.1.2.4.80": "-xt", "1.2.840.10008.1.2.4.90": "-xv"}
-    options |= {"1.2.840.10008.1.2.5": "-xr", "1.2.840.10008.1.2.1": "-xe", "1.2.840.10008.1.2": "-xi"}
     images = [another(path, site.folder) for path in chest_radiographs()]
-    for image in images:
-        syntax = str(dcmread(image, stop_before_pixels=True).file_meta.TransferSyntaxUID)
-        assert storescu(site.daemon.dicom_port, image, options=["-R", options[syntax]]).returncode == 0
+    assert [send_by_dcmtk(image, port=site.daemon.dicom_port) for image in images] == [True] * len(images)
     for image in images:
         require_results(site, image)
