@@ -146,8 +146,8 @@ class Destination(Section):
     port: Port = Field(description="Its TCP port.")
     profile: Literal["air", "ohif"] = Field(
         default="air",
-        description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study), or `ohif` (the same "
-        "with a nominal plane and an outline in every group of the SR, for viewers that need them).",
+        description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study), or `ohif` (the "
+        "same with a nominal plane and an outline in every group of the SR, for viewers that need them).",
     )
 
 
