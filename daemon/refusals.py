@@ -43,7 +43,7 @@ def refuse_unknown_variables(environment: Mapping[str, str], schema: type[BaseMo
     """Refuse variables that start like ours and set nothing: pydantic-settings passes over them in silence.
 
     Raises:
-        ConfigurationError: Naming the variable and the nearest one that exists.
+        ConfigurationError: there is one; the message names it and the nearest one that exists.
     """
     known = {prefix + key.replace(".", "__").upper() for key in keys(schema)} | {but}
     for name in environment:

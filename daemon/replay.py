@@ -13,7 +13,7 @@ def replay_image(sop_instance_uid: str, settings: Settings, database: Database, 
     """Put an image up again that failed or was found unsuitable; what was done, in words.
 
     Raises:
-        TriageError: There is no such image.
+        TriageError: there is no such image.
     """
     scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds))
     if not scoring.replay(sop_instance_uid, actor=actor):
@@ -26,7 +26,7 @@ def replay_deliveries(destination: str, settings: Settings, database: Database, 
     """Put a destination's given-up deliveries up again; what was done, in words.
 
     Raises:
-        TriageError: There are none.
+        TriageError: there are none.
     """
     dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
     count = dispatch.replay_dead(destination, actor=actor)

@@ -54,8 +54,8 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
     """Be one role until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Raises:
-        ConfigurationError: There is no such role, it is switched off, or a folder cannot be written.
-        StorageError: The database does not answer or has another schema.
+        ConfigurationError: there is no such role, it is switched off, or a folder cannot be written.
+        StorageError: the database does not answer or has another schema.
     """
     configure_logs(settings.logs, role=name)
     role_class = _find(name, settings, roles)
@@ -78,12 +78,12 @@ def run_all(settings: Settings, *, config: Path | None, announce: Callable[[str]
     """Be the supervisor of every enabled role until SIGTERM or SIGINT.
 
     Args:
-        settings: Read from `config` and the environment; the roles read them again.
-        config: The configuration file, if there is one.
-        announce: Takes the one line that says that every port answers.
+        settings: read from `config` and the environment; the roles read them again.
+        config: the configuration file, if there is one.
+        announce: takes the one line that says that every port answers.
 
     Raises:
-        TriageError: It could not start, or was aborted.
+        TriageError: it could not start, or was aborted.
     """
     configure_logs(settings.logs, role="supervisor")
     settings.prepare_folders()
@@ -104,7 +104,7 @@ def require_schema(settings: Settings) -> None:
     """Refuse a database that is missing or of another schema.
 
     Raises:
-        StorageError: Saying which command helps.
+        StorageError: it is; the message says which command helps.
     """
     database = open_database(settings.database_url)
     try:
@@ -117,7 +117,7 @@ def create_or_require_schema(settings: Settings) -> None:
     """Give an empty database its schema; refuse one of another schema: upgrading it is a person's decision.
 
     Raises:
-        StorageError: Saying which command helps.
+        StorageError: it is; the message says which command helps.
     """
     database = open_database(settings.database_url)
     try:

@@ -325,7 +325,7 @@ class Settings(BaseSettings):
         """Make the folders and try to write into each.
 
         Raises:
-            ConfigurationError: One of them cannot be written.
+            ConfigurationError: one of them cannot be written.
         """
         for key, folder in self.folders().items():
             require_writable(key, folder)
@@ -343,7 +343,7 @@ def load_settings(config: Path | None = None) -> Settings:
     """Read the file (if any; else the one named by CXR_TRIAGE_CONFIG), then the environment, which wins.
 
     Raises:
-        ConfigurationError: Naming the key, its value, the reason and what to do.
+        ConfigurationError: it cannot be used; the message names the key, its value, the reason and what to do.
     """
     if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
         config = Path(named)
@@ -399,7 +399,7 @@ def require_writable(key: str, folder: Path) -> None:
     """Make the folder if it is missing, and try to write into it.
 
     Raises:
-        ConfigurationError: It cannot be written.
+        ConfigurationError: it cannot be written.
     """
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)

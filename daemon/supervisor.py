@@ -95,10 +95,10 @@ class Supervisor:
         """Prepare; `run` starts.
 
         Args:
-            roles: Command line per role, in the order of start.
-            sockets: Listening sockets per role. They outlive the role's process: a restart refuses no connection.
-            settings: Times.
-            on_ready: Called once, when every role has said that it serves.
+            roles: command line per role, in the order of start.
+            sockets: listening sockets per role. They outlive the role's process: a restart refuses no connection.
+            settings: times.
+            on_ready: called once, when every role has said that it serves.
         """
         self._children = {role: Child(role, command, sockets.get(role, {})) for role, command in roles.items()}
         self._settings = settings
@@ -112,9 +112,9 @@ class Supervisor:
         """Start everything, keep it running, and return when a signal has stopped it.
 
         Raises:
-            RoleStartError: A role was not ready in time at the start.
-            ConfigurationError: A role refused its configuration at the start; it has said why.
-            AbortedError: A second signal came while the roles were finishing.
+            RoleStartError: a role was not ready in time at the start.
+            ConfigurationError: a role refused its configuration at the start; it has said why.
+            AbortedError: a second signal came while the roles were finishing.
         """
         self._selector.register(self._listener, selectors.EVENT_READ, self._hear)
         started_at = time.monotonic()

@@ -25,7 +25,7 @@ class Doorbell:
         """Take the role's bell, also from a process that died with it.
 
         Raises:
-            OSError: The run folder cannot be written.
+            OSError: the run folder cannot be written.
         """
         run_folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         bell = cls(_path(run_folder, role))

@@ -60,7 +60,7 @@ class WebRole:
         """Serve until `stop`, then let requests in progress end.
 
         Raises:
-            ConfigurationError: The port cannot be listened on.
+            ConfigurationError: the port cannot be listened on.
         """
         database = open_database(self._settings.database_url)
         listener = listening_socket(self._settings.web.host, self._settings.web.port, name="web")

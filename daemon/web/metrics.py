@@ -32,7 +32,7 @@ class LedgerCollector(Collector):
         """Read one snapshot.
 
         Raises:
-            StorageError: The database does not answer.
+            StorageError: the database does not answer.
         """
         yield InfoMetricFamily("cxr_triage_build", "Version of the product", {"version": version("cxr-triage")})
         yield self._roles()
