@@ -98,6 +98,9 @@ class MaskLimits:
     heart_above: float = 0.05
 
 
+LIMITS: Final = MaskLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class _Box:
     """Bounding box and centre of mass of a mask, in shares of the image."""
@@ -123,19 +126,15 @@ def check_prediction(
     *,
     feature_distance: float,
     distance_limit: float,
-    mirrored: bool = False,
-    limits: MaskLimits | None = None,
 ) -> Refusal | None:
     """Why what the network saw forbids triage; None where it does not.
 
     Args:
-        masks_CHW: bool, (3, H, W), in the order of STRUCTURES, any resolution.
+        masks_CHW: bool, (3, H, W), in the order of STRUCTURES, any resolution; the patient's left is on the right.
         feature_distance: squared Mahalanobis distance of the pooled features from the training set.
         distance_limit: the bundle's limit for it.
-        mirrored: the rows run to the patient's right (Patient Orientation R), so that the left lung lies on the left.
-        limits: None = the defaults.
     """
-    implausible = implausible_lungs(masks_CHW, mirrored=mirrored, limits=limits or MaskLimits())
+    implausible = _areas(masks_CHW) or _arrangement(masks_CHW)
     if implausible is not None:
         return Refusal(reason="lungs_implausible", explanation=implausible)
     if not feature_distance <= distance_limit:  # also where it is not a number
@@ -147,50 +146,46 @@ def check_prediction(
     return None
 
 
-def implausible_lungs(masks_CHW: NDArray[np.bool_], *, mirrored: bool, limits: MaskLimits) -> str | None:
-    """What is wrong with the outlines, in one sentence; None = they may be an upright chest."""
-    return _areas(masks_CHW, limits) or _arrangement(masks_CHW, mirrored=mirrored, limits=limits)
-
-
-def _areas(masks_CHW: NDArray[np.bool_], limits: MaskLimits) -> str | None:
+def _areas(masks_CHW: NDArray[np.bool_]) -> str | None:
+    """What is wrong with the outlines' sizes, in one sentence; None = they may be an upright chest's."""
     left, right, heart = (float(masks_CHW[index].mean()) for index in (LEFT_LUNG, RIGHT_LUNG, HEART))
-    if min(left, right) < limits.lung_area[0]:
-        side = "No lung is" if max(left, right) < limits.lung_area[0] else "Only one lung is"
+    if min(left, right) < LIMITS.lung_area[0]:
+        side = "No lung is" if max(left, right) < LIMITS.lung_area[0] else "Only one lung is"
         return f"{side} seen."
-    if max(left, right) > limits.lung_area[1]:
+    if max(left, right) > LIMITS.lung_area[1]:
         return "A lung fills more of the image than a lung can."
     both = float((masks_CHW[LEFT_LUNG] | masks_CHW[RIGHT_LUNG]).mean())
-    if not limits.lungs_area[0] <= both <= limits.lungs_area[1]:
+    if not LIMITS.lungs_area[0] <= both <= LIMITS.lungs_area[1]:
         return "The lungs are too small or too large for the image."
-    if max(left, right) > limits.lung_asymmetry * min(left, right):
+    if max(left, right) > LIMITS.lung_asymmetry * min(left, right):
         return "One lung is far larger than the other."
-    if not limits.heart_area[0] <= heart <= limits.heart_area[1]:
+    if not LIMITS.heart_area[0] <= heart <= LIMITS.heart_area[1]:
         return "The heart is too large for the image."
     return None
 
 
-def _arrangement(masks_CHW: NDArray[np.bool_], *, mirrored: bool, limits: MaskLimits) -> str | None:
+def _arrangement(masks_CHW: NDArray[np.bool_]) -> str | None:
+    """The same of their places."""
     left, right = masks_CHW[LEFT_LUNG], masks_CHW[RIGHT_LUNG]
-    if (left & right).sum() > limits.lungs_overlap * min(left.sum(), right.sum()):
+    if (left & right).sum() > LIMITS.lungs_overlap * min(left.sum(), right.sum()):
         return "The two lungs lie on top of each other."
     lungs, left_box, right_box = _box(left | right), _box(left), _box(right)
-    if not _within(lungs.width, limits.lungs_width) or not _within(lungs.height, limits.lungs_height):
+    if not _within(lungs.width, LIMITS.lungs_width) or not _within(lungs.height, LIMITS.lungs_height):
         return "The lungs' outline is too narrow or too flat."
-    apart = (right_box.column - left_box.column) if mirrored else (left_box.column - right_box.column)
-    if apart < limits.lungs_apart * lungs.width:
+    if left_box.column - right_box.column < LIMITS.lungs_apart * lungs.width:
         return "The lungs do not lie side by side, the patient's left where it belongs."
-    if abs(left_box.row - right_box.row) > limits.lungs_level * lungs.height:
+    if abs(left_box.row - right_box.row) > LIMITS.lungs_level * lungs.height:
         return "The lungs do not lie level: the image may be rotated."
-    return _heart_place(masks_CHW[HEART], lungs, limits)
+    return _heart_place(masks_CHW[HEART], lungs)
 
 
-def _heart_place(heart: NDArray[np.bool_], lungs: _Box, limits: MaskLimits) -> str | None:
+def _heart_place(heart: NDArray[np.bool_], lungs: _Box) -> str | None:
     if not heart.any():
         return None
     box = _box(heart)
-    slack_x, slack_y = limits.heart_outside * lungs.width, limits.heart_outside * lungs.height
+    slack_x, slack_y = LIMITS.heart_outside * lungs.width, LIMITS.heart_outside * lungs.height
     beside = not lungs.left - slack_x <= box.column <= lungs.right + slack_x
-    highest = (lungs.top + lungs.bottom) / 2 - limits.heart_above * lungs.height
+    highest = (lungs.top + lungs.bottom) / 2 - LIMITS.heart_above * lungs.height
     if beside or not highest <= box.row <= lungs.bottom + slack_y:
         return "The heart does not lie between the lower lungs: the image may be upside down or rotated."
     return None
