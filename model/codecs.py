@@ -196,7 +196,7 @@ def _decode_jpeg_extended(dataset: Dataset, layout: PixelLayout) -> StoredPixels
 
     pydicom's plugin refuses it on account of older gdcm; from 3.2 on its pixels equal those of DCMTK's dcmdjpeg.
     """
-    import gdcm  # noqa: PLC0415 (a large library that few images need)
+    import gdcm  # noqa: PLC0415 - a large library that few images need
 
     frame = _frame(dataset)
     _require_end_marker(frame)

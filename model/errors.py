@@ -1,7 +1,7 @@
 """Every error that this product raises on purpose.
 
-The docstring of each class is the first line of what a person reads; the message adds what was wrong here and
-what to do about it.
+The class says whose matter it is: that of whoever configures, of the sender, of a destination, of the machine. The
+message says what was wrong here and what to do about it, without patient data.
 """
 
 

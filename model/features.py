@@ -1,9 +1,13 @@
 """How far an image's pooled features lie from those that the network learned from: the gate's last question."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
+
+#: What the names of these tensors begin with in a weights file, beside those of the network.
+GATE: Final = "gate."
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class FeatureSpace:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a bundle stores."""
-        return {f"gate.{name}": value.contiguous() for name, value in vars(self).items()}
+        return {f"{GATE}{name}": value.contiguous() for name, value in vars(self).items()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "FeatureSpace":
@@ -52,4 +56,4 @@ class FeatureSpace:
         Raises:
             KeyError: a tensor is missing.
         """
-        return cls(*(tensors[f"gate.{name}"] for name in ("mean", "axes", "deviations", "residual")))
+        return cls(*(tensors[f"{GATE}{name}"] for name in ("mean", "axes", "deviations", "residual")))

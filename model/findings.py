@@ -1,7 +1,7 @@
 """The vocabulary: what the network may say, and the codes it is said with. One table each, nothing hidden.
 
-Order matters nowhere here: a weights bundle names its own labels in its own order, and thresholds, which belong to
-one set of weights, travel with the bundle's card.
+The order of the abnormalities means nothing to a network: a weights bundle names its own labels in its own order, and
+thresholds, which belong to one set of weights, travel with the bundle's card.
 """
 
 from dataclasses import dataclass

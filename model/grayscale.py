@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import DigitalXRayImageStorageForProcessing
 
 from cxr_triage.model.codecs import PixelLayout, StoredPixels
 from cxr_triage.model.errors import UnreadableImageError
@@ -16,8 +17,6 @@ from cxr_triage.model.header import items, number, numbers, text
 
 Values = NDArray[np.float32]
 
-#: Digital X-Ray Image Storage - For Processing (PS3.4 B.5).
-DX_FOR_PROCESSING: Final = "1.2.840.10008.5.1.4.1.1.1.1.1"
 #: Share of the stored bits' range that an image without VOI must use to be taken as P-Values.
 MIN_USED_RANGE: Final = 0.5
 #: Percentiles that bound an image which comes without a usable display range.
@@ -54,7 +53,9 @@ def displayed(stored: StoredPixels, layout: PixelLayout, dataset: Dataset) -> Va
 def is_for_processing(dataset: Dataset) -> bool:
     """Whether the pixels are raw detector data that no display should show as they are."""
     intent = text(dataset, "PresentationIntentType").upper()
-    return intent == "FOR PROCESSING" or (not intent and text(dataset, "SOPClassUID") == DX_FOR_PROCESSING)
+    return intent == "FOR PROCESSING" or (
+        not intent and text(dataset, "SOPClassUID") == DigitalXRayImageStorageForProcessing
+    )
 
 
 def _is_inverted(layout: PixelLayout, dataset: Dataset) -> bool:

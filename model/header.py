@@ -62,7 +62,7 @@ def open_dataset(path: Path, *, only: Sequence[str] | None = None) -> Dataset:
         return _parse(path, only)
     except (OSError, MemoryError, UnreadableImageError):
         raise
-    except Exception as error:  # noqa: BLE001 (a parser at the mercy of its input: each way of failing says "not DICOM")
+    except Exception as error:  # noqa: BLE001 - a parser at the mercy of its input: whatever fails says "not DICOM"
         raise UnreadableImageError(
             f"The file cannot be parsed as DICOM ({type(error).__name__}): send the image again from its source."
         ) from None  # pydicom's message may quote values
@@ -103,7 +103,7 @@ def value(dataset: Dataset, keyword: str) -> Any:
     """The value of an element, or None where it is absent, empty or does not fit its VR."""
     try:
         found = dataset.get(keyword)
-    except Exception:  # noqa: BLE001 (pydicom converts on access, and each VR fails in its own way; odd is unknown here)
+    except Exception:  # noqa: BLE001 - pydicom converts on access, and each VR fails in its own way: odd is unknown
         return None
     return None if isinstance(found, str | bytes | MultiValue) and len(found) == 0 else found
 

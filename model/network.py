@@ -41,7 +41,7 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         self.encoder: nn.Module = ENCODERS[shape.encoder]()
-        channels: Sequence[int] = self.encoder.stage_channels  # type: ignore[assignment]
+        channels: Sequence[int] = self.encoder.stage_channels  # type: ignore[assignment]  # a module's attributes are tensors to torch's stubs
         self.decoder = Decoder(channels, shape.decoder_channels, shape.structures)
         self.dropout = nn.Dropout(shape.dropout)
         self.abnormality = nn.Linear(channels[-1], shape.abnormalities)

@@ -12,7 +12,7 @@ from torch import Tensor
 from cxr_triage.model.bundle import BUNDLED, WEIGHTS_NAME, Calibration, Card, verify
 from cxr_triage.model.devices import choose_device
 from cxr_triage.model.errors import BundleError
-from cxr_triage.model.features import FeatureSpace
+from cxr_triage.model.features import GATE, FeatureSpace
 from cxr_triage.model.findings import LOCATIONS, Finding
 from cxr_triage.model.measurements import largest_parts, measure
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
@@ -40,7 +40,8 @@ class Predictor:
             device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
 
         Raises:
-            BundleError: the bundle is missing, damaged or of another version, or the device does not exist.
+            BundleError: the bundle is missing, damaged or of another version.
+            ConfigurationError: the device does not exist.
         """
         card = verify(bundle)
         path = (bundle or BUNDLED) / WEIGHTS_NAME
@@ -48,7 +49,7 @@ class Predictor:
         try:
             tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
             space = FeatureSpace.from_tensors(tensors)
-            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("gate.")}
+            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(GATE)}
             missing, unexpected = network.load_state_dict(weights, strict=False)
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise BundleError(f"{path} does not fit its card: {error}") from error

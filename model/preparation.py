@@ -4,6 +4,7 @@ Training and inference call the same functions: a network sees nothing that trai
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 #: Share of pixels that the display window leaves out at each end: markers, borders, metal.
-WINDOW_TAIL = 0.01
+WINDOW_TAIL: Final = 0.01
 #: The window is taken from the central part of the frame, where the lungs are: its share of each side.
-WINDOW_CENTRE = 0.8
+WINDOW_CENTRE: Final = 0.8
 #: A border row or column is collimation when its grey values spread less than this (of the full range).
-COLLIMATION_SPREAD = 0.02
+COLLIMATION_SPREAD: Final = 0.02
 #: Collimation is never believed past this share of a side.
-COLLIMATION_LIMIT = 0.25
+COLLIMATION_LIMIT: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cxr_triage.model.codecs import READABLE_TRANSFER_SYNTAXES, decode, pixel_layout
+from cxr_triage.model.codecs import decode, pixel_layout
 from cxr_triage.model.grayscale import displayed
 from cxr_triage.model.header import items, number, numbers, open_dataset, quiet_pydicom, text
-
-__all__ = ["READABLE_TRANSFER_SYNTAXES", "Radiograph", "SpacingSource", "read_radiograph"]
 
 SpacingSource = Literal["calibrated", "detector"]
 
