@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from cxr_triage.daemon.refusals import explain, refuse_unknown_variables, without_secrets
+from cxr_triage.daemon.setting_errors import explain, refuse_unknown_variables, without_secrets
 from cxr_triage.daemon.setting_types import (
     POSTGRES,
     SQLITE,

@@ -35,11 +35,11 @@ LIVES_IN = {
     ],
     "highdicom": ["daemon/results/"],
     "apscheduler": ["daemon/upkeep.py"],
-    "pebble": ["daemon/infer.py", "daemon/isolation.py"],
+    "pebble": ["daemon/isolation.py"],
     "starlette": ["daemon/web/"],
     "uvicorn": ["daemon/web/"],
     "prometheus_client": ["daemon/web/"],
-    "pydantic": ["daemon/settings.py", "daemon/setting_types.py", "daemon/refusals.py", "daemon/reference.py"],
+    "pydantic": ["daemon/settings.py", "daemon/setting_types.py", "daemon/setting_errors.py", "daemon/reference.py"],
     "pydantic_settings": ["daemon/settings.py"],
     "torch": [
         "model/devices.py",
@@ -49,7 +49,7 @@ LIVES_IN = {
         "model/preparation.py",
         "training/",
     ],
-    "monai": ["model/network.py", "training/"],
+    "monai": ["model/network.py"],
     "safetensors": ["model/predictor.py", "training/"],
     # The daemon configures it in one place, and its other modules ask that place for a logger.
     "structlog": ["daemon/logs.py", "training/"],
