@@ -127,6 +127,14 @@ def test_a_step_sequence_without_keys_comes_back_whole(tmp_path: Path) -> None:
     assert "Modality" in answer.ScheduledProcedureStepSequence[0]
 
 
+def test_keys_inside_a_sequence_that_is_empty(tmp_path: Path) -> None:
+    """Stations ask for the items of Referenced Study Sequence, which nobody has told us: it comes back empty."""
+    keys = ("StudyInstanceUID", "ReferencedStudySequence[0].ReferencedSOPInstanceUID")
+    with listing(lambda: [listed_study("1.2.1")]) as port:
+        _, answers = findscu(port, *keys, folder=tmp_path)
+    assert [(answer.StudyInstanceUID, list(answer.ReferencedStudySequence)) for answer in answers] == [("1.2.1", [])]
+
+
 def test_dcmtk_filters(tmp_path: Path) -> None:
     """A wildcard in a name leaves the others out."""
     studies = [listed_study("1.2.1", patient_name="Muster^Erika"), listed_study("1.2.2", patient_name="Beispiel^Otto")]

@@ -56,9 +56,9 @@ def select(identifier: Dataset, entry: Dataset) -> tuple[Dataset, bool]:
             continue
         found = entry[element.tag]
         if element.VR == "SQ" and element.value and len(element.value[0]):
-            items, known = zip(*(select(element.value[0], item) for item in found.value), strict=True)
-            found = DataElement(element.tag, "SQ", list(items))
-            complete = complete and all(known)
+            chosen = [select(element.value[0], item) for item in found.value]
+            found = DataElement(element.tag, "SQ", [item for item, _ in chosen])
+            complete = complete and all(known for _, known in chosen)
         selected.add(found)
     return selected, complete
 
