@@ -9,28 +9,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from cxr_triage.daemon.backoff import doubled
 from cxr_triage.daemon.isolation import Fault, Worker
 from cxr_triage.daemon.lanes import Lane
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.pipeline import index_file
-from cxr_triage.daemon.readers import ROLE, Score, Scored, load_scorer, prepare_child, prepare_scorer, score, warm_up
+from cxr_triage.daemon.readers import Score, Scored, load_scorer, prepare_child, prepare_scorer, score, warm_up
+from cxr_triage.daemon.roles import INFER, REPORT
 from cxr_triage.daemon.settings import LogSettings, Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import BundleError, StaleAttemptError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.priority import Policy
+from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.ledger.scoring import Scoring
+from cxr_triage.storage.ledger import Scoring
 from cxr_triage.storage.owners import Owner, owner_is_alive
 from cxr_triage.storage.records import Claim, InstanceHeader
 
-#: Who is rung when an image is done with.
-REPORT: Final = "report"
 SPOOL_SUFFIX: Final = ".spool"
 #: Kept of the time to drain, so that claims are given back before anyone loses patience.
 GIVE_BACK_SECONDS: Final = 5.0
@@ -54,8 +55,7 @@ class Retry:
         """When to try again after so many failed attempts, at least one; None = no more."""
         if failures >= self.maximum_attempts:
             return None
-        wait = min(self.first_seconds * 2.0 ** (failures - 1), self.longest_seconds)
-        return now + timedelta(seconds=wait)
+        return now + timedelta(seconds=doubled(self.first_seconds, self.longest_seconds, failures=failures))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +120,8 @@ class Inference:
             StorageError: the ledger or the run folder cannot be used.
         """
         with ExitStack() as stack:
-            bell = stack.enter_context(Doorbell.listen(self._run_folder, ROLE))
-            owner = Owner.take(self._run_folder, ROLE)
+            bell = stack.enter_context(Doorbell.listen(self._run_folder, INFER))
+            owner = Owner.take(self._run_folder, INFER)
             stack.callback(self._give_back, owner)
             spool = stack.enter_context(_spool(self._run_folder, owner))
             indexing, scoring = self._index_lane(owner, spool), self._score_lane(owner, spool)
@@ -213,7 +213,7 @@ class Inference:
             claim,
             error_class=outcome.error_class,
             explanation=outcome.explanation,
-            retry_at=self._timing.retry.at(claim.failures + 1, datetime.now(UTC)),
+            retry_at=self._timing.retry.at(claim.failures + 1, utc_now()),
         )
         self._record(claim, record, "failed", outcome.error_class)
 
@@ -234,11 +234,11 @@ class Inference:
             ring(self._run_folder, REPORT)
 
     def _wake(self) -> None:
-        ring(self._run_folder, ROLE)
+        ring(self._run_folder, INFER)
 
     def _recover(self) -> None:
         """Take back what dead processes left, so that it need not wait for its lease."""
-        released = self._scoring.release_leases(partial(owner_is_alive, self._run_folder), datetime.now(UTC))
+        released = self._scoring.release_leases(partial(owner_is_alive, self._run_folder), utc_now())
         if released:
             log.info("claims of dead workers given back", claims=released)
 
@@ -279,7 +279,7 @@ class InferRole:
 @contextmanager
 def _spool(run_folder: Path, owner: Owner) -> Iterator[Path]:
     """A folder for results on their way; those of dead processes are removed."""
-    for left in run_folder.glob(f"{ROLE}-*{SPOOL_SUFFIX}"):
+    for left in run_folder.glob(f"{INFER}-*{SPOOL_SUFFIX}"):
         if not owner_is_alive(run_folder, left.stem):
             shutil.rmtree(left)
     spool = run_folder / f"{owner.id}{SPOOL_SUFFIX}"

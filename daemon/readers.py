@@ -8,10 +8,9 @@ from typing import Final
 
 from cxr_triage.daemon.logs import configure_logs
 from cxr_triage.daemon.pipeline import score_file
+from cxr_triage.daemon.roles import INFER
 from cxr_triage.daemon.settings import LogSettings
 from cxr_triage.model.prediction import Prediction, Refusal
-
-ROLE: Final = "infer"
 
 Scored = Prediction | Refusal
 #: Reads one file.
@@ -47,7 +46,7 @@ _CHILD: Final = _Child()
 def prepare_child(logs: LogSettings | None) -> None:
     """Log as the parent does."""
     if logs is not None:
-        configure_logs(logs, role=ROLE)
+        configure_logs(logs, role=INFER)
 
 
 def prepare_scorer(logs: LogSettings | None, load: Callable[[], Score], workers: int) -> None:

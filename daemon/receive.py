@@ -24,11 +24,12 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
-from cxr_triage.daemon import wakeup
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.roles import INFER
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
+from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.codecs import READABLE_TRANSFER_SYNTAXES
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
@@ -177,7 +178,7 @@ class ReceiveRole:
         receiver = Receiver(
             inbox=inbox,
             intake=Intake(database),
-            on_received=lambda: wakeup.ring(settings.run_folder, "infer"),
+            on_received=lambda: ring(settings.run_folder, INFER),
         )
         try:
             receiving_server(
@@ -256,8 +257,7 @@ def declared_uids(encoded: bytes, transfer_syntax: UID) -> tuple[str, str] | Non
             specific_tags=[_SOP_CLASS_UID, _SOP_INSTANCE_UID],
         )
         return str(elements.get("SOPClassUID") or ""), str(elements.get("SOPInstanceUID") or "")
-    # Whatever pydicom raises on hostile bytes (struct, key, value, recursion errors): they are not a data set.
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - whatever pydicom raises on hostile bytes (struct, key, recursion errors)
         return None
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from cxr_triage.daemon.roles import DELIVER, INFER
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import TriageError
@@ -18,7 +19,7 @@ def replay_image(sop_instance_uid: str, settings: Settings, database: Database, 
     scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds))
     if not scoring.replay(sop_instance_uid, actor=actor):
         raise TriageError(f"no image {sop_instance_uid} was set aside, or its file is gone: have it sent again")
-    ring(settings.run_folder, "infer")
+    ring(settings.run_folder, INFER)
     return f"{sop_instance_uid} is tried again"
 
 
@@ -32,5 +33,5 @@ def replay_deliveries(destination: str, settings: Settings, database: Database, 
     count = dispatch.replay_dead(destination, actor=actor)
     if not count:
         raise TriageError(f"nothing was given up for destination {destination!r}: `cxr-triage status` shows the counts")
-    ring(settings.run_folder, "deliver")
+    ring(settings.run_folder, DELIVER)
     return f"{count} deliveries to {destination} are tried again"

@@ -8,11 +8,13 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from cxr_triage.daemon.backoff import doubled
 from cxr_triage.daemon.logs import describe_with_frames, get_logger
 from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import BuiltObject, build_objects, reusable_segs
 from cxr_triage.daemon.results.patient import COPIED
 from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.roles import DELIVER, REPORT
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import StaleAttemptError, TriageError
@@ -20,11 +22,9 @@ from cxr_triage.model.header import open_dataset, quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
-from cxr_triage.storage.ledger.reporting import Reporting
-from cxr_triage.storage.migrate import require_current_schema
+from cxr_triage.storage.ledger import Reporting
 from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
 
-ROLE: Final = "report"
 #: Studies looked at in one go, besides those that wait for another attempt.
 BATCH: Final = 20
 #: What the objects need of a source's header, besides what they copy.
@@ -45,7 +45,7 @@ class Backoff:
 
     def wait(self, failures: int) -> timedelta:
         """How long to wait after that many failures, the first being 1."""
-        return min(self.first * 2.0 ** min(failures - 1, 30), self.longest)
+        return timedelta(seconds=doubled(self.first.total_seconds(), self.longest.total_seconds(), failures=failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +209,17 @@ class ReportRole:
         """Report studies until `stop` is set; the study in work is finished first.
 
         Raises:
-            StorageError: the database cannot be used, or is of another version.
+            StorageError: the database cannot be used.
         """
         settings = self._settings
         database = open_database(settings.database_url)
         try:
-            require_current_schema(database)
             reporter = self._reporter(Reporting(database))
-            with Doorbell.listen(settings.run_folder, ROLE) as bell:
+            with Doorbell.listen(settings.run_folder, REPORT) as bell:
                 ready()
                 while not stop.is_set():
                     if reporter.report_pending(stop.is_set):
-                        ring(settings.run_folder, "deliver")
+                        ring(settings.run_folder, DELIVER)
                     else:
                         bell.wait(settings.report.poll_seconds)
         finally:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.daemon.logs import configure_logs, get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, notify
+from cxr_triage.daemon.roles import DELIVER, INFER, RECEIVE, REPORT, UPKEEP, WEB, WORKLIST
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
@@ -24,16 +25,16 @@ from cxr_triage.storage.migrate import is_new, migrate, require_current_schema
 
 #: Where each role lives. Imported when it is run, so that only `infer` loads torch and only `report` highdicom.
 ROLES: Final[Mapping[str, str]] = {
-    "receive": "cxr_triage.daemon.receive:ReceiveRole",
-    "web": "cxr_triage.daemon.web.app:WebRole",
-    "worklist": "cxr_triage.daemon.worklist.mwl:WorklistRole",
-    "infer": "cxr_triage.daemon.infer:InferRole",
-    "report": "cxr_triage.daemon.report:ReportRole",
-    "deliver": "cxr_triage.daemon.deliver:DeliverRole",
-    "upkeep": "cxr_triage.daemon.upkeep:UpkeepRole",
+    RECEIVE: "cxr_triage.daemon.receive:ReceiveRole",
+    WEB: "cxr_triage.daemon.web.app:WebRole",
+    WORKLIST: "cxr_triage.daemon.worklist.mwl:WorklistRole",
+    INFER: "cxr_triage.daemon.infer:InferRole",
+    REPORT: "cxr_triage.daemon.report:ReportRole",
+    DELIVER: "cxr_triage.daemon.deliver:DeliverRole",
+    UPKEEP: "cxr_triage.daemon.upkeep:UpkeepRole",
 }
 #: Which role answers on which port; the names are those of the `.socket` units and of the settings' tables.
-PORTS: Final[Mapping[str, str]] = {"receive": "dicom", "worklist": "worklist", "web": "web"}
+PORTS: Final[Mapping[str, str]] = {RECEIVE: "dicom", WORKLIST: "worklist", WEB: "web"}
 
 log = get_logger(__name__)
 

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from cxr_triage.daemon.backoff import doubled
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, NotifyListener, notify
+from cxr_triage.daemon.roles import RECEIVE
 from cxr_triage.daemon.settings import ServiceSettings
 from cxr_triage.daemon.spawn import end_group, spawn
 from cxr_triage.model.errors import ConfigurationError, TriageError
 
 #: The first to stop: nothing new comes in while the others finish.
-INTAKE: Final = "receive"
+INTAKE: Final = RECEIVE
 #: What a role exits with when a person must change the configuration; trying again would not help.
 EXIT_CONFIGURATION: Final = 2
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -76,8 +78,9 @@ class Child:
         now = time.monotonic()
         if self.ready and now - self.started_at > settings.restart_longest_seconds:
             self.crashes = 0
-        wait = min(settings.restart_first_seconds * 2**self.crashes, settings.restart_longest_seconds)
-        self.crashes, self.due_at, self.ready = self.crashes + 1, now + wait, False
+        self.crashes += 1
+        wait = doubled(settings.restart_first_seconds, settings.restart_longest_seconds, failures=self.crashes)
+        self.due_at, self.ready = now + wait, False
         return status
 
 

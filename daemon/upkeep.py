@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -14,6 +14,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.roles import DELIVER, INFER, UPKEEP
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.storage.clock import Clock, utc_now
@@ -23,7 +24,6 @@ from cxr_triage.storage.ledger import Dispatch, Housekeeping, ReadingList, Scori
 from cxr_triage.storage.owners import owner_is_alive
 from cxr_triage.storage.records import OwnedFile
 
-ROLE: Final = "upkeep"
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600
 #: A file that no row owns may belong to a row that is about to be written: only past this age it is a leftover.
@@ -50,7 +50,7 @@ class Upkeep:
     def release_leases(self) -> None:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
         is_alive = partial(owner_is_alive, self._settings.run_folder)
-        for role, ledger in (("infer", self._scoring), ("deliver", self._dispatch)):
+        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch)):
             released = ledger.release_leases(is_alive, self._clock())
             if released:
                 log.warning("work of dead owners given back", job=role, count=released)
@@ -118,7 +118,7 @@ class UpkeepRole:
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         upkeep.apply_policy()
-        now, every = datetime.now(UTC), self._settings.upkeep.interval_seconds
+        now, every = utc_now(), self._settings.upkeep.interval_seconds
         scheduler.add_job(upkeep.release_leases, "interval", seconds=every, next_run_time=now, **options)
         for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_leftovers):
             scheduler.add_job(job, "interval", seconds=RETENTION_SECONDS, next_run_time=now, **options)
@@ -132,7 +132,7 @@ class UpkeepRole:
 @contextmanager
 def _only_holder(run_folder: Path, stop: threading.Event, retry_seconds: float) -> Iterator[bool]:
     """Hold the lock of this data folder; wait for it while another process has it. False: stopped before."""
-    descriptor = os.open(run_folder / f"{ROLE}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+    descriptor = os.open(run_folder / f"{UPKEEP}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
     try:
         while not (held := _try_lock(descriptor)) and not stop.wait(retry_seconds):
             pass
