@@ -15,8 +15,10 @@ from datetime import datetime, timedelta
 
 from pynetdicom.association import Association
 
-from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, store, verify
+from cxr_triage.daemon.backoff import doubled
+from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, store
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.roles import DELIVER
 from cxr_triage.daemon.settings import Destination, Settings
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError, UnreachableError
@@ -26,8 +28,6 @@ from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Dispatch
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import Delivery, ObjectKind
-
-__all__ = ["Courier", "DeliverRole", "Patience", "next_step", "pause", "peer", "verify"]
 
 log = get_logger(__name__)
 
@@ -59,8 +59,7 @@ def pause(failures: int, *, patience: Patience, jitter: float) -> timedelta:
         patience: what the site decided.
         jitter: 0 to 1; takes away up to half, so that senders that failed together do not come back together.
     """
-    doublings = min(failures - 1, 62)
-    whole = min(patience.first.total_seconds() * 2**doublings, patience.longest.total_seconds())
+    whole = doubled(patience.first.total_seconds(), patience.longest.total_seconds(), failures=failures)
     return timedelta(seconds=whole * (1 - jitter / 2))
 
 
@@ -200,7 +199,7 @@ class DeliverRole:
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Deliver until `stop` is set; what is being sent then is finished."""
         settings = self._settings
-        owner = Owner.take(settings.run_folder, "deliver")
+        owner = Owner.take(settings.run_folder, DELIVER)
         database = open_database(settings.database_url)
         dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
         couriers = [
@@ -215,7 +214,7 @@ class DeliverRole:
             for destination in settings.destinations
         ]
         try:
-            with Doorbell.listen(settings.run_folder, "deliver") as bell:
+            with Doorbell.listen(settings.run_folder, DELIVER) as bell:
                 _run_all(couriers, bell, stop, ready)
         finally:
             database.close()
