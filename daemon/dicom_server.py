@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
@@ -20,10 +20,10 @@ from cxr_triage.daemon.logs import get_logger
 log = get_logger(__name__)
 
 #: PS3.4 Table A.4-1.
-VERIFICATION = UID("1.2.840.10008.1.1")
+VERIFICATION: Final = UID("1.2.840.10008.1.1")
 
 #: How often the accept loop looks whether it should stop, seconds.
-POLL_SECONDS = 0.2
+POLL_SECONDS: Final = 0.2
 
 # pynetdicom's own handlers print command sets and identifiers, and those hold names: none of them is ever bound.
 _config.LOG_HANDLER_LEVEL = "none"

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -41,28 +42,28 @@ from cxr_triage.storage.records import Receipt, ReceivedInstance
 log = get_logger(__name__)
 
 #: What we take. Our own results are SR and SEG: a router that sends them back finds no context for them.
-ACCEPTED_SOP_CLASSES = (
+ACCEPTED_SOP_CLASSES: Final = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
 )
 
 #: PS3.7 C.1.1.
-SUCCESS = 0x0000
+SUCCESS: Final = 0x0000
 #: PS3.4 Table B.2-1, "Refused: Out of Resources" (A7xx).
-OUT_OF_RESOURCES = 0xA700
+OUT_OF_RESOURCES: Final = 0xA700
 #: PS3.4 Table B.2-1, "Error: Data Set does not match SOP Class" (A9xx).
-DATA_SET_DOES_NOT_MATCH = 0xA900
+DATA_SET_DOES_NOT_MATCH: Final = 0xA900
 #: PS3.4 Table B.2-1, "Error: Cannot understand" (Cxxx).
-CANNOT_UNDERSTAND = 0xC000
+CANNOT_UNDERSTAND: Final = 0xC000
 
 #: PS3.5 9.1, but for leading zeros, which real devices write and which harm nobody.
-_UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
-_UID_LENGTH = 64
+_UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+_UID_LENGTH: Final = 64
 #: SOP Class UID (0008,0016) and SOP Instance UID (0008,0018) stand within the first elements of a data set.
-_SOP_CLASS_UID = BaseTag(0x00080016)
-_SOP_INSTANCE_UID = BaseTag(0x00080018)
-_DEFLATED_HEAD_BYTES = 65536
+_SOP_CLASS_UID: Final = BaseTag(0x00080016)
+_SOP_INSTANCE_UID: Final = BaseTag(0x00080018)
+_DEFLATED_HEAD_BYTES: Final = 65536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

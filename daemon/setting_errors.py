@@ -4,15 +4,15 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from cxr_triage.model.errors import ConfigurationError
 
-_PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)\S*@")
-_PASSWORD_PARAMETER = re.compile(r"(password=)[^&\s'\"]*", re.IGNORECASE)
-_SECRET_KEY = re.compile(r"pass|secret|token", re.IGNORECASE)
+_PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@\s]*:)\S*@")
+_PASSWORD_PARAMETER: Final = re.compile(r"(password=)[^&\s'\"]*", re.IGNORECASE)
+_SECRET_KEY: Final = re.compile(r"pass|secret|token", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:

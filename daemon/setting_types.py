@@ -1,16 +1,16 @@
 """What one value of the configuration may be; each refusal says why."""
 
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.model.priority import Level
 
-SQLITE = "sqlite:///"
-POSTGRES = "postgresql+psycopg://"
-WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
+SQLITE: Final = "sqlite:///"
+POSTGRES: Final = "postgresql+psycopg://"
+WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
 
 
 def _ae_title(value: str) -> str:

@@ -8,7 +8,7 @@ import tempfile
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -33,9 +33,9 @@ from cxr_triage.daemon.setting_types import (
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.priority import Level, Mode, Policy
 
-ENVIRONMENT_PREFIX = "CXR_TRIAGE_"
-CONFIG_VARIABLE = "CXR_TRIAGE_CONFIG"
-HOUR = timedelta(hours=1)
+ENVIRONMENT_PREFIX: Final = "CXR_TRIAGE_"
+CONFIG_VARIABLE: Final = "CXR_TRIAGE_CONFIG"
+HOUR: Final = timedelta(hours=1)
 
 
 class Section(BaseModel):

@@ -10,13 +10,14 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from cxr_triage.model.errors import ConfigurationError
 
 #: sd_listen_fds(3): SD_LISTEN_FDS_START.
-FIRST_INHERITED = 3
+FIRST_INHERITED: Final = 3
 #: Connections that the kernel completes before anybody accepts them.
-BACKLOG = 128
+BACKLOG: Final = 128
 
 
 def listening_socket(host: str, port: int, *, name: str) -> socket.socket:

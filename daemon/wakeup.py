@@ -7,10 +7,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 #: Largest number of pending rings that one wake-up takes off the socket.
-DRAIN_LIMIT = 4096
+DRAIN_LIMIT: Final = 4096
 
 
 class Doorbell:

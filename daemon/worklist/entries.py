@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from typing import Final
 
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -12,7 +13,7 @@ from cxr_triage.model.priority import Ranked
 from cxr_triage.storage.records import ListedStudy
 
 #: Return keys of type 2 that nobody has told us: answered, and empty.
-UNKNOWN_TO_US = (
+UNKNOWN_TO_US: Final = (
     "ReferencedStudySequence",
     "PatientTransportArrangements",
     "RequestingPhysician",
@@ -27,7 +28,7 @@ UNKNOWN_TO_US = (
     "Allergies",
     "SpecialNeeds",
 )
-UNKNOWN_STEP_TO_US = (
+UNKNOWN_STEP_TO_US: Final = (
     "ScheduledPerformingPhysicianName",
     "ScheduledStationName",
     "ScheduledProcedureStepLocation",
@@ -35,7 +36,7 @@ UNKNOWN_STEP_TO_US = (
     "RequestedContrastAgent",
 )
 #: SH holds 16 characters (PS3.5 6.2).
-_ID_LENGTH = 16
+_ID_LENGTH: Final = 16
 
 
 def entry(ranked: Ranked[ListedStudy], *, station_ae_title: str) -> Dataset:

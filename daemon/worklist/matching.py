@@ -1,6 +1,7 @@
 """Which entries of a list a C-FIND identifier asks for (PS3.4 C.2.2.2): pure functions over data sets."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
@@ -9,14 +10,14 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 #: What describes an identifier and asks for nothing: Specific Character Set and Timezone Offset From UTC.
-_NOT_KEYS = frozenset({BaseTag(0x00080005), BaseTag(0x00080201)})
+_NOT_KEYS: Final = frozenset({BaseTag(0x00080005), BaseTag(0x00080201)})
 #: PS3.4 C.2.2.2.4: where * and ? are wildcards.
-_WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 #: PS3.4 C.2.2.2.5.
-_RANGE_VRS = frozenset({"DA", "TM", "DT"})
-_OLD_SEPARATORS = {"DA": ".", "TM": ":"}
+_RANGE_VRS: Final = frozenset({"DA", "TM", "DT"})
+_OLD_SEPARATORS: Final = {"DA": ".", "TM": ":"}
 #: PS3.4 Table K.6-1: ranges of both together are one range of date and time.
-_START = (
+_START: Final = (
     BaseTag(tag_for_keyword("ScheduledProcedureStepStartDate") or 0),
     BaseTag(tag_for_keyword("ScheduledProcedureStepStartTime") or 0),
 )

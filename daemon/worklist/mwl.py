@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from pydicom import config
 from pydicom.dataset import Dataset
@@ -26,13 +27,13 @@ from cxr_triage.storage.records import ListedStudy
 log = get_logger(__name__)
 
 #: PS3.4 Table K.5-1.
-MODALITY_WORKLIST_FIND = UID("1.2.840.10008.5.1.4.31")
+MODALITY_WORKLIST_FIND: Final = UID("1.2.840.10008.5.1.4.31")
 
 #: PS3.4 Table K.4-1: matches are continuing; every optional key was supported, or one was not.
-PENDING = 0xFF00
-PENDING_WITHOUT_SOME_KEYS = 0xFF01
-CANCELLED = 0xFE00
-OUT_OF_RESOURCES = 0xA700
+PENDING: Final = 0xFF00
+PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
+CANCELLED: Final = 0xFE00
+OUT_OF_RESOURCES: Final = 0xA700
 
 Response = tuple[int, Dataset | None]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session, aliased
@@ -15,7 +16,7 @@ from cxr_triage.storage.records import Delivery, DeliveryState, ObjectKind
 from cxr_triage.storage.schema import DeliveryRow, Event, ObjectRow, RevisionObjectRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
-_ACTOR = "ledger"
+_ACTOR: Final = "ledger"
 
 
 class Dispatch:

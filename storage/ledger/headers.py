@@ -1,11 +1,12 @@
 """A header as a row."""
 
 from dataclasses import asdict, fields
+from typing import Final
 
 from cxr_triage.storage.records import InstanceHeader
 from cxr_triage.storage.schema import HeaderRow
 
-_FIELDS = tuple(field.name for field in fields(InstanceHeader))
+_FIELDS: Final = tuple(field.name for field in fields(InstanceHeader))
 
 
 def row_of(instance_id: int, header: InstanceHeader) -> HeaderRow:

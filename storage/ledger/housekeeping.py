@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -15,9 +15,9 @@ from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, Own
 from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
 
 #: Who acted, in the audit trail.
-_ACTOR = "upkeep"
+_ACTOR: Final = "upkeep"
 #: Paths per question, below what SQLite takes (SQLITE_MAX_VARIABLE_NUMBER, 999 in old builds).
-_PATHS_AT_ONCE = 500
+_PATHS_AT_ONCE: Final = 500
 
 
 class Housekeeping:

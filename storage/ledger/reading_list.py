@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
@@ -17,9 +18,9 @@ from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState
 from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
-_ACTOR = "ledger"
+_ACTOR: Final = "ledger"
 #: On the list: it has an image, and nobody has read it.
-_LISTED = StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)
+_LISTED: Final = StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)
 
 
 class ReadingList:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -41,7 +41,7 @@ from cxr_triage.storage.schema import (
 )
 
 #: Who acted, in the audit trail.
-_ACTOR = "report"
+_ACTOR: Final = "report"
 
 
 class _Image(NamedTuple):

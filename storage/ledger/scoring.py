@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,7 +19,7 @@ from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState
 from cxr_triage.storage.schema import Event, InstanceRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
-_ACTOR = "ledger"
+_ACTOR: Final = "ledger"
 
 
 class Scoring:

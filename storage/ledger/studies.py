@@ -4,6 +4,7 @@ Whoever changes a study locks it before any of its images: one order of locks, s
 """
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import Event, FindingRow, InstanceRow, PredictionRow, StudyRow
 
 #: What a study is until somebody says otherwise.
-ORDERED_BY_DEFAULT = Level.ROUTINE
+ORDERED_BY_DEFAULT: Final = Level.ROUTINE
 
 
 def locked_study(session: Session, study_instance_uid: str) -> StudyRow:
