@@ -10,7 +10,7 @@ INSTALL ?= editable
 PEERS := dcmtk orthanc systemd
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test test-fast test-acceptance peers check format wheel clean
+.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20

@@ -126,8 +126,7 @@ class Job(Generic[Result]):
             return Fault(error_class="killed", explanation="The process that read the image ended at once.")
         if fault is not None:
             return fault
-        # Our own child wrote it into our own folder.
-        result: Result = pickle.loads(self._result.read_bytes())  # noqa: S301
+        result: Result = pickle.loads(self._result.read_bytes())  # noqa: S301 - by our own child, in our own folder
         return result
 
     def forget(self) -> None:

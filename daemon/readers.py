@@ -23,7 +23,7 @@ def load_scorer(bundle: Path | None, device: str) -> Score:
     Raises:
         BundleError: the bundle is missing, damaged or not one that this version reads.
     """
-    from cxr_triage.model.predictor import Predictor  # noqa: PLC0415 (torch belongs in the child alone)
+    from cxr_triage.model.predictor import Predictor  # noqa: PLC0415 - torch belongs in the child alone
 
     return partial(score_file, predict=Predictor.load(bundle, device).predict)
 

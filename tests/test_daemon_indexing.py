@@ -51,7 +51,7 @@ def test_header_as_it_came(tmp_path: Path) -> None:
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
         (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
-        (["ISO_IR 144"], "Люкceмбypг"),  # noqa: RUF001 (Cyrillic)
+        (["ISO_IR 144"], "Люкceмбypг"),  # noqa: RUF001 - Cyrillic
         (["GB18030"], "Wang^XiaoDong=王^小东"),
     ],
 )
@@ -174,7 +174,7 @@ def test_large_values_are_not_read(tmp_path: Path) -> None:
 def test_no_warning_quotes_patient_data(
     tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """pydicom's warnings about odd values would quote them."""  # noqa: D403 (a name)
+    """pydicom's warnings about odd values would quote them."""  # noqa: D403 - a name
     path = radiograph_file(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"19640812", b"NOTADATE"))
     read_instance_header(path)

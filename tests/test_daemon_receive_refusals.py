@@ -215,6 +215,6 @@ def test_a_deflated_bomb_is_not_inflated() -> None:
         ("1.2\n", False),
     ],
 )
-def test_what_is_a_uid(text: str, expected: bool) -> None:  # noqa: FBT001
+def test_what_is_a_uid(text: str, expected: bool) -> None:
     """PS3.5 9.1, except that leading zeros are taken."""
     assert is_uid(text) is expected

@@ -235,7 +235,7 @@ def step_identifier(**keys: str) -> Dataset:
         ({"InstitutionName": "ELSEWHERE"}, True),
     ],
 )
-def test_matching_of_study_keys(keys: dict[str, str], expected: bool) -> None:  # noqa: FBT001
+def test_matching_of_study_keys(keys: dict[str, str], expected: bool) -> None:
     """PS3.4 C.2.2.2: single value, wildcard, list of UIDs, range, universal."""
     assert matches(identifier(**keys), known(listed_study("1.2.1"))) is expected
 
@@ -259,14 +259,14 @@ def test_matching_of_study_keys(keys: dict[str, str], expected: bool) -> None:  
         ("-20240304", "-0755", True),
     ],
 )
-def test_matching_of_the_start(date: str, time: str, expected: bool) -> None:  # noqa: FBT001
+def test_matching_of_the_start(date: str, time: str, expected: bool) -> None:
     """PS3.4 Table K.6-1: date and time of the step, alone and together."""
     asked = step_identifier(ScheduledProcedureStepStartDate=date, ScheduledProcedureStepStartTime=time)
     assert matches(asked, known(listed_study("1.2.1"))) is expected
 
 
 @pytest.mark.parametrize(("station", "expected"), [("READER", True), ("OTHER", False), ("READ*", True)])
-def test_a_step_is_scheduled_for_whoever_asks(station: str, expected: bool) -> None:  # noqa: FBT001
+def test_a_step_is_scheduled_for_whoever_asks(station: str, expected: bool) -> None:
     """A station that asks for its own steps sees the list; for another's, nothing."""
     asked = step_identifier(ScheduledStationAETitle=station)
     assert matches(asked, known(listed_study("1.2.1"))) is expected

@@ -61,7 +61,7 @@ def evaluate(
         str, typer.Option(help="Whose patients: test, validation, train (by the bundle's card) or all.")
     ] = "test",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,  # noqa: FBT002 - an option
 ) -> None:
     """Measure a bundle on a folder of radiographs with a manifest.csv."""
     chosen = _split(split)

@@ -1,4 +1,4 @@
-"""A folder with a manifest.csv -> samples, label arrays and prepared images.
+"""A folder with a manifest.csv -> samples, and what their files and boxes say.
 
 The columns are described in docs/reference/training-data.md. An empty cell is an unknown: it is masked, never zero.
 """

@@ -136,7 +136,7 @@ class Trainer:
         self.network = self._new_network()
         self.average = AveragedModel(
             self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
+            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
             use_buffers=True,
         )
         self.optimizer = self._new_optimizer()
