@@ -21,7 +21,15 @@ from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.roles import DELIVER
 from cxr_triage.daemon.settings import Destination, Settings
 from cxr_triage.daemon.wakeup import Doorbell
-from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError, UnreachableError
+from cxr_triage.model.errors import (
+    DeliveryError,
+    RefusedError,
+    ResultError,
+    StaleAttemptError,
+    StorageError,
+    TriageError,
+    UnreachableError,
+)
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Outbox
@@ -94,6 +102,8 @@ class Courier:
         self._failures = 0
         #: Per delivery, since this process started: a restart gives a refused object another chance.
         self._refusals: Counter[int] = Counter()
+        #: Per delivery: how often the destination gave no answer to it.
+        self._interruptions: Counter[int] = Counter()
 
     def wake(self) -> None:
         """Look for work now, unless the destination is being left alone."""
@@ -127,8 +137,7 @@ class Courier:
         try:
             with associated(self._peer, [file for _, file in batch]) as association:
                 while left and not stop.is_set():
-                    self._deliver(association, *left[0])
-                    del left[0]
+                    self._deliver(association, *left.pop(0))
         except UnreachableError as error:
             self._failures += 1
             self._put_back([delivery for delivery, _ in left], error)
@@ -145,6 +154,8 @@ class Courier:
                 batch.append((delivery, Part10File.read(self._outbox.absolute(delivery.object.path))))
             except OSError as error:
                 self._refused(delivery, DeliveryError(f"its file in the outbox cannot be read ({error.strerror})"))
+            except ResultError as error:
+                self._refused(delivery, error)
         return batch
 
     def _deliver(self, association: Association, delivery: Delivery, file: Part10File) -> None:
@@ -153,14 +164,18 @@ class Courier:
         except RefusedError as error:
             self._refused(delivery, error)
             return
+        except UnreachableError as error:
+            self._put_behind(delivery, error)
+            raise
         if status != SUCCESS:
             log.warning("stored with a warning", status=f"0x{status:04X}", **delivery.log_context())
         with _unless_taken_over(delivery):
             self._dispatch.record_stored(delivery)
         self._refusals.pop(delivery.id, None)
+        self._interruptions.pop(delivery.id, None)
         log.info("object delivered", **delivery.log_context())
 
-    def _refused(self, delivery: Delivery, error: DeliveryError) -> None:
+    def _refused(self, delivery: Delivery, error: TriageError) -> None:
         self._refusals[delivery.id] += 1
         retry_at = next_step(self._refusals[delivery.id], now=self._clock(), patience=self._patience)
         log.warning("object refused", reason=str(error), gives_up=retry_at is None, **delivery.log_context())
@@ -170,6 +185,17 @@ class Courier:
                 return
             del self._refusals[delivery.id]
             self._dispatch.record_dead(delivery, str(error))
+
+    def _put_behind(self, delivery: Delivery, error: UnreachableError) -> None:
+        """Let the others go first next time: it may be this very object that the destination cannot bear.
+
+        The wait is longer than that before the next association, and grows each time.
+        """
+        self._interruptions[delivery.id] += 1
+        failures = max(self._interruptions[delivery.id], self._failures + 1)
+        wait = 2 * pause(failures, patience=self._patience, jitter=0)
+        with _unless_taken_over(delivery):
+            self._dispatch.record_attempt_failed(delivery, error=str(error), retry_at=self._clock() + wait)
 
     def _put_back(self, deliveries: Sequence[Delivery], error: UnreachableError | None) -> None:
         """Give up the claims on what was not sent: due at once, as the destination as a whole is left alone."""

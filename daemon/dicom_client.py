@@ -12,7 +12,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
-from cxr_triage.model.errors import RefusedError, UnreachableError
+from cxr_triage.model.errors import RefusedError, ResultError, UnreachableError
 
 # Send the bytes of the file; otherwise they would be decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -63,9 +63,18 @@ class Part10File:
 
         Raises:
             OSError: the file cannot be read.
+            ResultError: it is no DICOM file.
         """
-        meta = read_file_meta_info(path)
-        return cls(path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID)
+        try:
+            meta = read_file_meta_info(path)
+            return cls(
+                path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID
+            )
+        except OSError:
+            raise
+        # A disk may give back anything, and pydicom fails at it in as many ways.
+        except Exception as error:
+            raise ResultError(f"its file in the outbox is damaged ({type(error).__name__})") from error
 
 
 @contextmanager

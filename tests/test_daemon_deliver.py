@@ -87,7 +87,14 @@ class Results:
         with self.database.read() as session:
             return set(session.scalars(select(DeliveryRow.last_error)))
 
-    def courier(self, port: int, *, clock: Callable[[], datetime] | None = None, name: str = "pacs") -> Courier:
+    def courier(
+        self,
+        port: int,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        name: str = "pacs",
+        patience: Patience = HASTY,
+    ) -> Courier:
         """Make the sender for a destination."""
         return Courier(
             destination=name,
@@ -95,7 +102,7 @@ class Results:
             dispatch=Dispatch(self.database, lease=LEASE),
             outbox=self.outbox,
             owner_id="deliver-test",
-            patience=HASTY,
+            patience=patience,
             **({"clock": clock} if clock else {}),
         )
 
@@ -306,6 +313,43 @@ def test_a_file_that_is_gone_is_said(results: Results) -> None:
     with Pacs().serving() as port, couriers(results.courier(port)):
         eventually(lambda: DeliveryState.DEAD in results.states())
     assert "its file in the outbox cannot be read (No such file or directory)" in results.errors()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096), bytes(128) + b"DICM"])
+def test_a_file_that_is_damaged_is_said(results: Results, content: bytes) -> None:
+    """What a disk spoiled counts as refused, and the other objects go."""
+    damaged, _ = results.report("pacs")
+    results.report("pacs")
+    results.outbox.absolute(damaged.path).write_bytes(content)
+    with Pacs().serving() as port:
+        courier = results.courier(port, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
+        while courier.deliver_batch(NEVER):
+            pass
+    assert results.states() == {DeliveryState.STORED: 2, DeliveryState.PENDING: 2}
+    (reason,) = results.errors() - {None}
+    assert reason is not None
+    assert reason.startswith("its file in the outbox is damaged")
+
+
+def test_an_object_that_a_pacs_cannot_bear_does_not_hold_up_others(results: Results) -> None:
+    """A destination that hangs up at one object gets the others first when it is tried again."""
+    unbearable, _ = results.report("pacs")
+    results.report("pacs")
+
+    class Fragile(Pacs):
+        """Hangs up when it is sent that object."""
+
+        def answer(self, event: Event) -> int:
+            self.aborts = event.request.AffectedSOPInstanceUID == unbearable.sop_instance_uid  # type: ignore[union-attr]
+            return super().answer(event)
+
+    with Fragile().serving() as port:
+        courier = results.courier(port, patience=Patience(first=timedelta(hours=1)))
+        assert courier.deliver_batch(NEVER)
+        assert results.states() == {DeliveryState.PENDING: 4}
+        for _ in range(2):
+            assert courier.deliver_batch(NEVER)
+    assert results.states() == {DeliveryState.STORED: 2, DeliveryState.PENDING: 2}
 
 
 @pytest.mark.parametrize("status", [0x0000, 0x0001, 0x0107, 0x0111, 0x0116, 0xB000, 0xB006, 0xB007, 0xBFFF])
