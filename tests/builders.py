@@ -106,13 +106,19 @@ def result_object(kind: ObjectKind = ObjectKind.SR, **changes: Any) -> ResultObj
     return dataclasses.replace(made, **changes)
 
 
+def thorax_masks(rows: int = 96, columns: int = 80) -> NDArray[np.bool_]:
+    """Draw left lung (on the right), right lung and a heart that overlaps both: (3, rows, columns)."""
+    y, x = np.mgrid[0:rows, 0:columns] / np.array([rows, columns]).reshape(2, 1, 1)
+    ellipses = ((0.7, 0.5, 0.16, 0.36), (0.3, 0.5, 0.16, 0.36), (0.55, 0.65, 0.16, 0.16))
+    return np.stack([((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1 for cx, cy, rx, ry in ellipses])
+
+
 def thorax_pixels(rows: int = 96, columns: int = 80) -> NDArray[np.uint16]:
     """Draw two dark lungs and a bright heart between them: 12 bits, MONOCHROME2."""
-    y, x = np.mgrid[0:rows, 0:columns] / np.array([rows, columns]).reshape(2, 1, 1)
+    left, right, heart = thorax_masks(rows, columns)
     pixels = np.full((rows, columns), 3000, np.uint16)
-    for centre in (0.3, 0.7):
-        pixels[((x - centre) / 0.16) ** 2 + ((y - 0.5) / 0.36) ** 2 < 1] = 900
-    pixels[((x - 0.55) / 0.16) ** 2 + ((y - 0.65) / 0.16) ** 2 < 1] = 3600
+    pixels[left | right] = 900
+    pixels[heart] = 3600
     return pixels
 
 

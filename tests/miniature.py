@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from builders import thorax_masks
 from cxr_triage.training.data import NIH_LABELS
 
 COLUMNS: Final = (
@@ -19,18 +20,12 @@ COLUMNS: Final = (
 
 def drawn_chest(side: int = 96) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw two dark lungs and a bright heart on grey: pixels (side, side) in [0, 1], masks (3, side, side)."""
-    y, x = np.mgrid[0:side, 0:side] / side
-
-    def ellipse(row: float, column: float, height: float, width: float) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = ((y - row) / height) ** 2 + ((x - column) / width) ** 2 < 1
-        return inside
-
-    # The patient's left lies on the image's right.
-    left, right, heart = ellipse(0.5, 0.7, 0.35, 0.15), ellipse(0.5, 0.3, 0.35, 0.15), ellipse(0.65, 0.55, 0.15, 0.15)
+    masks = thorax_masks(side, side)
+    left, right, heart = masks
     pixels = np.full((side, side), 0.6, dtype=np.float32)
     pixels[left | right] = 0.2
     pixels[heart] = 0.9
-    return pixels, np.stack([left, right, heart])
+    return pixels, masks
 
 
 def miniature_folder(folder: Path, *, patients: int = 24) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -21,13 +20,6 @@ from cxr_triage.storage.records import Revision, StoredPrediction
 STUDY = "1.2.3.4"
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
 DSRDUMP = Path("/usr/bin/dsrdump")
-
-
-def masks(rows: int, columns: int) -> NDArray[np.bool_]:
-    """Draw two lungs and a heart that overlaps them."""
-    y, x = np.mgrid[0:rows, 0:columns] / np.array([rows, columns]).reshape(2, 1, 1)
-    ellipses = ((0.7, 0.5, 0.16, 0.36), (0.3, 0.5, 0.16, 0.36), (0.55, 0.65, 0.2, 0.16))
-    return np.stack([((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1 for cx, cy, rx, ry in ellipses])
 
 
 def source(*, rows: int = 37, columns: int = 29, syntax: str = ExplicitVRLittleEndian, **tags: Any) -> Dataset:
@@ -46,7 +38,7 @@ def source(*, rows: int = 37, columns: int = 29, syntax: str = ExplicitVRLittleE
 
 def stored(header: Dataset, **prediction: Any) -> StoredPrediction:
     """Give the committed prediction of that radiograph."""
-    given = {"masks_CHW": masks(header.Rows, header.Columns), **prediction}
+    given = {"masks_CHW": builders.thorax_masks(header.Rows, header.Columns), **prediction}
     return StoredPrediction(
         instance_id=1,
         sop_instance_uid=header.SOPInstanceUID,

@@ -15,7 +15,6 @@ from pydicom import dcmread
 from structlog.testing import capture_logs
 
 import builders
-import results
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.report import Backoff, Reporter, ReportRole
 from cxr_triage.daemon.settings import Settings
@@ -66,7 +65,7 @@ class Site:
         scoring.record_indexed(claim, read_instance_header(self.inbox.absolute(file.path)), POLICY)
         scored = scoring.claim_to_score("tester")
         assert scored is not None
-        masks = results.masks(mask_rows, 80)
+        masks = builders.thorax_masks(mask_rows, 80)
         scoring.record_scored(scored, builders.prediction(masks_CHW=masks), POLICY)
         return str(dataset.StudyInstanceUID)
 

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
 import results
+from builders import thorax_masks
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.segmentation import build_seg
@@ -25,7 +26,7 @@ def _read_back(header: Dataset, masks: NDArray[np.bool_], profile: Profile = Pro
 @pytest.mark.parametrize(("rows", "columns"), [(37, 29), (40, 32), (33, 41)])
 def test_the_masks_come_back_bit_for_bit(rows: int, columns: int, profile: Profile) -> None:
     """Whatever the number of columns, and where lung and heart overlap."""
-    masks = results.masks(rows, columns)
+    masks = thorax_masks(rows, columns)
     assert (masks[1] & masks[2]).any()
     header = results.source(rows=rows, columns=columns)
     assert np.array_equal(masks, pixel_array(_read_back(header, masks, profile)).astype(bool))
@@ -34,16 +35,16 @@ def test_the_masks_come_back_bit_for_bit(rows: int, columns: int, profile: Profi
 def test_highdicom_reads_each_segment() -> None:
     """A reader that goes by segment numbers finds the structure of that name."""
     header = results.source()
-    seg = highdicom.seg.Segmentation.from_dataset(_read_back(header, results.masks(37, 29)))
+    seg = highdicom.seg.Segmentation.from_dataset(_read_back(header, thorax_masks(37, 29)))
     pixels = seg.get_pixels_by_source_instance([header.SOPInstanceUID])
-    assert np.array_equal(results.masks(37, 29), np.moveaxis(pixels[0], -1, 0).astype(bool))
+    assert np.array_equal(thorax_masks(37, 29), np.moveaxis(pixels[0], -1, 0).astype(bool))
     assert [s.name for s in STRUCTURES] == [s.SegmentLabel.lower().replace(" ", "_") for s in seg.SegmentSequence]
 
 
 @pytest.mark.parametrize("empty", [(0,), (1, 2), (0, 1, 2)])
 def test_an_empty_structure_keeps_its_segment_and_an_empty_frame(empty: tuple[int, ...]) -> None:
     """Segment numbers do not depend on what was outlined."""
-    masks = results.masks(37, 29)
+    masks = thorax_masks(37, 29)
     masks[list(empty)] = False
     seg = _read_back(results.source(), masks)
     assert np.array_equal(masks, pixel_array(seg).astype(bool))
@@ -53,7 +54,7 @@ def test_an_empty_structure_keeps_its_segment_and_an_empty_frame(empty: tuple[in
 @pytest.mark.parametrize("empty", [(0,), (0, 1, 2)])
 def test_objects_without_a_structure_are_valid(empty: tuple[int, ...], tmp_path: Any) -> None:
     """The SEG has an empty frame, the SR no reference to it."""
-    header, masks = results.source(), results.masks(37, 29)
+    header, masks = results.source(), thorax_masks(37, 29)
     masks[list(empty)] = False
     for profile in Profile:
         prediction = results.stored(header, masks_CHW=masks)
@@ -63,7 +64,7 @@ def test_objects_without_a_structure_are_valid(empty: tuple[int, ...], tmp_path:
 
 def test_it_says_who_drew_what() -> None:
     """SNOMED CT codes, colours, and the algorithm with the digest of its weights."""
-    seg = _read_back(results.source(), results.masks(37, 29))
+    seg = _read_back(results.source(), thorax_masks(37, 29))
     assert (seg.SegmentationType, seg.SegmentsOverlap, seg.Modality) == ("BINARY", "YES", "SEG")
     assert "research, not for diagnosis" in seg.SeriesDescription
     for segment, structure in zip(seg.SegmentSequence, STRUCTURES, strict=True):
@@ -77,7 +78,7 @@ def test_it_says_who_drew_what() -> None:
 
 def test_air_has_the_sources_orientation_and_no_plane() -> None:
     """A projection has no plane in the patient."""
-    seg = _read_back(results.source(PatientOrientation=["R", "F"]), results.masks(37, 29))
+    seg = _read_back(results.source(PatientOrientation=["R", "F"]), thorax_masks(37, 29))
     assert seg.PatientOrientation == ["R", "F"]
     assert "FrameOfReferenceUID" not in seg
     assert "PlaneOrientationSequence" not in seg.SharedFunctionalGroupsSequence[0]
@@ -94,7 +95,7 @@ def test_air_has_the_sources_orientation_and_no_plane() -> None:
 )
 def test_ohif_has_a_nominal_plane_of_its_own(tags: dict[str, Any], spacing: list[float]) -> None:
     """One that no other image shares, in the spacing in which the source is shown."""
-    seg = _read_back(results.source(**tags), results.masks(37, 29), Profile.OHIF)
+    seg = _read_back(results.source(**tags), thorax_masks(37, 29), Profile.OHIF)
     shared = seg.SharedFunctionalGroupsSequence[0]
     assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
     assert spacing == shared.PixelMeasuresSequence[0].PixelSpacing
@@ -105,4 +106,4 @@ def test_masks_of_another_size_are_refused() -> None:
     """They would lie somewhere else in the image."""
     header = results.source()
     with pytest.raises(ResultError, match="pixel matrix"):
-        build_seg(results.stored(header, masks_CHW=results.masks(40, 29)), header, profile=Profile.AIR)
+        build_seg(results.stored(header, masks_CHW=thorax_masks(40, 29)), header, profile=Profile.AIR)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from builders import thorax_masks
 from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.model.suitability import check_header, check_prediction
 
@@ -74,15 +75,6 @@ def test_animals() -> None:
     assert reason(species="HOMO SAPIENS") is None
 
 
-def chest_masks(size: int = 256) -> NDArray[np.bool_]:
-    """Draw plausible outlines: the patient's left lung on the image's right."""
-    y, x = np.mgrid[0:size, 0:size] / size
-    right = ((x - 0.3) / 0.14) ** 2 + ((y - 0.45) / 0.32) ** 2 < 1
-    left = ((x - 0.7) / 0.12) ** 2 + ((y - 0.45) / 0.32) ** 2 < 1
-    heart = ((x - 0.54) / 0.15) ** 2 + ((y - 0.62) / 0.14) ** 2 < 1
-    return np.stack([left, right, heart])
-
-
 def said(masks_CHW: NDArray[np.bool_]) -> str:
     """What is said of the masks; empty when they pass."""
     refusal = check_prediction(masks_CHW, feature_distance=1, distance_limit=2)
@@ -92,7 +84,7 @@ def said(masks_CHW: NDArray[np.bool_]) -> str:
 
 def test_plausible_chest_passes() -> None:
     """Also without a heart, which an effusion may hide."""
-    masks = chest_masks()
+    masks = thorax_masks(256, 256)
     hidden = masks.copy()
     hidden[2] = False
 
@@ -101,7 +93,7 @@ def test_plausible_chest_passes() -> None:
 
 def test_missing_lungs() -> None:
     """No lungs, one lung, and a speck of a lung."""
-    one, speck = chest_masks(), chest_masks()
+    one, speck = thorax_masks(256, 256), thorax_masks(256, 256)
     one[0] = False
     speck[1] = False
     speck[1, 100:103, 60:63] = True
@@ -121,7 +113,7 @@ def test_too_large_and_too_flat() -> None:
 
 def test_turned_images() -> None:
     """Rotated, upside down and mirrored images are refused."""
-    masks = chest_masks()
+    masks = thorax_masks(256, 256)
 
     assert all(said(np.rot90(masks, turns, (1, 2))) for turns in (1, 2, 3))
     assert "upside down" in said(masks[:, ::-1])
@@ -130,7 +122,7 @@ def test_turned_images() -> None:
 
 def test_lungs_on_top_of_each_other() -> None:
     """Two outlines of the same thing are no two lungs."""
-    masks = chest_masks()
+    masks = thorax_masks(256, 256)
     masks[1] = masks[0]
 
     assert "on top" in said(masks)
@@ -138,7 +130,7 @@ def test_lungs_on_top_of_each_other() -> None:
 
 def test_unlike_training() -> None:
     """Features beyond the bundle's limit, or no number at all."""
-    masks = chest_masks()
+    masks = thorax_masks(256, 256)
     distances = (1.0, 10.0, 10.1, float("nan"))
     refusals = [check_prediction(masks, feature_distance=distance, distance_limit=10) for distance in distances]
 
