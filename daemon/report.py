@@ -17,7 +17,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.roles import DELIVER, REPORT
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import StaleAttemptError, TriageError
+from cxr_triage.model.errors import ResultError, StaleAttemptError, TriageError
 from cxr_triage.model.header import open_dataset, quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
@@ -118,7 +118,7 @@ class Reporter:
         """Make a study's next revision: build, store durably, record.
 
         Raises:
-            TriageError: something that we can name went wrong; nothing is recorded, files are removed again.
+            TriageError: something that we can name went wrong; nothing is recorded, unless a commit's answer got lost.
             OSError: a source cannot be read.
         """
         revision = self._reporting.open_revision(study_instance_uid, self._policy_digest)
@@ -171,16 +171,27 @@ class Reporter:
     def _record(
         self, revision: Revision, kept: Sequence[ResultObject], built: Iterable[tuple[BuiltObject, Profile]]
     ) -> None:
-        """Store first, record second: what the ledger knows is on disk. What it does not take is removed again."""
+        """Store first, record second: what the ledger knows is on disk.
+
+        What it says that it does not take is removed again. Should it fail in another way, the files stay: a commit
+        whose answer got lost may have happened, and then its rows need them. Upkeep removes files that no row knows.
+        """
         stored: list[ResultObject] = []
         try:
             for thing, profile in built:
                 stored.append(self._store(thing, profile))
-            self._reporting.complete_revision(revision, [*kept, *stored], self._destinations)
         except TriageError:
-            for result in stored:
-                self._outbox.discard(result.path)
+            self._discard(stored)
             raise
+        try:
+            self._reporting.complete_revision(revision, [*kept, *stored], self._destinations)
+        except (ResultError, StaleAttemptError):
+            self._discard(stored)
+            raise
+
+    def _discard(self, stored: Iterable[ResultObject]) -> None:
+        for result in stored:
+            self._outbox.discard(result.path)
 
     def _store(self, built: BuiltObject, profile: Profile) -> ResultObject:
         dataset = built.dataset

@@ -19,16 +19,19 @@ from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.report import Backoff, Reporter, ReportRole
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
-from cxr_triage.model.errors import StorageError
+from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
+from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.records import ObjectKind, ResultObject, Revision
 
 POLICY = Policy()
+YEAR = timedelta(days=365)
 PATIENT = ("Muster", "PAT-0001", "19640812", "ACC-0001", "Thorax")
 
 
@@ -65,7 +68,7 @@ class Site:
         scoring.record_indexed(claim, read_instance_header(self.inbox.absolute(file.path)), POLICY)
         scored = scoring.claim_to_score("tester")
         assert scored is not None
-        masks = builders.thorax_masks(mask_rows, 80)
+        masks = results.masks(mask_rows, 80)
         scoring.record_scored(scored, builders.prediction(masks_CHW=masks), POLICY)
         return str(dataset.StudyInstanceUID)
 
@@ -209,17 +212,70 @@ class _RefusesOnce(Reporting):
         super().complete_revision(revision, objects, destinations)
 
 
-def test_what_is_not_recorded_leaves_no_file_and_is_made_again_alike(site: Site) -> None:
+def test_what_is_not_recorded_is_made_again_alike(site: Site) -> None:
     """Same rows, same UIDs, same bytes."""
     site.score()
     reporting = _RefusesOnce(site.database)
     reporter = site.reporter("air", reporting=reporting)
     reporter.report_pending()
-    assert site.files() == []
     site.clock.now += timedelta(seconds=5)
     reporter.report_pending()
     made = [(each.sop_instance_uid, each.sha256) for each in site.reporting.objects()]
     assert made == [(each.sop_instance_uid, each.sha256) for each in reporting.offered]
+
+
+class _LosesTheAnswer(Reporting):
+    """A ledger whose database goes away between the commit and its answer."""
+
+    def complete_revision(
+        self, revision: Revision, objects: Sequence[ResultObject], destinations: Sequence[tuple[str, str]]
+    ) -> None:
+        """Record, and say that it failed."""
+        super().complete_revision(revision, objects, destinations)
+        raise StorageError("the connection was lost: start the database")
+
+
+def test_files_stay_when_the_answer_to_the_commit_got_lost(site: Site) -> None:
+    """The ledger owns them: to remove them would lose results that are due at a destination."""
+    site.score()
+    site.reporter("air", reporting=_LosesTheAnswer(site.database)).report_pending()
+    made = site.reporting.objects()
+    assert _kinds(made) == [ObjectKind.SEG, ObjectKind.SR]
+    assert sorted(site.outbox.absolute(each.path) for each in made) == site.files()
+
+
+class _Overtaken(Reporting):
+    """A ledger in which a later revision always took over."""
+
+    def complete_revision(
+        self, revision: Revision, objects: Sequence[ResultObject], destinations: Sequence[tuple[str, str]]
+    ) -> None:
+        """Record nothing."""
+        del revision, objects, destinations
+        raise StaleAttemptError("a later revision took over")
+
+
+def test_what_the_ledger_does_not_take_leaves_no_file(site: Site) -> None:
+    """It said that nothing is recorded."""
+    site.score()
+    site.reporter("air", reporting=_Overtaken(site.database)).report_pending()
+    assert site.files() == []
+
+
+def test_an_image_whose_file_was_removed_after_its_time_hinders_no_later_revision(site: Site) -> None:
+    """A study that comes back after the retention is reported by what is still there."""
+    study = site.score()
+    site.reporter("air").report_pending()
+    ReadingList(site.database).finish(study, actor="reader")
+    housekeeping = Housekeeping(site.database)
+    images = [file for file in housekeeping.forgettable_files(builders.MORNING + YEAR) if file.place == "inbox"]
+    for file in images:
+        site.inbox.discard(file.path)
+    housekeeping.record_forgotten(images)
+    site.score(StudyInstanceUID=study)
+    reporter = site.reporter("air")
+    assert (len(images), reporter.report_pending(), reporter.failing) == (1, 1, {})
+    assert site.reporting.studies_to_report(10) == []
 
 
 def test_stopping_leaves_the_rest_for_later(site: Site) -> None:

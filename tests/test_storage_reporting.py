@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from builders import finding, prediction, received_instance, result_object
-from cxr_triage.model.errors import StaleAttemptError, StorageError
+from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import DeliveryState, ObjectKind, OwnedFile, RevisionState
 from steps import Steps
@@ -150,7 +150,7 @@ def test_uid_stands_for_one_content(steps: Steps) -> None:
     steps.score("1.1")
     revision = steps.reporting.open_revision("1.1", "digest")
     other = result_object(ObjectKind.SEG, study_instance_uid="1.1", sop_instance_uid=seg.sop_instance_uid)
-    with pytest.raises(StorageError, match="other bytes"):
+    with pytest.raises(ResultError, match="other bytes"):
         steps.reporting.complete_revision(revision, [other], [("pacs", "air")])
     assert steps.reporting.studies_to_report(10) == ["1.1"]
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from cxr_triage.model.errors import StaleAttemptError, StorageError
+from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers, predictions
@@ -79,6 +79,9 @@ class Reporting:
     def open_revision(self, study_instance_uid: str, policy_digest: str) -> Revision:
         """Fix which images the next revision is about. The same images, bundle and policy give the same revision.
 
+        It is about every scored image whose file is still there: one that was removed after its time has been
+        reported, and nothing new can be made of it.
+
         An open revision of fewer images is superseded: it can no longer be completed.
 
         Raises:
@@ -86,7 +89,7 @@ class Reporting:
         """
         with self._database.transaction() as session:
             study = locked_study(session, study_instance_uid)
-            images = _scored(session, study_instance_uid)
+            images = _reportable(session, study_instance_uid)
             if not images:
                 raise StorageError(f"study {study_instance_uid} has no scored image: there is nothing to report")
             digest = _digest(study_instance_uid, images, policy_digest)
@@ -129,7 +132,7 @@ class Reporting:
             .order_by(ObjectRow.id)
         )
         with self._database.read() as session:
-            current = set(_latest(_scored(session, study_instance_uid)).values())
+            current = set(_latest(_reportable(session, study_instance_uid)).values())
             return [object_of(row) for row in session.scalars(segs) if row.source_instance_id in current]
 
     def header(self, study_instance_uid: str) -> InstanceHeader:
@@ -165,7 +168,8 @@ class Reporting:
 
         Raises:
             StaleAttemptError: a later revision took over: nothing is recorded.
-            StorageError: an object's UID is known with other bytes.
+            ResultError: an object's UID is known with other bytes: nothing is recorded.
+            StorageError: the database refused, or its answer to the commit got lost.
         """
         with self._database.transaction() as session:
             study = locked_study(session, revision.study_instance_uid)
@@ -224,7 +228,7 @@ class Reporting:
             row = object_row(made, source_instance_id=_source(session, revision, made), created_at=self._clock())
             session.add(row)
         elif row.sha256 != made.sha256:
-            raise StorageError(
+            raise ResultError(
                 f"{made.kind.value} {made.sop_instance_uid} was made before with other bytes: "
                 "a UID stands for one content"
             )
@@ -281,11 +285,15 @@ class Reporting:
         note(session, self._clock(), _ACTOR, Event.REVISION_REPORTED, study, f"revision {row.number}")
 
 
-def _scored(session: Session, study_instance_uid: str) -> list[_Image]:
+def _reportable(session: Session, study_instance_uid: str) -> list[_Image]:
     rows = session.execute(
         select(InstanceRow.id, InstanceRow.sop_instance_uid, InstanceRow.sha256, PredictionRow.bundle_sha256)
         .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.state == InstanceState.SCORED)
+        .where(
+            InstanceRow.study_instance_uid == study_instance_uid,
+            InstanceRow.state == InstanceState.SCORED,
+            InstanceRow.owns_file,
+        )
         .order_by(InstanceRow.received_at, InstanceRow.id)
     )
     return [_Image(*row) for row in rows]
