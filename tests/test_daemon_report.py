@@ -68,7 +68,7 @@ class Site:
         scoring.record_indexed(claim, read_instance_header(self.inbox.absolute(file.path)), POLICY)
         scored = scoring.claim_to_score("tester")
         assert scored is not None
-        masks = results.masks(mask_rows, 80)
+        masks = builders.thorax_masks(mask_rows, 80)
         scoring.record_scored(scored, builders.prediction(masks_CHW=masks), POLICY)
         return str(dataset.StudyInstanceUID)
 
