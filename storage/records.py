@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Priority
@@ -141,6 +141,15 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Revision:
+class ObjectReference(NamedTuple):
+    """All that one DICOM object needs to say in order to name another."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
     """One study's result as of a set of images."""
 
     id: int
@@ -150,8 +159,8 @@ class Revision:
     #: SHA-256 of (study, sorted (SOP Instance UID, content digest), bundle, policy digest): derived UIDs start here.
     digest: str
     created_at: datetime
-    #: SR of the revision that this one supersedes: (SOP class UID, SOP instance UID, series UID, study UID), or None.
-    predecessor_sr: tuple[str, str, str, str] | None
+    #: SR of the revision that this one supersedes.
+    predecessor_sr: ObjectReference | None
     #: Why the study stood where it did when the revision was opened (Priority.reason); empty if that is not kept.
     priority_reason: str = ""
 

@@ -14,7 +14,7 @@ import results
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import ABNORMALITIES, Measurement
-from cxr_triage.storage.records import ObjectKind, ResultObject
+from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject
 
 
 def _sr(*headers: Dataset, profile: str = "air", **changes: Any) -> Dataset:
@@ -183,7 +183,7 @@ def test_the_procedure_is_the_imaging() -> None:
 
 def test_it_supersedes_the_earlier_one() -> None:
     """By Predecessor Documents; a first revision has none."""
-    earlier = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4.9.1", "1.2.3.4.9", results.STUDY)
+    earlier = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4.9.1", "1.2.3.4.9", results.STUDY)
     later = _sr(results.source(), number=2, predecessor_sr=earlier).PredecessorDocumentsSequence[0]
     series = later.ReferencedSeriesSequence[0]
     document = series.ReferencedSOPSequence[0]

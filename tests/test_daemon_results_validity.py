@@ -10,6 +10,7 @@ from pydicom.uid import (
 )
 
 import results
+from cxr_triage.storage.records import ObjectReference
 
 CR: dict[str, Any] = {"SOPClassUID": ComputedRadiographyImageStorage}
 TYPE_2 = (
@@ -70,7 +71,7 @@ def test_the_only_warning_is_about_our_own_codes(tmp_path: Path) -> None:
 def test_a_revision_of_two_images_is_valid(profile: str, tmp_path: Path) -> None:
     """A CR and a DX in one study, superseding an earlier SR."""
     other = results.source(**CR, SOPInstanceUID="1.2.3.4.2.1", SeriesInstanceUID="1.2.3.4.2", columns=30)
-    earlier = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4.9.1", "1.2.3.4.9", results.STUDY)
+    earlier = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4.9.1", "1.2.3.4.9", results.STUDY)
     built = results.objects(results.source(), other, profile=profile, number=2, predecessor_sr=earlier)
     assert [results.errors(thing.dataset, tmp_path) for thing in built] == [[], [], []]
 

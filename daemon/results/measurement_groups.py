@@ -39,7 +39,7 @@ from cxr_triage.daemon.results.uids import derived_uid
 from cxr_triage.model import findings as vocabulary
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, QUALIFIER_CODES, STRUCTURES, Structure
-from cxr_triage.storage.records import StoredPrediction
+from cxr_triage.storage.records import ObjectReference, StoredPrediction
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
@@ -55,8 +55,7 @@ class ReportedImage:
     #: 1, 2, ... within the report.
     number: int
     stored: StoredPrediction
-    #: (SOP class UID, SOP instance UID, series UID, study UID).
-    seg: tuple[str, str, str, str]
+    seg: ObjectReference
 
 
 def groups(image: ReportedImage, profile: Profile) -> Iterator[Group]:
@@ -178,11 +177,10 @@ def _box(mask_HW: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _segment(image: ReportedImage, structure: Structure) -> ReferencedSegmentationFrame:
-    sop_class, sop_instance, _, _ = image.seg
     number = segment_number(structure)
     return ReferencedSegmentationFrame(
-        sop_class_uid=sop_class,
-        sop_instance_uid=sop_instance,
+        sop_class_uid=image.seg.sop_class_uid,
+        sop_instance_uid=image.seg.sop_instance_uid,
         frame_number=number,
         segment_number=number,
         source_image=SourceImageForSegmentation(image.stored.sop_class_uid, image.stored.sop_instance_uid),

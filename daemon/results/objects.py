@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
-from pydicom.uid import SegmentationStorage
 
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.segmentation import build_seg
 from cxr_triage.daemon.results.structured_report import Report, build_sr
-from cxr_triage.storage.records import ObjectKind, ResultObject, Revision, StoredPrediction
+from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject, Revision, StoredPrediction
 
 
 class BuiltObject(NamedTuple):
@@ -78,10 +77,14 @@ def reusable_segs(
     }
 
 
-def _reference(dataset: Dataset) -> tuple[str, str, str, str]:
-    series, study = str(dataset.SeriesInstanceUID), str(dataset.StudyInstanceUID)
-    return str(SegmentationStorage), str(dataset.SOPInstanceUID), series, study
+def _reference(dataset: Dataset) -> ObjectReference:
+    return ObjectReference(
+        str(dataset.SOPClassUID),
+        str(dataset.SOPInstanceUID),
+        str(dataset.SeriesInstanceUID),
+        str(dataset.StudyInstanceUID),
+    )
 
 
-def _reference_made(seg: ResultObject) -> tuple[str, str, str, str]:
-    return seg.sop_class_uid, seg.sop_instance_uid, seg.series_instance_uid, seg.study_instance_uid
+def _reference_made(seg: ResultObject) -> ObjectReference:
+    return ObjectReference(seg.sop_class_uid, seg.sop_instance_uid, seg.series_instance_uid, seg.study_instance_uid)

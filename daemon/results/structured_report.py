@@ -36,7 +36,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import derived_uid
 from cxr_triage.model.header import items, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import Revision
+from cxr_triage.storage.records import ObjectReference, Revision
 
 SERIES_NUMBER: Final = 9002
 STATEMENT: Final = (
@@ -158,15 +158,18 @@ def _drop_frame_numbers(content: Iterable[Dataset]) -> None:
 
 def _evidence(images: Sequence[ReportedImage]) -> list[Dataset]:
     sources = [source_stand_in(image.stored) for image in images]
-    return sources + [_reference(*image.seg) for image in images]
+    return sources + [_stand_in(image.seg) for image in images]
 
 
 def _predecessors(revision: Revision) -> list[Dataset] | None:
-    return [_reference(*revision.predecessor_sr)] if revision.predecessor_sr else None
+    return [_stand_in(revision.predecessor_sr)] if revision.predecessor_sr else None
 
 
-def _reference(sop_class: str, sop_instance: str, series: str, study: str) -> Dataset:
+def _stand_in(referenced: ObjectReference) -> Dataset:
+    """A data set of which a library takes the reference, and nothing else."""
     dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, sop_instance
-    dataset.SeriesInstanceUID, dataset.StudyInstanceUID = series, study
+    dataset.SOPClassUID = referenced.sop_class_uid
+    dataset.SOPInstanceUID = referenced.sop_instance_uid
+    dataset.SeriesInstanceUID = referenced.series_instance_uid
+    dataset.StudyInstanceUID = referenced.study_instance_uid
     return without_patient(dataset)

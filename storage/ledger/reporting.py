@@ -22,6 +22,7 @@ from cxr_triage.storage.records import (
     InstanceHeader,
     InstanceState,
     ObjectKind,
+    ObjectReference,
     ResultObject,
     Revision,
     RevisionState,
@@ -346,7 +347,7 @@ def _as_revision(session: Session, row: RevisionRow) -> Revision:
     )
 
 
-def _predecessor_sr(session: Session, row: RevisionRow) -> tuple[str, str, str, str] | None:
+def _predecessor_sr(session: Session, row: RevisionRow) -> ObjectReference | None:
     """Name the SR that a revision supersedes; with several profiles, the first profile's."""
     sr = session.scalars(
         select(ObjectRow)
@@ -356,7 +357,7 @@ def _predecessor_sr(session: Session, row: RevisionRow) -> tuple[str, str, str, 
     ).first()
     if sr is None:
         return None
-    return sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid
+    return ObjectReference(sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid)
 
 
 def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:
