@@ -21,13 +21,13 @@ TITLE: Final = CodedConcept("126000", "DCM", f"Imaging Measurement Report ({RESE
 #: PS3.16 CID 100 is extensible; what was imaged, when the source does not say.
 PLAIN_CHEST_XRAY: Final = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 #: The one concept for every probability; its unit is 1 (UCUM).
-PROBABILITY: Final = concept(Code("122157", "DCM", "Probability"))
-OPERATING_THRESHOLD: Final = concept(Code("OPERATING-THRESHOLD", PRIVATE_SCHEME, "Operating threshold of probability"))
+PROBABILITY: Final = CodedConcept("122157", "DCM", "Probability")
+OPERATING_THRESHOLD: Final = CodedConcept("OPERATING-THRESHOLD", PRIVATE_SCHEME, "Operating threshold of probability")
 #: The probability reaches its operating threshold: PS3.16 CID 240 "Present".
-PRESENT: Final = concept(Code("52101004", "SCT", "Present"))
+PRESENT: Final = CodedConcept("52101004", "SCT", "Present")
 #: It does not. That is not SNOMED CT's "Absent": nothing was excluded.
-BELOW_THRESHOLD: Final = concept(Code("BELOW-THRESHOLD", PRIVATE_SCHEME, "Below threshold, absence is not stated"))
-SOURCE: Final = concept(Code("260753009", "SCT", "Source"))
+BELOW_THRESHOLD: Final = CodedConcept("BELOW-THRESHOLD", PRIVATE_SCHEME, "Below threshold, absence is not stated")
+SOURCE: Final = CodedConcept("260753009", "SCT", "Source")
 PIXELS: Final = CodedConcept("{pixels}", "UCUM", "Pixels")
 
 ANATOMICAL_STRUCTURE: Final = CodedConcept.from_code(codes.SCT.AnatomicalStructure)
