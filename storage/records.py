@@ -139,8 +139,6 @@ class Claim:
         return {"sop_instance_uid": self.sop_instance_uid, "attempt": self.attempt}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Revision:
 class ObjectReference(NamedTuple):
     """All that one DICOM object needs to say in order to name another."""
 
@@ -150,6 +148,8 @@ class ObjectReference(NamedTuple):
     study_instance_uid: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
     """One study's result as of a set of images."""
 
     id: int
