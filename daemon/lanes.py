@@ -58,7 +58,7 @@ class Lane(Generic[Outcome]):
             give_up: called with an image that too many attempts ended at without a word; it is not read again.
         """
         for claim in self._claim(len(self._idle)) if self._idle else []:
-            if claim.attempt - claim.failures > MAX_LOST_ATTEMPTS:
+            if claim.lost >= MAX_LOST_ATTEMPTS:
                 give_up(claim)
                 continue
             worker = self._idle.pop()

@@ -131,8 +131,10 @@ class Claim:
     study_instance_uid: str | None
     #: Relative to the inbox.
     path: Path
-    #: Attempts of this step that ended in a recorded failure. `attempt` counts also those that a dead process left.
+    #: Attempts of this step that ended in a recorded failure.
     failures: int = 0
+    #: Attempts of this step that ended without a word: a dead process left them, or their lease ran out.
+    lost: int = 0
 
     def log_context(self) -> dict[str, str | int]:
         """What a log line may say of it: no patient data."""

@@ -112,6 +112,8 @@ class InstanceRow(Leased, Base):
     #: The study's, copied so that one index gives the most urgent image.
     ordered: Mapped[Level]
     state: Mapped[InstanceState]
+    #: Attempts of the present step that were given back without an outcome.
+    lost: Mapped[int] = mapped_column(default=0)
     #: Of a refusal or an error, also one that will be retried: a stable word, and a sentence for a person.
     reason: Mapped[str | None]
     explanation: Mapped[str | None]

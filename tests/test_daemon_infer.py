@@ -343,14 +343,16 @@ def test_claims_of_the_dead_are_taken_back(ward: Ward) -> None:
 
 
 def test_an_image_that_ends_everyone_is_set_aside(ward: Ward) -> None:
-    """Attempts that end without a word are not made for ever."""
+    """Attempts that end without a word are not made for ever; a person may have the image tried again."""
     uid = ward.receive()
     with ward.database.transaction() as session:
-        session.scalars(select(InstanceRow)).one().attempt = MAX_LOST_ATTEMPTS
+        session.scalars(select(InstanceRow)).one().lost = MAX_LOST_ATTEMPTS
     with running(ward.inference()):
         wait_until(ward.settled(uid))
-
-    assert (ward.state(uid), ward.row(uid).reason) == (InstanceState.FAILED, "lost")
+        assert (ward.state(uid), ward.row(uid).reason) == (InstanceState.FAILED, "lost")
+        ward.scoring.replay(uid)
+        ring(ward.run_folder, "infer")
+        wait_until(lambda: ward.state(uid) is InstanceState.SCORED)
 
 
 @pytest.mark.parametrize(("load", "kind"), [(scorers.load_nothing, BundleError), (scorers.load_and_die, TriageError)])

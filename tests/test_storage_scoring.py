@@ -149,6 +149,19 @@ def test_failure_is_tried_again_when_its_time_has_come(steps: Steps) -> None:
     assert (claim.attempt + 1, 1) == (again.attempt, again.failures)
 
 
+def test_attempts_without_an_outcome_are_counted_per_step(steps: Steps) -> None:
+    """Those that were given back; an outcome, or a person who has the image tried again, begins anew."""
+    image = steps.receive()
+    steps.claim_to_index()
+    assert steps.scoring.release_leases(lambda _owner: False, steps.clock()) == 1
+    claim = steps.claim_to_index()
+    assert (claim.attempt, claim.lost) == (2, 1)
+    steps.scoring.record_failure(claim, error_class="lost", explanation="", retry_at=None)
+    steps.scoring.replay(image.sop_instance_uid)
+    again = steps.claim_to_index()
+    assert (again.attempt, again.failures, again.lost) == (3, 0, 0)
+
+
 def test_failure_for_good_is_set_aside_and_can_be_replayed(steps: Steps) -> None:
     """It is shown with its reason, never dropped; a replay begins where it stopped."""
     steps.index("1.1")

@@ -65,4 +65,5 @@ def _row(instance: ReceivedInstance, receipt: Receipt) -> InstanceRow:
         changed_at=instance.received_at,
         attempt=0,
         failures=0,
+        lost=0,
     )

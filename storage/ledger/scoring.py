@@ -140,7 +140,7 @@ class Scoring:
                 row.state = InstanceState.INDEXED if row.study_instance_uid else InstanceState.RECEIVED
                 row.changed_at = self._clock()
                 row.reason = row.explanation = row.next_attempt_at = None
-                row.failures = 0
+                row.failures = row.lost = 0
                 note(session, self._clock(), actor, Event.REPLAYED, row)
             return len(rows)
 
@@ -162,6 +162,7 @@ class Scoring:
             rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
             for row in rows:
                 note(session, now, _ACTOR, Event.RELEASED, row, f"attempt {row.attempt} of {row.owner}")
+                row.lost += 1
                 leases.give_back(row)
             return len(rows)
 
@@ -181,6 +182,7 @@ class Scoring:
         row.state = state
         row.changed_at = self._clock()
         row.reason = row.explanation = None
+        row.lost = 0
         leases.give_back(row)
 
     def _arrive(self, session: Session, row: InstanceRow, study: StudyRow) -> None:
@@ -201,4 +203,5 @@ def _as_claim(row: InstanceRow) -> Claim:
         study_instance_uid=row.study_instance_uid,
         path=Path(row.path),
         failures=row.failures,
+        lost=row.lost,
     )

@@ -83,6 +83,7 @@ def upgrade() -> None:
         sa.Column("study_instance_uid", sa.Text(), nullable=True),
         sa.Column("ordered", sa.SmallInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("lost", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("explanation", sa.Text(), nullable=True),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
