@@ -65,7 +65,7 @@ def _training(card: Card) -> str:
     return (
         f"## What it learned from\n\nImages per source, split by patient with a hash:\n\n"
         f"{_table(('source', 'train', 'validation', 'test'), rows)}\n\n"
-        f"Sources and their terms: `LICENSE-WEIGHTS.md`. Recipe: {settings}. Half of the target on 612 NIH images, "
+        f"Sources and their terms: `LICENSE-WEIGHTS.md`. Training: {settings}.\n\nHalf of the target on 612 NIH images, "
         f"where they are in the training part, is the probability that a public CheXNet reproduction gave "
         f"(distillation). Paediatric images warm up the encoder through an output of their own that is not reported.\n"
     )
