@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
@@ -19,6 +20,7 @@ from cxr_triage.daemon.roles import DELIVER, INFER, RECEIVE, REPORT, UPKEEP, WEB
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
+from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.migrate import is_new, migrate, require_current_schema
@@ -64,7 +66,8 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
     require_schema(settings)
     role = role_class(settings)
     stop = threading.Event()
-    with ExitStack() as while_ready, _stopping_on_signal(stop):
+    # The bell: whoever waits for work looks at `stop` at once, and not after its next poll.
+    with ExitStack() as while_ready, _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)):
 
         def ready() -> None:
             while_ready.enter_context(beating(settings.run_folder, name, settings.service.heartbeat_seconds))
@@ -159,13 +162,14 @@ def _find(name: str, settings: Settings, roles: Mapping[str, str]) -> Callable[[
 
 
 @contextmanager
-def _stopping_on_signal(stop: threading.Event) -> Iterator[None]:
+def _stopping_on_signal(stop: threading.Event, *, wake: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             # The impatient second signal: everything acknowledged is on disk, so dying here loses nothing.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         stop.set()
+        wake()
         notify(STOPPING)
 
     before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}

@@ -21,7 +21,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, ReadingList, Scoring
-from cxr_triage.storage.owners import owner_is_alive
+from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
 
 #: How often files are looked through.
@@ -79,7 +79,7 @@ class Upkeep:
             log.info("files removed after their time", count=len(files))
 
     def remove_leftovers(self) -> None:
-        """Remove what crashes left: files without a name, and named files that were never acknowledged."""
+        """Remove what crashes left: files without a name, named files that were never acknowledged, and locks."""
         for place, folder in self._folders.items():
             incomplete = folder.remove_incomplete()
             old = list(folder.files(before=self._clock() - LEFTOVER_AGE))
@@ -88,6 +88,7 @@ class Upkeep:
                 folder.discard(path)
             if incomplete or unowned:
                 log.info("leftovers of a crash removed", folder=place, incomplete=incomplete, unowned=len(unowned))
+        remove_dead_locks(self._settings.run_folder, before=self._clock() - LEFTOVER_AGE)
 
     def _discard(self, file: OwnedFile) -> None:
         self._folders[file.place].discard(file.path)

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -72,6 +73,27 @@ def owner_is_alive(folder: Path, owner_id: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def remove_dead_locks(folder: Path, *, before: datetime) -> int:
+    """Remove the lock files that killed processes left before that time, and say how many; those of the living stay.
+
+    Call it when the claims of the dead have been given back. A young file may belong to a process that is about to
+    lock it.
+    """
+    return sum(_remove_if_dead(file, before) for file in folder.glob("*-*-*-*.lock"))
+
+
+def _remove_if_dead(file: Path, before: datetime) -> bool:
+    try:
+        if datetime.fromtimestamp(file.stat().st_mtime, UTC) >= before:
+            return False
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+    except (BlockingIOError, FileNotFoundError):  # it lives, or has just released its name
+        return False
+    return True
 
 
 def _lock_path(folder: Path, owner_id: str) -> Path:

@@ -27,14 +27,18 @@ PROCESS = """
     from pathlib import Path
     from cxr_triage.daemon.service import run_role
     from cxr_triage.daemon.settings import load_settings
+    from cxr_triage.daemon.wakeup import Doorbell
 
     class Stand:
         def __init__(self, settings):
-            pass
+            self.run_folder = settings.run_folder
 
         def run(self, stop, ready):
+            bell = Doorbell.listen(self.run_folder, "stand")
             ready()
             print("ready", flush=True)
+            if "poll" in sys.argv:
+                bell.wait(3600)
             stop.wait()
             print("asked to stop", flush=True)
             if "hang" in sys.argv:
@@ -86,6 +90,15 @@ def test_a_signal_drains_a_role(tmp_path: Path, config: Path, listener: NotifyLi
         assert process.wait() == 0
     assert [message for _, message in listener.receive()] == ["READY=1", "STOPPING=1"]
     assert not is_alive(settings.run_folder, "stand", settings.service.heartbeat_seconds)
+
+
+def test_a_signal_wakes_a_role_that_waits_for_work(tmp_path: Path, config: Path) -> None:
+    """However long its poll is, it stops before its manager loses patience."""
+    with _start(tmp_path, config, "poll") as process:
+        assert _line(process) == "ready"
+        process.terminate()
+        assert _line(process) == "asked to stop"
+        assert process.wait() == 0
 
 
 def test_a_second_signal_ends_a_role_at_once(tmp_path: Path, config: Path) -> None:

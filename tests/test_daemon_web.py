@@ -1,6 +1,7 @@
 """The web port: alive, ready, metrics; on a real port and a real database."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -17,6 +18,7 @@ from cxr_triage.daemon.service import enabled_roles
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.web.app import WebRole, create_app
 from cxr_triage.daemon.web.metrics import registry
+from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database, open_database
 from peers import free_port, running
 from steps import Steps
@@ -155,6 +157,13 @@ def test_the_role_serves_on_its_port(settings: Settings, sqlite_url: str) -> Non
         with running(WebRole(own).run):
             answer = httpx.get(f"http://127.0.0.1:{own.web.port}/healthz")
             assert (answer.status_code, "server" in answer.headers) == (200, False)
+
+
+def test_a_server_that_ends_by_itself_fails_the_role(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that returned as if it had been stopped would not be started again."""
+    monkeypatch.setattr("uvicorn.Server.run", lambda _server, sockets: sockets)
+    with pytest.raises(TriageError, match="ended by itself"):
+        WebRole(settings).run(threading.Event(), lambda: None)
 
 
 def test_nothing_else_is_served(settings: Settings, database: Database) -> None:

@@ -3,12 +3,13 @@
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cxr_triage.model.errors import StorageError
-from cxr_triage.storage.owners import Owner, owner_is_alive
+from cxr_triage.storage.owners import Owner, owner_is_alive, remove_dead_locks
 
 
 def test_owner_lives_until_it_is_released(tmp_path: Path) -> None:
@@ -63,6 +64,20 @@ def test_owner_of_another_folder_of_this_host_counts_as_alive(tmp_path: Path) ->
     owner = Owner.take(tmp_path / "one", "infer")
     owner.release()
     assert (owner_is_alive(tmp_path / "one", owner.id), owner_is_alive(tmp_path / "two", owner.id)) == (False, True)
+
+
+def test_locks_of_the_dead_are_removed(tmp_path: Path) -> None:
+    """Those that are old enough; the living keep theirs, and the dead stay dead."""
+    owner = Owner.take(tmp_path, "infer")
+    dead = owner.id.replace("infer", "deliver")
+    (tmp_path / f"{dead}.lock").touch()
+    (tmp_path / "upkeep.lock").touch()
+    now = datetime.now(UTC)
+    assert remove_dead_locks(tmp_path, before=now - timedelta(hours=1)) == 0
+    assert remove_dead_locks(tmp_path, before=now + timedelta(hours=1)) == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{owner.id}.lock", "upkeep.lock"]
+    assert (owner_is_alive(tmp_path, owner.id), owner_is_alive(tmp_path, dead)) == (True, False)
+    owner.release()
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

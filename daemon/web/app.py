@@ -17,7 +17,7 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.web.health import reasons_against
 from cxr_triage.daemon.web.metrics import registry
-from cxr_triage.model.errors import StorageError
+from cxr_triage.model.errors import StorageError, TriageError
 from cxr_triage.storage.database import Database, open_database
 
 #: How often to look after the server's thread.
@@ -61,6 +61,7 @@ class WebRole:
 
         Raises:
             ConfigurationError: the port cannot be listened on.
+            TriageError: the server ended by itself.
         """
         database = open_database(self._settings.database_url)
         listener = listening_socket(self._settings.web.host, self._settings.web.port, name="web")
@@ -73,9 +74,10 @@ class WebRole:
                 stop.wait(POLL_SECONDS)
             if server.started:
                 ready()
-            # Should the server end by itself, so does the role, to be started again.
             while thread.is_alive() and not stop.wait(POLL_SECONDS):
                 pass
+            if not stop.is_set():  # a failure, so that systemd too starts the role again
+                raise TriageError("the web server ended by itself: the log says why")
             server.should_exit = True
             thread.join()
         finally:
