@@ -37,6 +37,20 @@ def measure(masks_CHW: NDArray[np.bool_], radiograph: Radiograph) -> tuple[Measu
     return tuple(found)
 
 
+def heart_contrast(pixels_HW: NDArray[np.float32], masks_CHW: NDArray[np.bool_]) -> float | None:
+    """How much brighter the heart is than the lungs, on average; None without outlines.
+
+    Args:
+        pixels_HW: float, bright = dense: air is dark, so that this is positive on every radiograph shown the right way.
+        masks_CHW: bool, (3, H, W), in the order of STRUCTURES.
+    """
+    lungs = masks_CHW[0] | masks_CHW[1]
+    heart = masks_CHW[2] & ~lungs
+    if not lungs.any() or not heart.any():
+        return None
+    return float(pixels_HW[heart].mean() - pixels_HW[lungs].mean())
+
+
 def largest_parts(logits_CHW: NDArray[np.float32]) -> NDArray[np.float32]:
     """Keep each structure's largest connected part, without holes.
 

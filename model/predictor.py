@@ -14,7 +14,7 @@ from cxr_triage.model.devices import choose_device
 from cxr_triage.model.errors import BundleError
 from cxr_triage.model.features import GATE, FeatureSpace
 from cxr_triage.model.findings import LOCATIONS, Finding
-from cxr_triage.model.measurements import largest_parts, measure
+from cxr_triage.model.measurements import heart_contrast, largest_parts, measure
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
 from cxr_triage.model.prediction import BundleIdentity, Prediction
 from cxr_triage.model.preparation import Frame, frame_of, prepare, restore
@@ -87,7 +87,12 @@ class Predictor:
             saliency_LHW=np.ascontiguousarray(saliency[:, :, ::-1]) if mirrored else saliency,
             saliency_frame=_turned(frame).as_tuple() if mirrored else frame.as_tuple(),
             feature_distance=distance,
-            refusal=check_prediction(masks, feature_distance=distance, distance_limit=self.card.feature_distance_limit),
+            refusal=check_prediction(
+                masks,
+                feature_distance=distance,
+                distance_limit=self.card.feature_distance_limit,
+                contrast=heart_contrast(pixels, masks),
+            ),
         )
 
     def _findings(self, logits_K: Tensor) -> tuple[Finding, ...]:

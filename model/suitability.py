@@ -126,6 +126,7 @@ def check_prediction(
     *,
     feature_distance: float,
     distance_limit: float,
+    contrast: float | None = None,
 ) -> Refusal | None:
     """Why what the network saw forbids triage; None where it does not.
 
@@ -133,15 +134,18 @@ def check_prediction(
         masks_CHW: bool, (3, H, W), in the order of STRUCTURES, any resolution; the patient's left is on the right.
         feature_distance: squared Mahalanobis distance of the pooled features from the training set.
         distance_limit: the bundle's limit for it.
+        contrast: how much brighter the heart is than the lungs; None = not known.
     """
     implausible = _areas(masks_CHW) or _arrangement(masks_CHW)
     if implausible is not None:
         return Refusal(reason="lungs_implausible", explanation=implausible)
+    if contrast is not None and contrast <= 0:
+        return Refusal(reason="inverted", explanation="The lungs are brighter than the heart: the image is inverted.")
     if not feature_distance <= distance_limit:  # also where it is not a number
         return Refusal(
             reason="unlike_training",
             explanation=f"The image is unlike those that the network learned from "
-            f"(distance {feature_distance:.0f}, limit {distance_limit:.0f}).",
+            f"(distance {feature_distance:.1f}, limit {distance_limit:.1f}).",
         )
     return None
 

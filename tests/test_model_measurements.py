@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cxr_triage.model.measurements import cardiothoracic_ratio, largest_parts, measure
+from cxr_triage.model.measurements import cardiothoracic_ratio, heart_contrast, largest_parts, measure
 from cxr_triage.model.radiograph import Radiograph
 
 
@@ -61,6 +61,16 @@ def test_no_spacing_no_area() -> None:
     """The ratio alone needs none."""
     unknown = dataclasses.replace(RADIOGRAPH, spacing_mm=None, spacing_source=None)
     assert [row.name for row in measure(outlines(), unknown)] == ["cardiothoracic_ratio"]
+
+
+def test_contrast_of_heart_and_lungs() -> None:
+    """A bright heart between dark lungs; its negative when inverted; unknown without outlines."""
+    masks = outlines()
+    pixels = np.full((100, 100), 0.5, dtype=np.float32)
+    pixels[masks[0] | masks[1]] = 0.2
+    assert heart_contrast(pixels, masks) == pytest.approx(0.3)
+    assert heart_contrast(1 - pixels, masks) == pytest.approx(-0.3)
+    assert heart_contrast(pixels, np.zeros_like(masks)) is None
 
 
 def test_islands_are_dropped_and_holes_filled() -> None:

@@ -137,6 +137,15 @@ def test_unlike_training() -> None:
     assert [refusal and refusal.reason for refusal in refusals] == [None, None, "unlike_training", "unlike_training"]
 
 
+def test_lungs_brighter_than_the_heart_are_refused() -> None:
+    """Air is dark: else the image is inverted. What is not known passes."""
+    refusals = [
+        check_prediction(thorax_masks(), feature_distance=1, distance_limit=2, contrast=contrast)
+        for contrast in (None, 0.1, -0.1)
+    ]
+    assert [refusal and refusal.reason for refusal in refusals] == [None, None, "inverted"]
+
+
 def test_refusals_are_sentences_without_patient_data() -> None:
     """Each refusal can be read by a person."""
     refusals = [
