@@ -47,7 +47,7 @@ def main() -> None:
 
 def draw_list(outcome: Outcome, folder: Path, path: Path) -> None:
     """Draw what the demo prints."""
-    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
+    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True, highlight=False)
     print_outcome(outcome, console, folder=folder)
     picture = console.export_svg(title="cxr-triage demo").replace(str(folder), "demo-output")
     path.write_text(picture, encoding="utf-8")

@@ -41,7 +41,7 @@ def demo(
     notes = Console(stderr=True)
     folder = fresh_folder(output)
     with _terminated_like_interrupted(), demonstrated(folder, notes) as (outcome, service):
-        print_outcome(outcome, notes if as_json_line else Console(), folder=folder)
+        print_outcome(outcome, notes if as_json_line else Console(highlight=False), folder=folder)
         if as_json_line:
             typer.echo(as_json(outcome))
         if keep:
