@@ -29,23 +29,8 @@ from cxr_triage.model.errors import TriageError
 SPEAKING_KEYS: Final = frozenset(
     {
         *("event", "level", "logger", "timestamp", "where", "role", "exception", "error_class", "category"),
-        *("calling_ae_title", "called_ae_title", "ae_title", "destination", "host", "address", "url", "interface"),
-        *(
-            "kind",
-            "profile",
-            "state",
-            "mode",
-            "action",
-            "job",
-            "owner",
-            "worker",
-            "actor",
-            "signal",
-            "status",
-            "receipt",
-        ),
-        *("path", "folder", "file", "config", "database", "bundle", "version", "device", "engine", "schema", "command"),
-        *("reason", "explanation", "advice", "label", "ordered", "effective", "syntax", "abstract_syntax", "sha256"),
+        *("calling_ae_title", "called_ae_title", "destination", "address", "database", "folder", "path"),
+        *("job", "kind", "reason", "explanation", "receipt", "state", "status"),
     }
 )
 #: Libraries whose messages never quote data: our own server's, the migrations', and the clock's.
