@@ -81,7 +81,7 @@ def outlined(plain_HWC: NDArray[np.float32], masks_CHW: NDArray[np.uint8]) -> ND
 def edge(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels of the mask that touch something else."""
     padded = np.pad(mask_HW, 2)
-    inside = np.logical_and.reduce(
+    inside: NDArray[np.bool_] = np.logical_and.reduce(
         [padded[2 + down : padded.shape[0] - 2 + down, 2:-2] for down in (-2, -1, 1, 2)]
         + [padded[2:-2, 2 + across : padded.shape[1] - 2 + across] for across in (-2, -1, 1, 2)]
     )
