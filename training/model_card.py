@@ -35,8 +35,9 @@ LIMITS: Final = """\
   is in a hospital. Thresholds were chosen on few images ({validation} NIH validation images).
 - Labels with a handful of test positives have figures with a wide uncertainty, whatever their third digit says.
 - Cardiothoracic ratios are measured on the outlines; an AP or supine image magnifies the heart.
-- The gate refuses many images that are not frontal adult chest radiographs, not all. It was tried on two radiographs of
-  other body parts and on turned and mirrored outlines.
+- The gate refuses many images that are not frontal adult chest radiographs, not all. `benchmarks/gate.py` turns, inverts
+  and cuts test radiographs and counts; a radiograph that shows only the upper third of a chest mostly passes. Of other
+  body parts it was tried on a hip and a dog's thorax only, and refused both.
 """
 
 
