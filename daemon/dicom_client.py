@@ -90,7 +90,13 @@ def associated(peer: Peer, files: Iterable[Part10File] = ()) -> Iterator[Associa
     entity.dimse_timeout = peer.dimse_timeout_seconds
     entity.network_timeout = peer.network_timeout_seconds
     try:
-        association = entity.associate(peer.host, peer.port, contexts=_contexts(files), ae_title=peer.ae_title)
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            contexts=_contexts(files),
+            ae_title=peer.ae_title,
+            evt_handlers=[dicom_server.silence_limit(peer.network_timeout_seconds)],
+        )
     except OSError as error:
         raise UnreachableError(f"{peer} has no address: check the host name") from error
     if not association.is_established:

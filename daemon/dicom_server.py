@@ -76,7 +76,7 @@ class DicomServer:
         self._server = entity.make_server(
             listener.getsockname()[:2],
             contexts=contexts,
-            evt_handlers=[*_LOGGED_EVENTS, *handlers],
+            evt_handlers=[*_LOGGED_EVENTS, silence_limit(limits.network_timeout_seconds), *handlers],
             server_class=_Server,
             listener=listener,
         )
@@ -97,6 +97,20 @@ class DicomServer:
         for association in left:
             log.warning("association cut off", calling_ae_title=association.requestor.ae_title)
             association.abort()
+
+
+def silence_limit(seconds: float) -> EventHandlerType:
+    """Give the handler that ends a connection whose peer stops in the middle of a PDU, sending or reading it.
+
+    pynetdicom's own network timeout does not: its thread waits for the socket for ever, and the association with it.
+    """
+
+    def limit(event: Event) -> None:
+        transport = event.assoc.dul.socket
+        if transport is not None and transport.socket is not None:
+            transport.socket.settimeout(seconds)
+
+    return evt.EVT_CONN_OPEN, limit
 
 
 class _Server(ThreadedAssociationServer):

@@ -112,6 +112,32 @@ def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[i
         yield port
 
 
+@contextmanager
+def stalling(port: int, *, after_bytes: int) -> Iterator[int]:
+    """Stand between a sender and a port, and go silent after association set-up and so many bytes more.
+
+    Both connections stay open, as when a cable is pulled or a machine hangs. Gives the port to send to.
+    """
+    with socket.create_server((LOOPBACK, 0)) as listener, socket.create_connection((LOOPBACK, port)) as receiver:
+
+        def relay() -> None:
+            sender, _ = listener.accept()
+            held.append(sender)
+            receiver.sendall(sender.recv(65536))  # A-ASSOCIATE-RQ
+            sender.sendall(receiver.recv(65536))  # A-ASSOCIATE-AC
+            receiver.sendall(sender.recv(after_bytes))
+
+        held: list[socket.socket] = []
+        relaying = threading.Thread(target=relay)
+        relaying.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            relaying.join(PATIENCE_SECONDS)
+            for sender in held:
+                sender.close()
+
+
 class Orthanc:
     """A running Orthanc."""
 

@@ -1,5 +1,6 @@
 """The Storage SCU against DCMTK, Orthanc, and destinations that misbehave."""
 
+import dataclasses
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from sqlalchemy import select
 
 from builders import instance_header, prediction, radiograph_dataset, received_instance
 from cxr_triage.daemon.deliver import Courier, DeliverRole, Patience, next_step, pause
-from cxr_triage.daemon.dicom_client import Peer, is_stored, verify
+from cxr_triage.daemon.dicom_client import Part10File, Peer, associated, is_stored, store, verify
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.settings import Destination, Settings
 from cxr_triage.model.errors import RefusedError, UnreachableError
@@ -39,6 +40,7 @@ from peers import (
     orthanc,
     running,
     serving,
+    stalling,
     storescp,
 )
 
@@ -368,6 +370,17 @@ def test_no_failure_counts_as_stored(status: int) -> None:
     """PS3.7 Annex C: A and C are failures, FE is a cancel, FF is pending."""
     if status >> 12 in (0xA, 0xC, 0xF):
         assert not is_stored(status)
+
+
+def test_a_destination_that_stops_reading_is_left(tmp_path: Path) -> None:
+    """A PACS that hangs in mid-object does not hold its sender for ever."""
+    dataset = radiograph_dataset(SOPClassUID=SegmentationStorage, PixelData=bytes(20_000_000))
+    dcmwrite(tmp_path / "large.dcm", dataset, enforce_file_format=True)
+    file = Part10File.read(tmp_path / "large.dcm")
+    with Pacs().serving() as port, stalling(port, after_bytes=20) as stalled:
+        impatient = dataclasses.replace(pacs_at(stalled), network_timeout_seconds=1, dimse_timeout_seconds=1)
+        with pytest.raises(UnreachableError), associated(impatient, [file]) as association:
+            store(association, file, impatient)
 
 
 @pytest.mark.filterwarnings(REFUSED_CONNECTION)

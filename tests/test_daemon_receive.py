@@ -1,5 +1,6 @@
 """The Storage SCP against DCMTK and Orthanc: what is kept, and how it stops."""
 
+import dataclasses
 import hashlib
 import logging
 import subprocess
@@ -24,7 +25,7 @@ from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
-from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, storescu
+from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, stalling, storescu
 from reception import Reception, data_set_bytes, receiving
 
 DCMCJPEG = "/usr/bin/dcmcjpeg"
@@ -183,3 +184,23 @@ def test_pynetdicom_says_nothing_of_patients(
     assert finished.returncode == 0
     assert caplog.records
     assert "geheim" not in caplog.text.lower()
+
+
+def test_a_sender_that_vanishes_within_a_message_holds_no_association(tmp_path: Path, database: Database) -> None:
+    """A modality that lost its power in mid-image says no good-bye; its place is free after the network timeout."""
+    limits = Limits(maximum_associations=1, network_timeout_seconds=1, acse_timeout_seconds=1)
+    file = Part10File.read(radiograph_file(tmp_path))
+    with receiving(tmp_path, database, limits=limits) as reception, stalling(reception.port, after_bytes=20) as port:
+        impatient = dataclasses.replace(reception.peer, port=port, dimse_timeout_seconds=1, acse_timeout_seconds=1)
+        with pytest.raises(UnreachableError), associated(impatient, [file]) as association:
+            store(association, file, impatient)
+        eventually(lambda: _is_answered(reception.peer))
+        assert reception.files == []
+
+
+def _is_answered(peer: Peer) -> bool:
+    try:
+        verify(peer)
+    except UnreachableError:
+        return False
+    return True
