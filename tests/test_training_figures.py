@@ -7,7 +7,12 @@ import pytest
 import torch
 from scipy.special import expit, logit
 
-from cxr_triage.training.calibration import calibrate, expected_calibration_error, threshold_at_specificity
+from cxr_triage.training.calibration import (
+    calibrate,
+    expected_calibration_error,
+    threshold_at_specificity,
+    thresholds_for_normals,
+)
 from cxr_triage.training.losses import masked_bce, positive_weights, segmentation_loss, soft_targets
 from cxr_triage.training.metrics import auc, dice, iou
 
@@ -71,6 +76,18 @@ def test_threshold_keeps_the_stated_share_of_negatives_below() -> None:
     probabilities = np.linspace(0, 1, 101)[:100]
     threshold = threshold_at_specificity(probabilities, np.zeros(100), 0.95)
     assert int((probabilities < threshold).sum()) in {95, 96}
+
+
+def test_normal_images_are_left_alone_by_all_labels_together() -> None:
+    """Ten labels that are wrong independently: each must be far more specific than all of them together."""
+    random = np.random.default_rng(1)
+    probabilities = random.uniform(size=(2000, 10))
+    normal = np.arange(2000) < 1500
+    labels = np.where(normal[:, None], 0.0, (random.uniform(size=(2000, 10)) < 0.3).astype(float))
+    specificity, thresholds = thresholds_for_normals(probabilities, labels, normal, 0.85)
+    left_alone = (probabilities[normal] < thresholds).all(axis=1).mean()
+    assert 0.85 <= left_alone < 0.9
+    assert specificity == pytest.approx(0.85 ** (1 / 10), abs=0.01)
 
 
 def test_calibration_error_of_an_honest_and_of_a_boastful_network() -> None:

@@ -71,6 +71,7 @@ def test_evaluate_prints_the_figures_as_json(trained: Path, data: Path, commands
     hernia = figures["classification"]["labels"]["Hernia"]
     assert hernia["positives"] + hernia["negatives"] == 32
     assert 0 <= figures["classification"]["abnormal_auc"] <= 1
+    assert set(figures["classification"]["any_finding"]) == {"sensitivity", "specificity"}
     assert figures["reference"]["images"] == 32
     # The miniature's reference predictions order every image rightly.
     assert figures["reference"]["macro_auc_reference"] == 1.0

@@ -12,6 +12,8 @@ from cxr_triage.model.bundle import Calibration
 
 #: Candidate slopes: below 1 for a network that is too sure of itself, above for one that learned from soft targets.
 SCALES: Final = np.geomspace(0.2, 5.0, 33)
+#: Candidate specificities per label.
+SPECIFICITIES: Final = np.linspace(0.8, 1.0, 81)
 #: How many images the training prevalence counts for beside the validation images: rare labels have few there.
 PRIOR_IMAGES: Final = 50
 
@@ -55,6 +57,31 @@ def threshold_at_specificity(
     negatives = np.sort(probabilities[labels == 0])
     index = min(int(np.ceil(specificity * len(negatives))), len(negatives) - 1)
     return float(np.nextafter(negatives[index], 1)) if len(negatives) else 1.0
+
+
+def thresholds_for_normals(
+    probabilities_NK: NDArray[np.float64], labels_NK: NDArray[np.float64], normal_N: NDArray[np.bool_], share: float
+) -> tuple[float, list[float]]:
+    """Operating thresholds that leave at least a share of the normal images without any finding.
+
+    Many labels, each rarely wrong on its own, would together raise every second normal study. All labels get the same
+    specificity: the lowest that keeps the promise.
+
+    Args:
+        probabilities_NK: calibrated.
+        labels_NK: 0, 1 or NaN.
+        normal_N: images without any abnormality.
+        share: of the normal images, 0 to 1.
+
+    Returns:
+        That specificity, and a threshold per label.
+    """
+    columns = list(zip(probabilities_NK.T, labels_NK.T, strict=True))
+    for specificity in SPECIFICITIES:
+        thresholds = [threshold_at_specificity(*column, specificity) for column in columns]
+        if (probabilities_NK[normal_N] < thresholds).all(axis=1).mean() >= share:
+            break
+    return float(specificity), thresholds
 
 
 def expected_calibration_error(

@@ -177,6 +177,23 @@ def _classification(nih: Sequence[Scored], card: Card) -> dict[str, Any]:
         "macro_auc": float(np.mean(areas)) if areas else None,
         "abnormal_auc": auc(abnormal, [row.abnormal for row in nih]) if nih else None,
         "abnormal_formula": card.abnormal_formula,
+        "any_finding": _any_finding(nih),
+    }
+
+
+def _any_finding(rows: Sequence[Scored]) -> dict[str, float | None]:
+    """How often at least one label reaches its threshold: what raises a study."""
+    flagged = {
+        abnormal: [
+            any(row.probabilities[label] >= threshold for label, threshold in row.thresholds.items())
+            for row in rows
+            if row.sample.abnormal is abnormal
+        ]
+        for abnormal in (True, False)
+    }
+    return {
+        "sensitivity": float(np.mean(flagged[True])) if flagged[True] else None,
+        "specificity": float(1 - np.mean(flagged[False])) if flagged[False] else None,
     }
 
 

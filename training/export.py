@@ -14,14 +14,14 @@ from scipy.special import expit
 from cxr_triage.model.bundle import WEIGHTS_NAME, Calibration, Card, LabelCard, sha256_of, write_card
 from cxr_triage.model.features import FeatureSpace
 from cxr_triage.model.network import MultiTaskNetwork
-from cxr_triage.training.calibration import calibrate, threshold_at_specificity
+from cxr_triage.training.calibration import calibrate, thresholds_for_normals
 from cxr_triage.training.data import NIH_LABELS, Sample, split_of
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.targets import ABNORMAL_OUTPUT, OUTPUTS
 from cxr_triage.training.train import TrainingSet
 
-#: Share of negative validation images that stay below each operating threshold.
-SPECIFICITY: Final = 0.90
+#: Share of normal validation images that the operating thresholds leave without any finding.
+NORMALS_LEFT_ALONE: Final = 0.85
 #: Sources whose images the product is made for: the gate's feature space is theirs.
 ADULT_SOURCES: Final = ("nih", "jsrt", "wingspan")
 #: The gate's limit is this quantile of the validation images' distances, times the margin: other hospitals' images
@@ -35,7 +35,8 @@ ABNORMAL_FORMULA: Final = (
     "any of the 14 labels against No Finding, trained on the NIH images"
 )
 THRESHOLD_RULE: Final = (
-    f"per label, the lowest threshold at which {SPECIFICITY:.0%} of the negative NIH validation images stay below it"
+    f"the same specificity for every label, the lowest at which {NORMALS_LEFT_ALONE:.0%} of the No Finding images "
+    "among the NIH validation images have no finding; it came to {specificity:.1%}"
 )
 
 
@@ -81,7 +82,8 @@ def export(
     save_file(tensors | space.tensors(), weights)
     # The library writes for the owner alone; the service runs as another user than who installs it.
     weights.chmod(0o644)
-    calibrations, thresholds = _operating_points(logits, training, validation)
+    calibrations = _calibrations(logits, training, validation)
+    specificity, thresholds = _thresholds(logits, calibrations, validation)
     limit = float(torch.quantile(space.distances(held_out), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
     card = Card(
         name=name.name,
@@ -96,7 +98,7 @@ def export(
             LabelCard(name=label, threshold=thresholds[label], calibration=calibrations[label]) for label in NIH_LABELS
         ),
         feature_distance_limit=limit,
-        threshold_rule=THRESHOLD_RULE,
+        threshold_rule=THRESHOLD_RULE.format(specificity=specificity),
         data=_data_of(samples),
         training={"recipe": recipe.name, "epochs": recipe.epochs, "encoder": recipe.encoder, "seed": recipe.seed},
         figures={},
@@ -146,21 +148,29 @@ def _run(network: MultiTaskNetwork, part: TrainingSet) -> tuple[torch.Tensor, to
     return torch.cat(logits), torch.cat(features)
 
 
-def _operating_points(
-    logits_NK: torch.Tensor, training: TrainingSet, validation: TrainingSet
-) -> tuple[dict[str, Calibration], dict[str, float]]:
-    """Calibration and threshold per reported output, on the NIH validation images."""
-    rows = validation.rows_where("nih")
-    columns = [OUTPUTS.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
-    scores: NDArray[np.float64] = logits_NK[rows][:, columns].double().numpy()
+def _calibrations(logits_NK: torch.Tensor, training: TrainingSet, validation: TrainingSet) -> dict[str, Calibration]:
+    """Calibration per reported output, on the NIH validation images."""
+    rows, names = validation.rows_where("nih"), (*NIH_LABELS, ABNORMAL_OUTPUT)
+    columns = [OUTPUTS.index(name) for name in names]
     truth: NDArray[np.float64] = validation.abnormality[rows][:, columns].double().numpy()
     prevalence = np.nanmean(training.abnormality[training.rows_where("nih")][:, columns].numpy(), axis=0)
-    calibrations = dict(zip((*NIH_LABELS, ABNORMAL_OUTPUT), calibrate(scores, truth, prevalence.tolist()), strict=True))
-    thresholds = {}
-    for index, (label, calibration) in enumerate(calibrations.items()):
-        probabilities = expit(calibration.scale * scores[:, index] + calibration.offset)
-        thresholds[label] = threshold_at_specificity(probabilities, truth[:, index], SPECIFICITY)
-    return calibrations, thresholds
+    fitted = calibrate(logits_NK[rows][:, columns].double().numpy(), truth, prevalence.tolist())
+    return dict(zip(names, fitted, strict=True))
+
+
+def _thresholds(
+    logits_NK: torch.Tensor, calibrations: Mapping[str, Calibration], validation: TrainingSet
+) -> tuple[float, dict[str, float]]:
+    """Operating threshold per label, on the NIH validation images, and the specificity that all of them have."""
+    rows = validation.rows_where("nih")
+    columns = [OUTPUTS.index(name) for name in NIH_LABELS]
+    scale = np.array([calibrations[name].scale for name in NIH_LABELS])
+    offset = np.array([calibrations[name].offset for name in NIH_LABELS])
+    probabilities = expit(scale * logits_NK[rows][:, columns].double().numpy() + offset)
+    truth: NDArray[np.float64] = validation.abnormality[rows].double().numpy()
+    normal = truth[:, OUTPUTS.index(ABNORMAL_OUTPUT)] == 0
+    specificity, thresholds = thresholds_for_normals(probabilities, truth[:, columns], normal, NORMALS_LEFT_ALONE)
+    return specificity, dict(zip(NIH_LABELS, thresholds, strict=True))
 
 
 def _data_of(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -35,9 +35,9 @@ LIMITS: Final = """\
   is in a hospital. Thresholds were chosen on few images ({validation} NIH validation images).
 - Labels with a handful of test positives have figures with a wide uncertainty, whatever their third digit says.
 - Cardiothoracic ratios are measured on the outlines; an AP or supine image magnifies the heart.
-- The gate refuses many images that are not frontal adult chest radiographs, not all. `benchmarks/gate.py` turns, inverts
-  and cuts test radiographs and counts; a radiograph that shows only the upper third of a chest mostly passes. Of other
-  body parts it was tried on a hip and a dog's thorax only, and refused both.
+- The gate refuses many images that are not frontal adult chest radiographs, not all. `benchmarks/gate.py` turns,
+  inverts and cuts test radiographs and counts; a radiograph that shows only the upper third of a chest mostly passes.
+  Of other body parts it was tried on a hip and a dog's thorax only, and refused both.
 """
 
 
@@ -66,7 +66,8 @@ def _training(card: Card) -> str:
     return (
         f"## What it learned from\n\nImages per source, split by patient with a hash:\n\n"
         f"{_table(('source', 'train', 'validation', 'test'), rows)}\n\n"
-        f"Sources and their terms: `LICENSE-WEIGHTS.md`. Training: {settings}.\n\nHalf of the target on 612 NIH images, "
+        f"Sources and their terms: `LICENSE-WEIGHTS.md`. Training: {settings}.\n\n"
+        f"Half of the target on 612 NIH images, "
         f"where they are in the training part, is the probability that a public CheXNet reproduction gave "
         f"(distillation). Paediatric images warm up the encoder through an output of their own that is not reported.\n"
     )
@@ -90,6 +91,7 @@ def _measured(figures: Any) -> str:
     names = ("lungs", "left_lung", "right_lung", "heart")
     mask_rows = [(name, _number(masks[name]["dice"]), _number(masks[name]["iou"])) for name in names]
     classes, peer = figures["classification"], figures["reference"]
+    raised = classes["any_finding"]
     label_rows = [
         (
             name,
@@ -120,6 +122,9 @@ Macro AUC {_number(classes["macro_auc"])}; abnormal against No Finding {_number(
 {peer["images"]} of them with a CheXNet reproduction's predictions, macro AUC over {len(peer["labels"])} labels: ours \
 {_number(peer["macro_auc_ours"])}, theirs {_number(peer["macro_auc_reference"])}.
 
+At the thresholds, {_percent(raised["sensitivity"])} of the abnormal images have at least one finding, and \
+{_percent(raised["specificity"])} of the No Finding images have none.
+
 Location, on {figures["location"]["images"]} images with boxes: macro AUC {_number(figures["location"]["macro_auc"])}.
 
 The gate would have refused: {_refused(figures["refused"])}.
@@ -136,6 +141,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 if __name__ == "__main__":
