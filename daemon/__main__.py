@@ -86,6 +86,8 @@ def _config_file(context: typer.Context, config: Path | None) -> Path | None:
 
 
 def _settings(context: typer.Context, config: Path | None) -> Settings:
+    # What a command makes from now on may hold patient data: only its owner may read it.
+    os.umask(0o077)
     return load_settings(_config_file(context, config))
 
 

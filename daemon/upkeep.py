@@ -79,15 +79,20 @@ class Upkeep:
             log.info("files removed after their time", count=len(files))
 
     def remove_leftovers(self) -> None:
-        """Remove what crashes left: files without a name, named files that were never acknowledged, and locks."""
+        """Put away what crashes left: files without a name, named files that no row knows, and locks.
+
+        A result that no row knows is made again, so its file goes. An image that no row knows was not acknowledged, or
+        its row is in another database than this one, as after an older backup was restored: its file is set aside.
+        """
         for place, folder in self._folders.items():
             incomplete = folder.remove_incomplete()
             old = list(folder.files(before=self._clock() - LEFTOVER_AGE))
             unowned = self._housekeeping.unowned(place, old)
+            put_away = folder.set_aside if place == "inbox" else folder.discard
             for path in unowned:
-                folder.discard(path)
+                put_away(path)
             if incomplete or unowned:
-                log.info("leftovers of a crash removed", folder=place, incomplete=incomplete, unowned=len(unowned))
+                log.warning("leftovers of a crash put away", folder=place, incomplete=incomplete, unowned=len(unowned))
         remove_dead_locks(self._settings.run_folder, before=self._clock() - LEFTOVER_AGE)
 
     def _discard(self, file: OwnedFile) -> None:

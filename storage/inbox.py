@@ -17,6 +17,8 @@ from cxr_triage.storage.records import StoredFile
 
 #: Where files are written before they have their name; on the same file system, so that renaming is one step.
 INCOMING: Final = "incoming"
+#: Where files are put that no row knows: a person decides on them.
+UNKNOWN: Final = "unknown"
 #: PS3.5 section 9.1: at most 64 characters, digits and dots. What a sender calls a UID need not be one.
 _NOT_IN_A_UID: Final = re.compile(r"[^0-9.]")
 _UID_LENGTH: Final = 64
@@ -67,6 +69,17 @@ class DurableFolder:
             self.absolute(path).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot remove a file from {self._root}: {error.strerror}; check its owner") from error
+
+    def set_aside(self, path: Path) -> None:
+        """Move a stored file to where nothing looks for it, but a person may.
+
+        Raises:
+            StorageError: it is still where it was.
+        """
+        try:
+            self.absolute(path).rename(self._folder(UNKNOWN) / path.name)
+        except OSError as error:
+            raise StorageError(f"cannot move a file within {self._root}: {error.strerror}; check its owner") from error
 
     def files(self, *, before: datetime) -> Iterator[Path]:
         """Paths of the stored files that were written before that time."""

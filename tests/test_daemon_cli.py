@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,6 +204,8 @@ def test_migrate_makes_the_tables(line: CommandLine) -> None:
     assert (refused.returncode, "cxr-triage migrate" in refused.stderr, refused.stderr.count("\n")) == (1, True, 1)
     assert line.run_bare("--config", str(other), "migrate").returncode == 0
     assert line.run_bare("--config", str(other), "status").returncode == 0
+    # Patient data is for the service's own user, whatever the shell's umask says.
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (line.folder / "data").glob("triage.db*")} == {0o600}
 
 
 @pytest.mark.parametrize("command", [["serve"], ["serve", "--role", "web"], ["check"], ["worklist"], ["migrate"]])

@@ -126,7 +126,7 @@ def test_files_with_work_left_stay(house: House) -> None:
 
 
 def test_leftovers_of_crashes_go(house: House) -> None:
-    """A named file that no row owns was never acknowledged; a young one may be about to get its row."""
+    """A named file that no row owns is set aside; a young one may be about to get its row."""
     owned = house.score(STUDY)
     old = house.inbox.absolute(house.inbox.store(b"old", sop_instance_uid="1.1").path)
     young = house.inbox.absolute(house.inbox.store(b"young", sop_instance_uid="1.2").path)
@@ -137,6 +137,16 @@ def test_leftovers_of_crashes_go(house: House) -> None:
     part.write_bytes(b"half")
     house.upkeep.remove_leftovers()
     assert [path.exists() for path in (owned, old, young, part)] == [True, False, True, False]
+    assert (house.settings.inbox_folder / "unknown" / old.name).read_bytes() == b"old"
+
+
+def test_results_that_no_row_knows_go(house: House) -> None:
+    """They are made again from what the database knows."""
+    outbox = Outbox(house.settings.outbox_folder)
+    left = outbox.absolute(outbox.store(b"left", sop_instance_uid="1.1").path)
+    os.utime(left, ((MORNING - timedelta(days=2)).timestamp(),) * 2)
+    house.upkeep.remove_leftovers()
+    assert [path for path in house.settings.outbox_folder.rglob("*") if path.is_file()] == []
 
 
 def test_a_changed_policy_reaches_the_open_studies(house: House, database: Database) -> None:
