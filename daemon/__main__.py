@@ -169,6 +169,24 @@ def order_set(
 
 
 @app.command()
+def history(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what happened to a study and when: why it stood where it stood."""
+    from cxr_triage.daemon.listing import history_rows, print_history
+    from cxr_triage.storage.ledger import ReadingList
+
+    with _database(_settings(context, config)) as database:
+        entries = history_rows(ReadingList(database).history(_uid(study)))
+    if not entries:
+        raise TriageError(f"nothing is known of study {study}: `cxr-triage worklist` shows what waits")
+    _show(entries, as_json, print_history)
+
+
+@app.command()
 def done(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Study Instance UID.")],

@@ -23,7 +23,7 @@ from cxr_triage.daemon.readers import Score, Scored, load_scorer, prepare_child,
 from cxr_triage.daemon.roles import INFER, REPORT
 from cxr_triage.daemon.settings import LogSettings, Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import BundleError, StaleAttemptError, StorageError, TriageError
+from cxr_triage.model.errors import BundleError, ConfigurationError, StaleAttemptError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import utc_now
@@ -35,6 +35,8 @@ from cxr_triage.storage.records import Claim, InstanceHeader
 SPOOL_SUFFIX: Final = ".spool"
 #: Kept of the time to drain, so that claims are given back before anyone loses patience.
 GIVE_BACK_SECONDS: Final = 5.0
+#: What a child may report while it loads the network that no new start will mend.
+NEED_A_PERSON: Final = {kind.__name__: kind for kind in (BundleError, ConfigurationError)}
 #: A lease is extended this many times before it would run out.
 EXTENSIONS_PER_LEASE: Final = 3
 
@@ -156,10 +158,11 @@ class Inference:
     def _warm_up(self, scoring: Lane[Scored], bell: Doorbell) -> None:
         """Load the network in every child; what is wrong with it is said now, and not once per image.
 
-        Only a bad bundle needs a person. A child that was killed while it loaded may do better when started again.
+        Only a bad bundle or device needs a person. A child that was killed while it loaded may do better when started
+        again.
         """
         for fault in scoring.try_out(warm_up, wait=partial(bell.wait, self._poll_seconds)):
-            kind = BundleError if fault.error_class == BundleError.__name__ else TriageError
+            kind = NEED_A_PERSON.get(fault.error_class, TriageError)
             raise kind(f"The network cannot be loaded: {fault.explanation} ({fault.error_class})")
 
     def _worker(self, spool: Path, *, prepare: Callable[[], None]) -> Worker[Any]:

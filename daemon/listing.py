@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr_triage.model.priority import Policy, Ranked, rank
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.records import AuditEntry, ListedStudy
 
 
 def rows(studies: Sequence[ListedStudy], *, now: datetime, policy: Policy) -> list[dict[str, Any]]:
@@ -18,7 +18,11 @@ def rows(studies: Sequence[ListedStudy], *, now: datetime, policy: Policy) -> li
 
 def print_table(listed: Sequence[dict[str, Any]], console: Console) -> None:
     """The same for a person."""
-    table = Table("rank", "ordered rank", "study", "ordered", "priority", "waited", "reason", title="Reading list")
+    table = Table("rank", "ordered rank", title="Reading list")
+    # Folded, never cut: a person copies it into another command.
+    table.add_column("study", overflow="fold")
+    for name in ("ordered", "priority", "waited", "reason"):
+        table.add_column(name)
     for row in listed:
         waited = f"{row['waited_seconds'] / 60:.0f} min"
         table.add_row(
@@ -30,6 +34,22 @@ def print_table(listed: Sequence[dict[str, Any]], console: Console) -> None:
             waited,
             row["reason"],
         )
+    console.print(table)
+
+
+def history_rows(entries: Sequence[AuditEntry]) -> list[dict[str, str]]:
+    """What happened to a study as plain values, for JSON, oldest first."""
+    return [
+        {"at": entry.at.isoformat(), "actor": entry.actor, "event": entry.event, "detail": entry.detail}
+        for entry in entries
+    ]
+
+
+def print_history(listed: Sequence[dict[str, str]], console: Console) -> None:
+    """The same for a person."""
+    table = Table("at", "actor", "event", "detail", title="History")
+    for row in listed:
+        table.add_row(*row.values())
     console.print(table)
 
 

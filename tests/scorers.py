@@ -14,7 +14,7 @@ from pydicom import dcmread
 from builders import prediction
 from cxr_triage.daemon.pipeline import score_file
 from cxr_triage.daemon.readers import Score, Scored
-from cxr_triage.model.errors import BundleError
+from cxr_triage.model.errors import BundleError, ConfigurationError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.radiograph import Radiograph
 
@@ -87,6 +87,11 @@ def _always(_: Radiograph) -> Prediction:
 def load_nothing() -> Score:
     """Fail as a damaged bundle does."""
     raise BundleError("The weights do not match their SHA-256: install the bundle again.")
+
+
+def load_elsewhere() -> Score:
+    """Fail as a device does that is not there."""
+    raise ConfigurationError("device 'cuda' is not there: use auto or cpu")
 
 
 def load_and_die() -> Score:

@@ -169,6 +169,17 @@ def test_done_takes_a_study_off_the_list(line: CommandLine) -> None:
     assert "is not on the reading list" in line.complaint("done", STUDY)
 
 
+def test_history_tells_why_a_study_stood_where_it_stood(line: CommandLine) -> None:
+    """Who did what, and when, oldest first; of a study that is not known, nothing."""
+    line.steps.score(STUDY, finding("Pneumothorax", 0.9, 0.5))
+    line.said("order", "set", STUDY, "LOW")
+    told = json.loads(line.said("history", STUDY, "--json"))
+    assert [entry["event"] for entry in told][-2:] == ["ordered", "prioritised"]
+    assert "LOW -> HIGH" in told[-1]["detail"]
+    assert "Pneumothorax" in line.said("history", STUDY)
+    assert "nothing is known of study" in line.complaint("history", "1.2.3.4")
+
+
 def test_replay_brings_an_image_back(line: CommandLine) -> None:
     """One that failed for good; not one that did not."""
     image = line.steps.receive()

@@ -27,7 +27,7 @@ from cxr_triage.daemon.lanes import MAX_LOST_ATTEMPTS
 from cxr_triage.daemon.readers import Score
 from cxr_triage.daemon.settings import load_settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import BundleError, StorageError, TriageError
+from cxr_triage.model.errors import BundleError, ConfigurationError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.database import Database, open_database
@@ -355,7 +355,14 @@ def test_an_image_that_ends_everyone_is_set_aside(ward: Ward) -> None:
         wait_until(lambda: ward.state(uid) is InstanceState.SCORED)
 
 
-@pytest.mark.parametrize(("load", "kind"), [(scorers.load_nothing, BundleError), (scorers.load_and_die, TriageError)])
+@pytest.mark.parametrize(
+    ("load", "kind"),
+    [
+        (scorers.load_nothing, BundleError),
+        (scorers.load_elsewhere, ConfigurationError),
+        (scorers.load_and_die, TriageError),
+    ],
+)
 def test_a_network_that_cannot_be_loaded_is_said_at_once(
     ward: Ward, load: Callable[[], Score], kind: type[TriageError]
 ) -> None:
