@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_test_split_holds_only_unseen_patients(trained: Path, data: Path, comman
     figures = json.loads(CliRunner().invoke(commands, words, catch_exceptions=False).stdout)
     assert figures["seen_in_training"] == 0
     assert 0 < figures["images"]["evaluated"] < 96
+
+
+def test_folder_of_strangers_is_evaluated_whole(trained: Path, commands: Typer, tmp_path: Path) -> None:
+    """The card names none of its patients: all are unseen."""
+    folder = miniature_folder(tmp_path / "strangers", patients=3)
+    manifest = folder / "manifest.csv"
+    manifest.write_text(re.sub(r",p(\d)", r",stranger\1", manifest.read_text()))
+    words = ["evaluate", "--data", str(folder), "--bundle", str(trained), "--json"]
+    figures = json.loads(CliRunner().invoke(commands, words, catch_exceptions=False).stdout)
+    assert (figures["split"], figures["seen_in_training"], figures["images"]["evaluated"]) == ("all", 0, 9)
 
 
 def test_unknown_recipe_and_split_are_refused(data: Path, tmp_path: Path) -> None:

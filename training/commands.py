@@ -14,7 +14,7 @@ from rich.table import Table
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.training.data import read_samples
-from cxr_triage.training.evaluate import EvaluatedSplit, choose
+from cxr_triage.training.evaluate import EvaluatedSplit, choose, default_split
 from cxr_triage.training.evaluate import evaluate as evaluate_bundle
 from cxr_triage.training.export import BundleName, add_figures, export
 from cxr_triage.training.recipes import RECIPES
@@ -58,15 +58,19 @@ def evaluate(
     data: DataFolder,
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle; default: the bundled one.")] = None,
     split: Annotated[
-        str, typer.Option(help="Whose patients: test, validation, train (by the bundle's card) or all.")
-    ] = "test",
+        str | None,
+        typer.Option(
+            help="Whose patients: test, validation or train (by the bundle's card), or all. "
+            "Default: test, or all where the card names none of the folder's patients."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,  # noqa: FBT002 - an option
 ) -> None:
     """Measure a bundle on a folder of radiographs with a manifest.csv."""
-    chosen = _split(split)
     samples = read_samples(data)
     predictor = Predictor.load(bundle, device)
+    chosen = default_split(samples, predictor.card) if split is None else _split(split)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("images", total=len(choose(samples, predictor.card, chosen)))
         figures = evaluate_bundle(samples, predictor, split=chosen, progress=lambda: progress.advance(task))

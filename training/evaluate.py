@@ -58,6 +58,12 @@ def choose(samples: Iterable[Sample], card: Card, split: EvaluatedSplit) -> list
     return chosen
 
 
+def default_split(samples: Iterable[Sample], card: Card) -> EvaluatedSplit:
+    """The card's test patients; in a folder of patients that the card does not know, all of them."""
+    named = {patient for patients in card.patients.values() for patient in patients}
+    return "all" if named.isdisjoint(sample.patient for sample in samples) else "test"
+
+
 def evaluate(
     samples: Sequence[Sample],
     predictor: Predictor,
