@@ -22,14 +22,14 @@ $(BIN)/python:
 # torch first and by its exact version: a bare requirement may pull gigabytes of CUDA libraries.
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(PIP) install --constraint constraints.txt --editable .
+	$(PIP) install --constraint constraints.txt --editable ".[train]"
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.runtime
 	$(PIP) install --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-setup: $(VENV)/.runtime  ## .venv with everything that the demo and the service need
+setup: $(VENV)/.runtime  ## .venv with everything that the demo, the service and training need
 
 demo: setup  ## the main job on real radiographs; ARGS=--json for a machine
 	@$(BIN)/cxr-triage demo $(ARGS)

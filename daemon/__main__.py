@@ -1,6 +1,7 @@
 """The command line: every command reads its settings, does one thing, and says in one line what went wrong."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from cxr_triage.model.priority import Level
 #: Exit statuses, as Unix tools have them. USAGE: a person must change something, trying again does not help.
 FAILURE: Final = 1
 USAGE: Final = 2
+#: How wide tables are where no terminal says: a UID of 64 characters stays on one line.
+PIPE_COLUMNS: Final = 140
 #: Other rooms add commands under this entry point group; they are loaded when they are run, not to be listed.
 COMMANDS: Final = "cxr_triage.commands"
 #: What the list of commands says of those that are not loaded for it.
@@ -112,6 +115,8 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     """Look at configuration, folders, database, weights, ports and destinations; say what is wrong and what to do."""
     from cxr_triage.daemon.check import check as look
 
+    # What it logs of a destination that is down, the finding says better.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     settings, console = _settings(context, config), Console(highlight=False, soft_wrap=True)
     console.print("[green]ok   [/] configuration: every setting can be used")
     wrong = 0
@@ -164,8 +169,12 @@ def order_set(
     settings = _settings(context, config)
     with _database(settings) as database:
         ordered = Level[level.upper()]
-        ReadingList(database).set_ordered(_uid(study), ordered, actor=_actor(), policy=settings.policy())
-    typer.echo(f"{study} is ordered {level.upper()}")
+        reading_list = ReadingList(database)
+        reading_list.set_ordered(_uid(study), ordered, actor=_actor(), policy=settings.policy())
+        listed = {each.study_instance_uid for each in reading_list.studies()}
+    typer.echo(
+        f"{study} is ordered {ordered.name}" + ("" if study in listed else "; it is not on the reading list now")
+    )
 
 
 @app.command()
@@ -265,7 +274,9 @@ def _show(found: Any, as_json: bool, tables: Callable[[Any, Console], None]) -> 
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        tables(found, Console(highlight=False))
+        # In a pipe there is no screen to fit; Rich would take 80 columns.
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
+        tables(found, Console(highlight=False, width=width))
 
 
 def _uid(text: str) -> str:
@@ -290,7 +301,13 @@ def _add_later(name: str, load: Callable[[], Callable[..., Any]]) -> None:
     )
     def delegate(context: typer.Context) -> None:
         own = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        own.command(name)(load())
+        try:
+            own.command(name)(load())
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            raise TriageError(
+                f"`cxr-triage {name}` needs the package {package}: install the extra, `pip install cxr-triage[train]`"
+            ) from error
         status = own(args=context.args, prog_name=f"cxr-triage {name}", standalone_mode=False)
         if isinstance(status, int):
             raise typer.Exit(status)

@@ -141,6 +141,15 @@ def test_worklist_shows_the_new_order_and_why(line: CommandLine) -> None:
     assert "1.2.840.2" in line.said("worklist")
 
 
+def test_tables_lose_nothing_in_a_narrow_terminal(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They fold words; an ellipsis would take away what a person came for."""
+    monkeypatch.setenv("COLUMNS", "80")
+    line.steps.score(STUDY, finding(probability=0.1))
+    line.said("order", "set", STUDY, "LOW")
+    for command in (["worklist"], ["history", STUDY], ["status"]):
+        assert "\N{HORIZONTAL ELLIPSIS}" not in line.said(*command)
+
+
 def test_worklist_names_no_patient(line: CommandLine) -> None:
     """It is for terminals and scripts, whose output goes anywhere."""
     line.steps.score(STUDY, finding())
@@ -150,8 +159,9 @@ def test_worklist_names_no_patient(line: CommandLine) -> None:
 
 def test_order_set_is_remembered_before_the_first_image(line: CommandLine) -> None:
     """Until the RIS tells it."""
-    assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT\n"
+    assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT; it is not on the reading list now\n"
     line.steps.score(STUDY, finding(probability=0.1))
+    assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT\n"
     assert json.loads(line.said("worklist", "--json"))[0]["ordered"] == "STAT"
 
 
@@ -169,6 +179,17 @@ def test_done_takes_a_study_off_the_list(line: CommandLine) -> None:
     assert "is not on the reading list" in line.complaint("done", STUDY)
 
 
+def test_command_of_an_extra_that_is_not_installed_says_what_to_install() -> None:
+    """One line, no traceback: the service runs without the packages that training needs."""
+    script = (
+        "import sys; sys.modules['sklearn'] = None; sys.argv = ['cxr-triage', 'evaluate', '--data', '.']\n"
+        "from cxr_triage.daemon.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "needs the package sklearn: install the extra, `pip install cxr-triage[train]`" in done.stderr
+
+
 def test_history_tells_why_a_study_stood_where_it_stood(line: CommandLine) -> None:
     """Who did what, and when, oldest first; of a study that is not known, nothing."""
     line.steps.score(STUDY, finding("Pneumothorax", 0.9, 0.5))
@@ -176,7 +197,8 @@ def test_history_tells_why_a_study_stood_where_it_stood(line: CommandLine) -> No
     told = json.loads(line.said("history", STUDY, "--json"))
     assert [entry["event"] for entry in told][-2:] == ["ordered", "prioritised"]
     assert "LOW -> HIGH" in told[-1]["detail"]
-    assert "Pneumothorax" in line.said("history", STUDY)
+    (image,) = {entry["sop_instance_uid"] for entry in told if entry["event"] in {"indexed", "scored"}}
+    assert [word in line.said("history", STUDY) for word in ("Pneumothorax", image)] == [True, True]
     assert "nothing is known of study" in line.complaint("history", "1.2.3.4")
 
 
