@@ -1,7 +1,7 @@
 """`cxr-triage worklist`: the reading list in its order, with the reasons. It names studies, never patients."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -18,38 +18,45 @@ def rows(studies: Sequence[ListedStudy], *, now: datetime, policy: Policy) -> li
 
 def print_table(listed: Sequence[dict[str, Any]], console: Console) -> None:
     """The same for a person."""
-    table = Table("rank", "ordered rank", title="Reading list")
-    # Folded, never cut: a person copies it into another command.
-    table.add_column("study", overflow="fold")
-    for name in ("ordered", "priority", "waited", "reason"):
-        table.add_column(name)
+    table = Table("rank", "ordered\nrank", "ordered", "priority", "waited", title="Reading list")
+    # One below the other, so that both have room; folded, never cut: a person copies the UID into another command.
+    table.add_column("study, and why", overflow="fold")
     for row in listed:
         waited = f"{row['waited_seconds'] / 60:.0f} min"
         table.add_row(
             str(row["rank"]),
             str(row["ordered_rank"]),
-            row["study"],
             row["ordered"],
             row["priority"],
             waited,
-            row["reason"],
+            f"{row['study']}\n{row['reason']}",
         )
     console.print(table)
 
 
-def history_rows(entries: Sequence[AuditEntry]) -> list[dict[str, str]]:
+def history_rows(entries: Sequence[AuditEntry]) -> list[dict[str, str | None]]:
     """What happened to a study as plain values, for JSON, oldest first."""
     return [
-        {"at": entry.at.isoformat(), "actor": entry.actor, "event": entry.event, "detail": entry.detail}
+        {
+            "at": entry.at.isoformat(),
+            "actor": entry.actor,
+            "event": entry.event,
+            "sop_instance_uid": entry.sop_instance_uid,
+            "detail": entry.detail,
+        }
         for entry in entries
     ]
 
 
-def print_history(listed: Sequence[dict[str, str]], console: Console) -> None:
-    """The same for a person."""
-    table = Table("at", "actor", "event", "detail", title="History")
+def print_history(listed: Sequence[dict[str, str | None]], console: Console) -> None:
+    """The same for a person, to the second."""
+    table = Table("at (UTC)", title="History")
+    for name in ("event", "what, and by whom"):
+        table.add_column(name, overflow="fold")
     for row in listed:
-        table.add_row(*row.values())
+        at = datetime.fromisoformat(str(row["at"])).astimezone(UTC)
+        lines = (row["sop_instance_uid"], row["detail"], f"by {row['actor']}")
+        table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", row["event"], "\n".join(line for line in lines if line))
     console.print(table)
 
 

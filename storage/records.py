@@ -268,6 +268,8 @@ class AuditEntry:
     actor: str
     #: A stable word.
     event: str
+    #: The image or object that it happened to; None: the study.
+    sop_instance_uid: str | None
     detail: str
 
 

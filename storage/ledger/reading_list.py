@@ -98,7 +98,13 @@ class ReadingList:
         entries = select(AuditRow).where(AuditRow.study_instance_uid == study_instance_uid).order_by(AuditRow.id)
         with self._database.read() as session:
             return [
-                AuditEntry(at=row.at, actor=row.actor, event=row.event, detail=row.detail)
+                AuditEntry(
+                    at=row.at,
+                    actor=row.actor,
+                    event=row.event,
+                    sop_instance_uid=row.sop_instance_uid,
+                    detail=row.detail,
+                )
                 for row in session.scalars(entries)
             ]
 
