@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from cxr_triage.daemon.deliver import peer
 from cxr_triage.daemon.dicom_client import verify as verify_peer
@@ -16,6 +17,9 @@ from cxr_triage.model.bundle import verify as verify_bundle
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.migrate import is_new, require_current_schema
+
+#: Devices for which torch need not be asked: loading it takes seconds.
+ALWAYS_THERE: Final = ("auto", "cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +37,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     looks = [(key, partial(_folder, key, folder)) for key, folder in settings.folders().items()]
     looks.append(("database", partial(_database, settings)))
     looks.append(("weights", partial(_weights, settings.bundle_folder)))
+    if settings.model.device not in ALWAYS_THERE:
+        looks.append(("device", partial(_device, settings.model.device)))
     looks += [
         (f"port {PORTS[role]}", partial(_port, settings, role)) for role in enabled_roles(settings) if role in PORTS
     ]
@@ -70,6 +76,12 @@ def _database(settings: Settings) -> str:
 def _weights(bundle: Path | None) -> str:
     card = verify_bundle(bundle)
     return f"{bundle or BUNDLED}: {card.name} {card.version}, SHA-256 as on its card"
+
+
+def _device(name: str) -> str:
+    from cxr_triage.model.devices import choose_device  # noqa: PLC0415 - torch takes seconds to load
+
+    return f"{choose_device(name)} is there"
 
 
 def _port(settings: Settings, role: str) -> str:

@@ -35,7 +35,7 @@ def is_alive(run_folder: Path, role: str, every_seconds: float) -> bool:
     """Whether the role has shown a sign of life within the last three beats."""
     try:
         beaten_at = _file(run_folder, role).stat().st_mtime
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     return time.time() - beaten_at < MISSED_BEATS * every_seconds
 

@@ -48,7 +48,9 @@ def refuse_unknown_variables(environment: Mapping[str, str], schema: type[BaseMo
     known = {prefix + key.replace(".", "__").upper() for key in keys(schema)} | {but}
     for name in environment:
         if name.upper().startswith(prefix) and name.upper() not in known:
-            raise ConfigurationError(f"environment: {name} sets nothing: {_nearest(name.upper(), sorted(known))}")
+            raise ConfigurationError(
+                f"environment: {name} sets nothing: {_nearest(name.upper(), sorted(known), prefix)}"
+            )
 
 
 def _clause(loc: tuple[int | str, ...], kind: str, reason: str, value: Any, schema: type[BaseModel]) -> str:
@@ -63,10 +65,11 @@ def _clause(loc: tuple[int | str, ...], kind: str, reason: str, value: Any, sche
     return f"{key} = {_shown(key, value)}: {reason}"
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    matches = get_close_matches(name, known, n=1)
+def _nearest(name: str, known: list[str], prefix: str = "") -> str:
+    # What all have in common makes none of them near.
+    matches = get_close_matches(name.removeprefix(prefix), [each.removeprefix(prefix) for each in known], n=1)
     if matches:
-        return f"did you mean {matches[0]}?"
+        return f"did you mean {prefix}{matches[0]}?"
     return "remove it, or see `cxr-triage config reference` for what there is"
 
 

@@ -5,6 +5,7 @@ how many, LISTEN_FDNAMES what they are. A port that is held above its server los
 server restarts.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -40,8 +41,18 @@ def listening_socket(host: str, port: int, *, name: str) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "unknown host"
         raise ConfigurationError(
-            f"{name}: cannot listen on {host} port {port} ({reason}): end the program that uses it, or set another"
+            f"{name}: cannot listen on {host} port {port} ({reason}): {_what_to_do(error)}"
         ) from error
+
+
+def _what_to_do(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "end the program that uses it, or set another port"
+        case errno.EACCES:
+            return "set a port above 1023, or let systemd open it (docs/how-to/systemd.md)"
+        case _:
+            return "set an address of this machine; 0.0.0.0 for all"
 
 
 def handed_over(sockets: Mapping[str, socket.socket], command: Sequence[str]) -> tuple[list[str], tuple[int, ...]]:

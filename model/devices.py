@@ -22,4 +22,6 @@ def choose_device(name: str) -> torch.device:
         raise ConfigurationError(f"device {name!r} is not one that torch knows: use auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(f"device {name!r} is not there: torch finds no CUDA device; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(f"device {name!r} is not there: torch finds {torch.cuda.device_count()}; use auto")
     return device

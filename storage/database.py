@@ -176,7 +176,8 @@ def _in_words(error: SQLAlchemyError) -> str:
     kind = type(error.orig).__name__
     if isinstance(error, OperationalError):  # connections, locks and disks: no rows in these
         first_line = str(error.orig).strip().partition("\n")[0]
-        return f"the database did not carry the operation out ({kind}): {first_line}"
+        advice = "see that it can be reached and written, and that [storage] database names it"
+        return f"the database did not carry the operation out ({kind}): {first_line}: {advice}"
     diagnostic = getattr(error.orig, "diag", None)
     primary = getattr(diagnostic, "message_primary", None) if diagnostic else str(error.orig)
     return f"the database refused the operation ({kind}): {primary}"

@@ -85,6 +85,20 @@ def test_a_port_of_another_program_is_found(tmp_path: Path, sqlite_url: str) -> 
             assert _found(settings)["port dicom"].ok
 
 
+def test_a_root_that_is_a_file_is_found(tmp_path: Path, sqlite_url: str) -> None:
+    """All that should lie in it is looked for, too."""
+    settings = _settings(tmp_path, sqlite_url, model='root = "taken"\n')
+    (tmp_path / "taken").write_text("")
+    found = _found(settings)
+    assert (found["storage.root"].ok, found["storage.run"].ok, found["port dicom"].ok) == (False, False, True)
+
+
+def test_a_device_that_is_not_there_is_found(tmp_path: Path, sqlite_url: str) -> None:
+    """Before `serve` refuses to start."""
+    finding = _found(_settings(tmp_path, sqlite_url, model='[model]\ndevice = "cuda:4096"\n'))["device"]
+    assert (finding.ok, "cuda:4096" in finding.message) == (False, True)
+
+
 def test_all_that_is_wrong_is_found_at_once(tmp_path: Path, sqlite_url: str) -> None:
     """One finding does not hide the next."""
     (tmp_path / "outbox").write_text("")

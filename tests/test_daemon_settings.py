@@ -173,6 +173,7 @@ def test_the_web_port_is_opened_on_purpose_only(tmp_path: Path) -> None:
         ("CXR_TRIAGE_DICOM__PROT", "1", "did you mean CXR_TRIAGE_DICOM__PORT?"),
         ("CXR_TRIAGE_DICOM_PORT", "1", "did you mean CXR_TRIAGE_DICOM__PORT?"),
         ("cxr_triage_nonsense", "1", "cxr_triage_nonsense sets nothing"),
+        ("CXR_TRIAGE_FOO", "1", "CXR_TRIAGE_FOO sets nothing: remove it"),
         ("CXR_TRIAGE_DICOM__PORT", "x", "dicom.port = 'x'"),
         ("CXR_TRIAGE_DESTINATION", "pacs", "JSON"),
         ("CXR_TRIAGE_DICOM__ALLOWED_AE_TITLES", "A,B", "JSON"),

@@ -31,6 +31,17 @@ def test_a_port_is_bound_when_none_is_inherited() -> None:
         assert client.recv(4) == b"here"
 
 
+@pytest.mark.parametrize(
+    ("host", "advice"), [(LOOPBACK, "end the program"), ("192.0.2.1", "an address of this machine")]
+)
+def test_a_port_that_cannot_be_had_says_what_to_do(host: str, advice: str) -> None:
+    """By what is wrong: another program, or another machine's address."""
+    with listening_socket(LOOPBACK, 0, name="other") as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=advice):
+            listening_socket(host, port, name="dicom")
+
+
 def test_a_child_serves_connections_that_came_before_it() -> None:
     """Each handed-over socket is found by its name, with what waits in its queue."""
     with (
