@@ -194,7 +194,9 @@ class LogSettings(Section):
     """What is written to standard error. Never patient data."""
 
     format: Literal["json", "console"] = Field(default="json", description="`json` or `console`.")
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity written.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity written: `debug`, `info`, `warning` or `error`."
+    )
 
 
 class UpkeepSettings(Section):
