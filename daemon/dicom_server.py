@@ -149,6 +149,19 @@ def _log_association(event: Event, what: str) -> None:
     log.info(what, calling_ae_title=requestor.ae_title, called_ae_title=called, address=_address(event))
 
 
+def _log_nothing_agreed(event: Event) -> None:
+    """Name what was offered where we took none of it: the sender's user sees only that it does not work."""
+    if event.assoc.accepted_contexts:
+        return
+    offered = {str(context.abstract_syntax) for context in event.assoc.rejected_contexts}
+    log.warning(
+        "no presentation context accepted",
+        calling_ae_title=event.assoc.requestor.ae_title,
+        address=_address(event),
+        sop_class_uids=sorted(offered),
+    )
+
+
 def _log_rejection(event: Event) -> None:
     requestor, answer = event.assoc.requestor, event.assoc.acceptor.primitive
     log.warning(
@@ -166,6 +179,7 @@ def _address(event: Event) -> str:
 
 _LOGGED_EVENTS: list[EventHandlerType] = [
     (evt.EVT_ACCEPTED, _log_association, ["association accepted"]),
+    (evt.EVT_ACCEPTED, _log_nothing_agreed),
     (evt.EVT_RELEASED, _log_association, ["association released"]),
     (evt.EVT_ABORTED, _log_association, ["association aborted"]),
     (evt.EVT_REJECTED, _log_rejection),

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import config, dcmread, uid
+from pynetdicom import AE
 from pynetdicom.dsutils import encode_file_meta
+from structlog.testing import capture_logs
 
 from builders import radiograph_dataset, radiograph_file
 from cxr_triage.daemon.dicom_client import Part10File, associated, verify
@@ -23,7 +25,7 @@ from cxr_triage.daemon.receive import (
 )
 from cxr_triage.model.errors import RefusedError, UnreachableError
 from cxr_triage.storage.database import Database, open_database
-from peers import storescu
+from peers import eventually, storescu
 from reception import Reception, data_set_bytes, encoded, receiving
 
 
@@ -69,6 +71,17 @@ def test_a_missing_ledger_is_said_and_leaves_nothing(tmp_path: Path, empty_sqlit
         with pytest.raises(UnreachableError, match="0xA700"):
             reception.send(radiograph_file(tmp_path))
         assert reception.files == []
+
+
+def test_a_sender_of_other_classes_only_is_named_in_the_log(reception: Reception) -> None:
+    """With the classes that it offered: its own screen says only that it does not work."""
+    sender = AE(ae_title="SCANNER")
+    sender.add_requested_context(uid.SecondaryCaptureImageStorage)
+    with capture_logs() as lines:
+        sender.associate("127.0.0.1", reception.port).abort()
+        eventually(lambda: any(line["event"] == "no presentation context accepted" for line in lines))
+    (said,) = (line for line in lines if line["event"] == "no presentation context accepted")
+    assert (said["calling_ae_title"], said["sop_class_uids"]) == ("SCANNER", [uid.SecondaryCaptureImageStorage])
 
 
 @pytest.fixture
