@@ -4,7 +4,6 @@ import hashlib
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +34,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from cxr_triage.daemon.demo.serving import free_ports
 from peers import storescu
 
 READY = "cxr-triage ready:"
@@ -75,18 +75,6 @@ def another(path: Path, folder: Path, *, study: str = "", **changes: Any) -> Pat
     made = folder / f"{uid}.dcm"
     ds.save_as(made, enforce_file_format=True)
     return made
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def wait_until(reached: Callable[[], bool], *, seconds: float, what: str) -> None:

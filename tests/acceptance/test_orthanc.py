@@ -9,7 +9,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from daemons import Daemon, another, chest_radiographs, free_ports, radiographs, references, send_by_dcmtk, wait_until
+from cxr_triage.daemon.demo.serving import free_ports
+from daemons import Daemon, another, chest_radiographs, radiographs, references, send_by_dcmtk, wait_until
 from peers import Orthanc, findscu, orthanc
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]

@@ -9,10 +9,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
 
+from cxr_triage.daemon.demo.serving import free_ports
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.records import InstanceState
-from daemons import Daemon, another, free_ports, radiographs, send, wait_until
+from daemons import Daemon, another, radiographs, send, wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 

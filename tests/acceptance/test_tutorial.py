@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daemons import READY, free_ports, radiographs, wait_until
+from cxr_triage.daemon.demo.serving import free_ports
+from daemons import READY, radiographs, wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
