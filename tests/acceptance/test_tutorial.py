@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,9 +71,9 @@ def lines_of_page(ports: dict[str, int]) -> Iterator[str]:
             yield line
 
 
-def listed(reader: Reader) -> list[dict[str, str]]:
+def listed(reader: Reader) -> list[dict[str, Any]]:
     """Give the reading list as the daemon has it now."""
-    rows: list[dict[str, str]] = json.loads(reader.type("cxr-triage worklist --json"))
+    rows: list[dict[str, Any]] = json.loads(reader.type("cxr-triage worklist --json"))
     return rows
 
 
@@ -86,7 +87,7 @@ def test_tutorial_does_what_it_says(reader: Reader) -> None:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     reader.environment |= {f"CXR_TRIAGE_{name}__PORT": str(port) for name, port in ports.items()}
     service: subprocess.Popen[str] | None = None
-    seen: dict[str, list[dict[str, str]]] = {}
+    seen: dict[str, list[dict[str, Any]]] = {}
     try:
         for line in lines_of_page(ports):
             if line == "cxr-triage serve":
