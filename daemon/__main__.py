@@ -1,7 +1,6 @@
 """The command line: every command reads its settings, does one thing, and says in one line what went wrong."""
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from cxr_triage.daemon.logs import configure_logs
+from cxr_triage.daemon.logs import configure_logs, silenced
 from cxr_triage.daemon.settings import LogSettings, Settings, load_settings
 from cxr_triage.model.errors import BundleError, ConfigurationError, TriageError
 from cxr_triage.model.priority import Level
@@ -115,15 +114,15 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     """Look at configuration, folders, database, weights, ports and destinations; say what is wrong and what to do."""
     from cxr_triage.daemon.check import check as look
 
-    # What it logs of a destination that is down, the finding says better.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     settings, console = _settings(context, config), Console(highlight=False, soft_wrap=True)
     console.print("[green]ok   [/] configuration: every setting can be used")
     wrong = 0
-    for finding in look(settings):
-        wrong += not finding.ok
-        console.print("[green]ok   [/]" if finding.ok else "[red]wrong[/]", end=" ")
-        console.print(f"{finding.subject}: {finding.message}", markup=False)
+    # What pynetdicom logs of a destination that is down, the finding says better.
+    with silenced("pynetdicom"):
+        for finding in look(settings):
+            wrong += not finding.ok
+            console.print("[green]ok   [/]" if finding.ok else "[red]wrong[/]", end=" ")
+            console.print(f"{finding.subject}: {finding.message}", markup=False)
     if wrong:
         raise typer.Exit(FAILURE)
 

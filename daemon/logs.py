@@ -12,7 +12,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from numbers import Number
 from pathlib import Path
@@ -48,6 +49,18 @@ _PERSONAL_KEY: Final = re.compile(r"patient|birth|accession|issuer|referring|stu
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module; usable before `configure_logs`, which decides what becomes of its lines."""
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger(name))
+
+
+@contextmanager
+def silenced(library: str) -> Iterator[None]:
+    """Let a library's logger be silent for a while, where somebody else says the same better."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def configure_logs(settings: LogSettings, *, role: str, stream: TextIO | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydicom.dataelem import DataElement
 
-from cxr_triage.daemon.logs import configure_logs, get_logger
+from cxr_triage.daemon.logs import configure_logs, get_logger, silenced
 from cxr_triage.daemon.settings import LogSettings
 from cxr_triage.model.errors import StorageError
 from kept_logging import kept_logging
@@ -208,3 +208,12 @@ def test_events_are_constant() -> None:
         and not (node.args and isinstance(node.args[0], ast.Constant | ast.Name))
     ]
     assert computed == []
+
+
+def test_library_speaks_again_after_it_was_silenced(stream: io.StringIO) -> None:
+    """Silent inside the block, heard after it."""
+    with silenced("pynetdicom"):
+        logging.getLogger("pynetdicom").error("in between")
+    assert stream.getvalue() == ""
+    logging.getLogger("pynetdicom").error("afterwards")
+    assert "pynetdicom" in _clean(stream)
