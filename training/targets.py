@@ -63,7 +63,7 @@ def _location(sample: Sample) -> list[float]:
         return [np.nan] * len(LOCATIONS)
     if sample.mask is None:
         return [float(value) for value in locations_of(sample.regions).values()]
-    rows = np.flatnonzero(read_mask(sample.mask)[:2].any(axis=(0, 2)))
-    height = read_mask(sample.mask).shape[1]
+    lungs = read_mask(sample.mask)[:2]
+    rows, height = np.flatnonzero(lungs.any(axis=(0, 2))), lungs.shape[1]
     field = (float(rows[0]) / height, float(rows[-1] + 1) / height)
     return [float(value) for value in locations_of(sample.regions, field).values()]
