@@ -97,6 +97,9 @@ def _settings(context: typer.Context, config: Path | None) -> Settings:
 def serve(
     context: typer.Context,
     role: Annotated[str | None, typer.Option(help="Be this one role; without it: all of them, supervised.")] = None,
+    number: Annotated[
+        int, typer.Option(min=1, help="Which process of the role to be; only `receive` has several.")
+    ] = 1,
     config: ConfigOption = None,
 ) -> None:
     """Receive, read, report, deliver and list, until SIGTERM or Ctrl-C."""
@@ -104,7 +107,7 @@ def serve(
 
     settings = _settings(context, config)
     if role is not None:
-        run_role(role, settings)
+        run_role(role, settings, number=number)
     else:
         run_all(settings, config=_config_file(context, config), announce=typer.echo)
 

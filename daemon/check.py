@@ -8,8 +8,7 @@ from typing import Final
 
 from cxr_triage.daemon.deliver import peer
 from cxr_triage.daemon.dicom_client import verify as verify_peer
-from cxr_triage.daemon.heartbeat import is_alive
-from cxr_triage.daemon.service import PORTS, enabled_roles
+from cxr_triage.daemon.service import PORTS, enabled_roles, presence
 from cxr_triage.daemon.settings import Destination, Settings, require_writable
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.model.bundle import BUNDLED
@@ -86,7 +85,7 @@ def _device(name: str) -> str:
 
 def _port(settings: Settings, role: str) -> str:
     host, port = settings.address(PORTS[role])
-    if is_alive(settings.run_folder, role, settings.service.heartbeat_seconds):
+    if presence(role, settings).alive:
         return f"{host}:{port} is served by our own {role}"
     listening_socket(host, port, name=PORTS[role]).close()
     return f"{host}:{port} is free"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from pydicom.uid import UID
@@ -16,11 +17,15 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import ThreadedAssociationServer
 
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.places import Places
 
 log = get_logger(__name__)
 
 #: PS3.4 Table A.4-1.
 VERIFICATION: Final = UID("1.2.840.10008.1.1")
+
+#: PS3.8 Table 9-21: rejected-transient, by the service provider (presentation related), local-limit-exceeded.
+LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 
 #: How often the accept loop looks whether it should stop, seconds.
 POLL_SECONDS: Final = 0.2
@@ -38,6 +43,8 @@ class Limits:
 
     #: Associations at the same time; one more is rejected as "local limit exceeded" (PS3.8 9.3.4).
     maximum_associations: int = 10
+    #: Where the processes that share the port count them together; None: this one has the port for itself.
+    places_file: Path | None = None
     #: Largest P-DATA-TF PDU that we offer to receive, bytes (PS3.8 D.1).
     maximum_pdu_bytes: int = 131072
     #: Longest wait within association set-up and release, seconds.
@@ -65,8 +72,10 @@ class DicomServer:
         require_called_ae_title: bool = False,
     ) -> None:
         self._limits = limits
+        self._places = Places(limits.maximum_associations, limits.places_file)
         entity = AE(ae_title)
-        entity.maximum_associations = limits.maximum_associations
+        # pynetdicom counts its own process only: `_admit` counts instead.
+        entity.maximum_associations = sys.maxsize
         entity.maximum_pdu_size = limits.maximum_pdu_bytes
         entity.acse_timeout = limits.acse_timeout_seconds
         entity.dimse_timeout = limits.dimse_timeout_seconds
@@ -76,7 +85,13 @@ class DicomServer:
         self._server = entity.make_server(
             listener.getsockname()[:2],
             contexts=contexts,
-            evt_handlers=[*_LOGGED_EVENTS, silence_limit(limits.network_timeout_seconds), *handlers],
+            evt_handlers=[
+                *_LOGGED_EVENTS,
+                silence_limit(limits.network_timeout_seconds),
+                (evt.EVT_CONN_OPEN, _give_back_at_end, [self._places]),
+                (evt.EVT_REQUESTED, _admit, [self._places]),
+                *handlers,
+            ],
             server_class=_Server,
             listener=listener,
         )
@@ -89,6 +104,7 @@ class DicomServer:
             self._server.service_actions()
         self._server.server_close()
         self._drain()
+        self._places.close()
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._limits.drain_seconds
@@ -111,6 +127,32 @@ def silence_limit(seconds: float) -> EventHandlerType:
             transport.socket.settimeout(seconds)
 
     return evt.EVT_CONN_OPEN, limit
+
+
+def _give_back_at_end(event: Event, places: Places) -> None:
+    """Let the association hold its place as long as its thread runs: its connection may end while it still stores."""
+    association = event.assoc
+    serve = association.run
+
+    def run() -> None:
+        try:
+            serve()
+        finally:
+            places.give_back(association)
+
+    association.run = run  # type: ignore[method-assign]
+
+
+def _admit(event: Event, places: Places) -> None:
+    """Take a place for who asks for an association, or reject it: pynetdicom then negotiates no further."""
+    association = event.assoc
+    if places.take(association):
+        return
+    requestor = association.requestor
+    requestor.ae_title = requestor.primitive.calling_ae_title if requestor.primitive else ""
+    association.acse.send_reject(*LOCAL_LIMIT_EXCEEDED)
+    evt.trigger(association, evt.EVT_REJECTED)
+    association.kill()
 
 
 class _Server(ThreadedAssociationServer):

@@ -1,20 +1,20 @@
-"""A file per role whose age says whether the role lives. The database is not written for that."""
+"""A file per process of a role, whose age says whether it lives. The database is not written for that."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-#: Beats that may be missed before a role counts as dead.
+#: Beats that may be missed before a process counts as dead.
 MISSED_BEATS: Final = 3
 
 
 @contextmanager
-def beating(run_folder: Path, role: str, every_seconds: float) -> Iterator[None]:
+def beating(run_folder: Path, process: str, every_seconds: float) -> Iterator[None]:
     """Beat from now until the block ends; then the file is gone."""
-    file, stop = _file(run_folder, role), threading.Event()
+    file, stop = _file(run_folder, process), threading.Event()
 
     def beat() -> None:
         while not stop.wait(every_seconds):
@@ -31,14 +31,19 @@ def beating(run_folder: Path, role: str, every_seconds: float) -> Iterator[None]
         file.unlink(missing_ok=True)
 
 
-def is_alive(run_folder: Path, role: str, every_seconds: float) -> bool:
-    """Whether the role has shown a sign of life within the last three beats."""
+def is_alive(run_folder: Path, process: str, every_seconds: float) -> bool:
+    """Whether the process has shown a sign of life within the last three beats."""
     try:
-        beaten_at = _file(run_folder, role).stat().st_mtime
+        beaten_at = _file(run_folder, process).stat().st_mtime
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     return time.time() - beaten_at < MISSED_BEATS * every_seconds
 
 
-def _file(run_folder: Path, role: str) -> Path:
-    return run_folder / f"{role}.heartbeat"
+def count_alive(run_folder: Path, processes: Iterable[str], every_seconds: float) -> int:
+    """How many of these processes have."""
+    return sum(is_alive(run_folder, process, every_seconds) for process in processes)
+
+
+def _file(run_folder: Path, process: str) -> Path:
+    return run_folder / f"{process}.heartbeat"

@@ -43,6 +43,9 @@ from cxr_triage.storage.space import LowWater
 
 log = get_logger(__name__)
 
+#: Within the run folder: the associations of all receivers are counted in it.
+PLACES_FILE: Final = "dicom.places"
+
 #: What we take. Our own results are SR and SEG: a router that sends them back finds no context for them.
 ACCEPTED_SOP_CLASSES: Final = (
     ComputedRadiographyImageStorage,
@@ -317,6 +320,7 @@ def _limits(settings: Settings) -> Limits:
     dicom = settings.dicom
     return Limits(
         maximum_associations=dicom.maximum_associations,
+        places_file=settings.run_folder / PLACES_FILE,
         maximum_pdu_bytes=dicom.maximum_pdu_bytes,
         acse_timeout_seconds=dicom.acse_timeout_seconds,
         dimse_timeout_seconds=dicom.dimse_timeout_seconds,

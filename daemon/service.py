@@ -8,16 +8,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
 from cxr_triage.daemon.core_dumps import forbid_core_dumps
-from cxr_triage.daemon.heartbeat import beating
+from cxr_triage.daemon.heartbeat import beating, count_alive
 from cxr_triage.daemon.logs import configure_logs, get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, notify
-from cxr_triage.daemon.roles import DELIVER, INFER, RECEIVE, REPORT, UPKEEP, WEB, WORKLIST
+from cxr_triage.daemon.roles import DELIVER, INFER, RECEIVE, REPORT, UPKEEP, WEB, WORKLIST, process_name
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
@@ -54,19 +55,54 @@ def enabled_roles(settings: Settings) -> tuple[str, ...]:
     return tuple(role for role in ROLES if role != "worklist" or settings.worklist.enabled)
 
 
-def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES) -> None:
+def processes(role: str, settings: Settings) -> tuple[str, ...]:
+    """The names of a role's processes, in order."""
+    count = settings.dicom.receivers if role == RECEIVE else 1
+    return tuple(process_name(role, number) for number in range(1, count + 1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Presence:
+    """How many processes of a role show signs of life; the role lives while one does."""
+
+    alive: int
+    #: How many there should be.
+    of: int
+
+
+def presences(settings: Settings) -> dict[str, Presence]:
+    """Who is there, by enabled role."""
+    return {role: presence(role, settings) for role in enabled_roles(settings)}
+
+
+def presence(role: str, settings: Settings) -> Presence:
+    """Who is there of one role."""
+    names = processes(role, settings)
+    alive = count_alive(settings.run_folder, names, settings.service.heartbeat_seconds)
+    return Presence(alive=alive, of=len(names))
+
+
+def run_role(role: str, settings: Settings, *, number: int = 1, roles: Mapping[str, str] = ROLES) -> None:
     """Be one role until SIGTERM or SIGINT; a second signal ends the process at once.
 
+    Args:
+        role: which.
+        settings: as loaded.
+        number: which of the role's processes, from 1.
+        roles: where each role lives.
+
     Raises:
-        ConfigurationError: there is no such role, it is switched off, or a folder cannot be written.
+        ConfigurationError: there is no such role or number, it is switched off, or a folder cannot be written.
         StorageError: the database does not answer or has another schema.
     """
     forbid_core_dumps()
+    name = process_name(role, number)
     configure_logs(settings.logs, role=name)
-    role_class = _find(name, settings, roles)
+    role_class = _find(role, settings, roles)
+    _require_number(role, number, settings)
     settings.prepare_folders()
     require_schema(settings)
-    role = role_class(settings)
+    part = role_class(settings)
     stop = threading.Event()
     # The bell: whoever waits for work looks at `stop` at once, and not after its next poll.
     with ExitStack() as while_ready, _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)):
@@ -76,7 +112,7 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
             notify(READY)
             log.info("role ready")
 
-        role.run(stop, ready)
+        part.run(stop, ready)
     log.info("role stopped")
 
 
@@ -95,15 +131,19 @@ def run_all(settings: Settings, *, config: Path | None, announce: Callable[[str]
     configure_logs(settings.logs, role="supervisor")
     settings.prepare_folders()
     create_or_require_schema(settings)
-    roles = enabled_roles(settings)
 
     def on_ready() -> None:
         announce(_readiness(settings))
         notify(READY)
 
     with ExitStack() as stack:
-        sockets = {role: {PORTS[role]: stack.enter_context(_listen(settings, role))} for role in roles if role in PORTS}
-        commands = {role: _command(role, config) for role in roles}
+        commands: dict[str, list[str]] = {}
+        sockets: dict[str, dict[str, socket.socket]] = {}
+        for role in enabled_roles(settings):
+            # All processes of a role inherit the same socket: whoever is free takes the next connection.
+            ports = {PORTS[role]: stack.enter_context(_listen(settings, role))} if role in PORTS else {}
+            for number, name in enumerate(processes(role, settings), start=1):
+                commands[name], sockets[name] = _command(role, number, config), ports
         Supervisor(commands, sockets=sockets, settings=settings.service, on_ready=on_ready).run()
 
 
@@ -141,8 +181,10 @@ def _listen(settings: Settings, role: str) -> socket.socket:
     return listening_socket(host, port, name=PORTS[role])
 
 
-def _command(role: str, config: Path | None) -> list[str]:
+def _command(role: str, number: int, config: Path | None) -> list[str]:
     command = [sys.executable, "-m", "cxr_triage.daemon", "serve", "--role", role]
+    if role == RECEIVE:
+        command += ["--number", str(number)]
     return command if config is None else [*command, "--config", str(config.absolute())]
 
 
@@ -162,6 +204,16 @@ def _find(name: str, settings: Settings, roles: Mapping[str, str]) -> Callable[[
     module, _, attribute = roles[name].partition(":")
     found: Callable[[Settings], Role] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def _require_number(role: str, number: int, settings: Settings) -> None:
+    if number <= len(processes(role, settings)):
+        return
+    if role != RECEIVE:
+        raise ConfigurationError(f"--number {number}: {role} is one process, leave it out")
+    raise ConfigurationError(
+        f"--number {number}: dicom.receivers = {settings.dicom.receivers}: raise it, or do not start this receiver"
+    )
 
 
 @contextmanager

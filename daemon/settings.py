@@ -57,7 +57,15 @@ class DicomSettings(Section):
     require_called_ae_title: bool = Field(
         default=False, description="Whether a sender must call us by our AE title, or is refused."
     )
-    maximum_associations: int = Field(default=10, ge=1, description="Associations served at the same time.")
+    receivers: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="Processes that share this port: while one starts again, the others answer.",
+    )
+    maximum_associations: int = Field(
+        default=10, ge=1, description="Associations served at the same time, by all receivers together."
+    )
     maximum_pdu_bytes: int = Field(
         default=131072, ge=4096, le=4294967295, description="Largest P-DATA-TF PDU that we receive (PS3.8 9.3.1)."
     )

@@ -6,15 +6,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cxr_triage.daemon.heartbeat import is_alive
-from cxr_triage.daemon.service import enabled_roles
+from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.records import Counts
 
 
 def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
-    beat = settings.service.heartbeat_seconds
+    present = presences(settings)
     return {
         "images": {state.value: count for state, count in counts.instances.items()},
         "revisions": {state.value: count for state, count in counts.revisions.items()},
@@ -23,7 +22,8 @@ def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, A
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
         "destinations": _destinations(counts, settings),
-        "roles": {role: is_alive(settings.run_folder, role, beat) for role in enabled_roles(settings)},
+        "roles": {role: found.alive > 0 for role, found in present.items()},
+        "processes": {role: {"alive": found.alive, "of": found.of} for role, found in present.items()},
     }
 
 
@@ -42,10 +42,14 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
         counts = (str(row["deliveries"].get(state, 0)) for state in ("pending", "stored", "committed", "dead"))
         address = f"{row['ae_title']}@{row['host']}:{row['port']}" if row["host"] else "no longer configured"
         destinations.add_row(row["name"], address, *counts)
-    alive = [role for role, lives in status["roles"].items() if lives]
+    alive = [_present(role, **status["processes"][role]) for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")
+
+
+def _present(role: str, alive: int, of: int) -> str:
+    return role if of == 1 else f"{role} ({alive} of {of})"
 
 
 def _destinations(counts: Counts, settings: Settings) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Plain `serve`: a process per role, restarted when it dies, stopped in order. systemd has units instead."""
+"""Plain `serve`: the roles' processes, restarted when they die, stopped in order. systemd has units instead."""
 
 import os
 import selectors
@@ -13,7 +13,7 @@ from typing import Final
 from cxr_triage.daemon.backoff import doubled
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, NotifyListener, notify
-from cxr_triage.daemon.roles import RECEIVE
+from cxr_triage.daemon.roles import RECEIVE, role_of
 from cxr_triage.daemon.settings import ServiceSettings
 from cxr_triage.daemon.spawn import end_group, spawn
 from cxr_triage.model.errors import ConfigurationError, TriageError
@@ -36,14 +36,18 @@ class AbortedError(TriageError):
 
 
 class Child:
-    """One role: its process now, and when to start the next one. All times are monotonic seconds."""
+    """One process of a role: the one now, and when to start the next. All times are monotonic seconds."""
 
-    def __init__(self, role: str, command: Sequence[str], sockets: Mapping[str, socket.socket]) -> None:
-        self.role = role
-        #: Whether the process has said that it serves.
-        self.ready = False
+    def __init__(self, name: str, command: Sequence[str], sockets: Mapping[str, socket.socket]) -> None:
+        #: As in `roles.process_name`.
+        self.name = name
+        self.is_intake = role_of(name) == INTAKE
+        #: When the process said that it serves; None: not yet.
+        self.ready_at: float | None = None
         #: Crashes since it last ran well.
         self.crashes = 0
+        #: How long the process now or last was made to wait for its start, seconds.
+        self.waited = 0.0
         self.started_at = 0.0
         #: When to start the next process; only while none runs.
         self.due_at = 0.0
@@ -59,12 +63,17 @@ class Child:
         assert self._process is not None
         return self._process
 
+    @property
+    def ready(self) -> bool:
+        """Whether the process has said that it serves."""
+        return self.ready_at is not None
+
     def start(self, notify_address: str) -> int:
         """Start a process; the descriptor that tells its end."""
         self._process = spawn(self._command, self._sockets, notify_address=notify_address)
         self.descriptor = os.pidfd_open(self._process.pid)
-        self.ready, self.started_at = False, time.monotonic()
-        log.info("role started", job=self.role, process=self._process.pid)
+        self.ready_at, self.started_at = None, time.monotonic()
+        log.info("role started", job=self.name, process=self._process.pid)
         return self.descriptor
 
     def bury(self, settings: ServiceSettings) -> int:
@@ -76,12 +85,28 @@ class Child:
         # What a role has started must not outlive it: a decoding child would go on with a job that is given back.
         end_group(self.process)
         now = time.monotonic()
-        if self.ready and now - self.started_at > settings.restart_longest_seconds:
+        if self.ready_at is not None and now - self.ready_at > self._proven_after(settings):
             self.crashes = 0
         self.crashes += 1
-        wait = doubled(settings.restart_first_seconds, settings.restart_longest_seconds, failures=self.crashes)
-        self.due_at, self.ready = now + wait, False
+        self.waited = self._wait(settings)
+        self.due_at, self.ready_at = now + self.waited, None
         return status
+
+    def _proven_after(self, settings: ServiceSettings) -> float:
+        """How long it must have served for its earlier crashes to be forgotten.
+
+        Modalities wait for an intake: it has made up for a crash when it has served longer than it was away.
+        """
+        if self.is_intake:
+            return max(settings.restart_first_seconds, self.waited)
+        return settings.restart_longest_seconds
+
+    def _wait(self, settings: ServiceSettings) -> float:
+        """How long to wait before the next start: an intake comes back at once, unless it has just failed."""
+        failures = self.crashes - 1 if self.is_intake else self.crashes
+        if failures == 0:
+            return 0.0
+        return doubled(settings.restart_first_seconds, settings.restart_longest_seconds, failures=failures)
 
 
 class Supervisor:
@@ -89,7 +114,7 @@ class Supervisor:
 
     def __init__(
         self,
-        roles: Mapping[str, Sequence[str]],
+        processes: Mapping[str, Sequence[str]],
         *,
         sockets: Mapping[str, Mapping[str, socket.socket]],
         settings: ServiceSettings,
@@ -98,12 +123,13 @@ class Supervisor:
         """Prepare; `run` starts.
 
         Args:
-            roles: command line per role, in the order of start.
-            sockets: listening sockets per role. They outlive the role's process: a restart refuses no connection.
+            processes: command line per process, in the order of start, by `roles.process_name`.
+            sockets: listening sockets per process, which outlive it: a restart refuses no connection. Processes of
+                one role share theirs.
             settings: times.
-            on_ready: called once, when every role has said that it serves.
+            on_ready: called once, when every process has said that it serves.
         """
-        self._children = {role: Child(role, command, sockets.get(role, {})) for role, command in roles.items()}
+        self._children = [Child(name, command, sockets.get(name, {})) for name, command in processes.items()]
         self._settings = settings
         self._on_ready = on_ready
         self._announced = False
@@ -133,7 +159,7 @@ class Supervisor:
                 self._close()
 
     def _start_due(self) -> None:
-        for child in self._children.values():
+        for child in self._children:
             if child.descriptor is None and child.due_at <= time.monotonic():
                 self._selector.register(child.start(self._listener.address), selectors.EVENT_READ, child)
 
@@ -146,8 +172,8 @@ class Supervisor:
                 key.data()
 
     def _next_deadline(self, started_at: float) -> float | None:
-        times = [child.due_at for child in self._children.values() if child.descriptor is None]
-        times += [self._ready_by(child) for child in self._children.values() if self._is_starting(child)]
+        times = [child.due_at for child in self._children if child.descriptor is None]
+        times += [self._ready_by(child) for child in self._children if self._is_starting(child)]
         if not self._announced:
             times.append(started_at + self._settings.ready_seconds)
         return min(times, default=None)
@@ -159,10 +185,10 @@ class Supervisor:
         return child.started_at + self._settings.ready_seconds
 
     def _hear(self) -> None:
-        by_process = {child.process.pid: child for child in self._children.values() if child.descriptor is not None}
+        by_process = {child.process.pid: child for child in self._children if child.descriptor is not None}
         for process, message in self._listener.receive():
             if process in by_process and READY in message.splitlines():
-                by_process[process].ready = True
+                by_process[process].ready_at = time.monotonic()
 
     def _bury(self, child: Child) -> None:
         assert child.descriptor is not None
@@ -171,14 +197,14 @@ class Supervisor:
         if self._signals:
             return
         if status == EXIT_CONFIGURATION and not self._announced:
-            raise ConfigurationError(f"role {child.role} refused to start: see its message above")
+            raise ConfigurationError(f"role {role_of(child.name)} refused to start: see its message above")
         seconds = round(child.due_at - time.monotonic(), 1)
-        log.error("role died", job=child.role, exit_status=status, restart_in_seconds=seconds)
+        log.error("role died", job=child.name, exit_status=status, restart_in_seconds=seconds)
 
     def _announce_or_give_up(self, started_at: float) -> None:
         if self._announced or self._signals:
             return
-        unready = [child.role for child in self._children.values() if not child.ready]
+        unready = [child.name for child in self._children if not child.ready]
         if not unready:
             self._announced = True
             self._on_ready()
@@ -189,24 +215,23 @@ class Supervisor:
             )
 
     def _end_unready(self) -> None:
-        for child in self._children.values():
+        for child in self._children:
             if self._is_starting(child) and time.monotonic() >= self._ready_by(child):
-                log.error("role not ready in time", job=child.role)
+                log.error("role not ready in time", job=child.name)
                 end_group(child.process)
 
     def _drain(self) -> None:
         notify(STOPPING)
         log.info("stopping")
         deadline = time.monotonic() + self._settings.drain_seconds
-        self._stop([role for role in self._children if role == INTAKE], deadline)
-        self._stop([role for role in self._children if role != INTAKE], deadline)
+        self._stop([child for child in self._children if child.is_intake], deadline)
+        self._stop([child for child in self._children if not child.is_intake], deadline)
 
-    def _stop(self, roles: Sequence[str], deadline: float) -> None:
-        stopping = [self._children[role] for role in roles]
+    def _stop(self, stopping: Sequence[Child], deadline: float) -> None:
         for child in stopping:
             if child.descriptor is not None:
                 child.process.send_signal(signal.SIGTERM)
-        while (left := [child.role for child in stopping if child.descriptor is not None]) and self._signals == 1:
+        while (left := [child.name for child in stopping if child.descriptor is not None]) and self._signals == 1:
             if time.monotonic() >= deadline:
                 log.warning("role did not stop in time", job=left)
                 return
@@ -236,7 +261,7 @@ class Supervisor:
             outer.close()
 
     def _close(self) -> None:
-        for child in self._children.values():
+        for child in self._children:
             if child.descriptor is not None:
                 end_group(child.process)
                 self._selector.unregister(child.descriptor)

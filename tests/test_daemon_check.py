@@ -81,7 +81,7 @@ def test_a_port_of_another_program_is_found(tmp_path: Path, sqlite_url: str) -> 
     with listening_socket("127.0.0.1", settings.dicom.port, name="other"):
         finding = _found(settings)["port dicom"]
         assert (finding.ok, str(settings.dicom.port) in finding.message) == (False, True)
-        with beating(settings.run_folder, "receive", settings.service.heartbeat_seconds):
+        with beating(settings.run_folder, "receive-2", settings.service.heartbeat_seconds):
             assert _found(settings)["port dicom"].ok
 
 

@@ -169,6 +169,14 @@ def test_an_unknown_role_is_refused(config: Path) -> None:
         run_role("infre", load_settings(config))
 
 
+def test_a_number_that_no_process_has_is_refused(config: Path) -> None:
+    """As many receivers as are configured, and one process of every other role."""
+    with kept_logging(), pytest.raises(ConfigurationError, match=r"--number 3: dicom\.receivers = 2"):
+        run_role("receive", load_settings(config), number=3)
+    with kept_logging(), pytest.raises(ConfigurationError, match="--number 2: infer is one process"):
+        run_role("infer", load_settings(config), number=2)
+
+
 def test_a_role_that_is_switched_off_is_refused(config: Path) -> None:
     """Also when a unit or a person starts it by name."""
     with kept_logging(), pytest.raises(ConfigurationError, match=r"worklist\.enabled = false"):

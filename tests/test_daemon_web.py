@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from builders import finding, instance_header, received_instance
 from cxr_triage.daemon.heartbeat import beating
-from cxr_triage.daemon.service import enabled_roles
+from cxr_triage.daemon.service import enabled_roles, processes
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.web.app import WebRole, create_app
 from cxr_triage.daemon.web.metrics import registry
@@ -40,9 +40,13 @@ def settings(tmp_path: Path) -> Settings:
 def alive(settings: Settings) -> Iterator[ExitStack]:
     """Every role shows signs of life, until the stack is closed."""
     with ExitStack() as stack:
-        for role in enabled_roles(settings):
-            stack.enter_context(beating(settings.run_folder, role, settings.service.heartbeat_seconds))
+        for process in _processes(settings):
+            stack.enter_context(beating(settings.run_folder, process, settings.service.heartbeat_seconds))
         yield stack
+
+
+def _processes(settings: Settings) -> list[str]:
+    return [process for role in enabled_roles(settings) for process in processes(role, settings)]
 
 
 def _ask(settings: Settings, database: Database, path: str, method: str = "GET") -> httpx.Response:
@@ -75,18 +79,33 @@ def test_alive(settings: Settings, database: Database) -> None:
 def test_ready(settings: Settings, database: Database) -> None:
     """Database, schema and every role."""
     answer = _ask(settings, database, "/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
+    present = {role: {"alive": 1, "of": 1} for role in enabled_roles(settings)} | {"receive": {"alive": 2, "of": 2}}
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": [], "processes": present})
 
 
 def test_a_silent_role_is_a_reason(settings: Settings, database: Database, alive: ExitStack) -> None:
     """It is named."""
     alive.close()
     with ExitStack() as others:
-        for role in enabled_roles(settings):
-            if role != "infer":
-                others.enter_context(beating(settings.run_folder, role, 5))
+        for process in _processes(settings):
+            if process != "infer":
+                others.enter_context(beating(settings.run_folder, process, 5))
         answer = _ask(settings, database, "/readyz")
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["role infer: no sign of life"])
+
+
+def test_one_receiver_is_enough(settings: Settings, database: Database, alive: ExitStack) -> None:
+    """The port answers; how many are missing is told."""
+    with beating(settings.run_folder, "receive-1", 5):
+        pass
+    answer = _ask(settings, database, "/readyz")
+    assert (answer.status_code, answer.json()["processes"]["receive"]) == (200, {"alive": 1, "of": 2})
+    found = _metrics(_ask(settings, database, "/metrics").text)
+    names = ("cxr_triage_role_up", "cxr_triage_processes_up", "cxr_triage_processes")
+    assert [found[name, "receive"] for name in names] == [1, 1, 2]
+    alive.close()
+    answer = _ask(settings, database, "/readyz")
+    assert "role receive: no sign of life" in answer.json()["reasons"]
 
 
 @pytest.mark.usefixtures("alive")

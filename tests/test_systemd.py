@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_triage.daemon.service import PORTS, ROLES, enabled_roles
+from cxr_triage.daemon.service import PORTS, ROLES, enabled_roles, processes
 from cxr_triage.daemon.settings import load_settings
 from peers import free_port
 
@@ -36,6 +36,10 @@ def _read(unit: Path) -> configparser.ConfigParser:
     return parser
 
 
+def _unit_of(role: str) -> Path:
+    return FOLDER / (f"cxr-triage-{role}@.service" if role == "receive" else f"cxr-triage-{role}.service")
+
+
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     """As `systemd-analyze verify` sees them where the product is installed: a program stands in for ours."""
     for unit in UNITS:
@@ -43,30 +47,41 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
         # Verification looks the user up, who exists only where sysusers.d has made him.
         text = text.replace("User=cxr-triage", "User=root").replace("Group=cxr-triage", "Group=root")
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
-    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit.name) for unit in UNITS)]
+    # A template is verified as one of its instances.
+    names = [unit.name.replace("@.", "@2.") for unit in UNITS]
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in names)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_every_role_has_its_unit() -> None:
     """And no unit has no role."""
-    roles = {unit.stem.removeprefix("cxr-triage-") for unit in SERVICES}
+    roles = {unit.stem.removeprefix("cxr-triage-").removesuffix("@") for unit in SERVICES}
     assert roles == {*ROLES, "migrate"}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_unit_runs_its_role(role: str) -> None:
     """Ready when it says so, in its own state folder, started again when it dies."""
-    service = _read(FOLDER / f"cxr-triage-{role}.service")["Service"]
-    assert shlex.split(service["ExecStart"]) == [INSTALLED, "serve", "--role", role]
+    service = _read(_unit_of(role))["Service"]
+    number = ["--number", "%i"] if role == "receive" else []
+    assert shlex.split(service["ExecStart"]) == [INSTALLED, "serve", "--role", role, *number]
     assert (service["Type"], service["StateDirectory"], service["Restart"]) == ("notify", "cxr-triage", "on-failure")
 
 
 def test_the_target_starts_what_is_on_by_default() -> None:
     """The modality worklist is off until a site switches it on."""
     wanted = set(_read(FOLDER / "cxr-triage.target")["Unit"]["Wants"].split())
-    roles = enabled_roles(load_settings(FOLDER / "cxr-triage.toml"))
-    assert wanted == {f"cxr-triage-{role}.service" for role in roles} | {"cxr-triage-receive.socket"}
+    settings = load_settings(FOLDER / "cxr-triage.toml")
+    names = [name.replace("-", "@") for role in enabled_roles(settings) for name in processes(role, settings)]
+    assert wanted == {f"cxr-triage-{name}.service" for name in names} | {"cxr-triage-receive.socket"}
+
+
+def test_the_receivers_share_one_socket() -> None:
+    """Every instance inherits it, whichever one a connection wakes."""
+    unit, socket = _read(_unit_of("receive")), _read(FOLDER / "cxr-triage-receive.socket")["Socket"]
+    assert unit["Service"]["Sockets"] == unit["Unit"]["Requires"] == "cxr-triage-receive.socket"
+    assert (socket["Service"], socket.get("Accept", "no")) == ("cxr-triage-receive@1.service", "no")
 
 
 def test_the_socket_is_the_port_of_the_example() -> None:
@@ -80,7 +95,7 @@ def test_units_wait_longer_than_the_service() -> None:
     """Systemd must not kill what still drains."""
     limits = load_settings(FOLDER / "cxr-triage.toml").service
     for role in ROLES:
-        service = _read(FOLDER / f"cxr-triage-{role}.service")["Service"]
+        service = _read(_unit_of(role))["Service"]
         assert int(service["TimeoutStartSec"]) > limits.ready_seconds
         assert int(service["TimeoutStopSec"]) > limits.drain_seconds
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.web.health import reasons_against
@@ -36,7 +37,8 @@ def create_app(settings: Settings, database: Database) -> Starlette:
     def readyz(_request: Request) -> Response:
         reasons = reasons_against(settings, database)
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=status)
+        processes = {role: {"alive": found.alive, "of": found.of} for role, found in presences(settings).items()}
+        return JSONResponse({"ready": not reasons, "reasons": reasons, "processes": processes}, status_code=status)
 
     def show_metrics(_request: Request) -> Response:
         try:

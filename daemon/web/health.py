@@ -1,7 +1,6 @@
 """Whether the service can do its work now, and if not, why: one sentence per reason."""
 
-from cxr_triage.daemon.heartbeat import is_alive
-from cxr_triage.daemon.service import enabled_roles
+from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.database import Database
@@ -24,6 +23,4 @@ def _database(database: Database) -> list[str]:
 
 
 def _roles(settings: Settings) -> list[str]:
-    beat = settings.service.heartbeat_seconds
-    silent = [role for role in enabled_roles(settings) if not is_alive(settings.run_folder, role, beat)]
-    return [f"role {role}: no sign of life" for role in silent]
+    return [f"role {role}: no sign of life" for role, found in presences(settings).items() if not found.alive]

@@ -9,8 +9,7 @@ from typing import TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from cxr_triage.daemon.heartbeat import is_alive
-from cxr_triage.daemon.service import enabled_roles
+from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
@@ -35,15 +34,18 @@ class LedgerCollector(Collector):
             StorageError: the database does not answer.
         """
         yield InfoMetricFamily("cxr_triage_build", "Version of the product", {"version": version("cxr-triage")})
-        yield self._roles()
+        yield from self._roles()
         yield from _of_counts(self._housekeeping.counts(), self._clock())
 
-    def _roles(self) -> Metric:
-        family = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
-        beat = self._settings.service.heartbeat_seconds
-        for role in enabled_roles(self._settings):
-            family.add_metric([role], is_alive(self._settings.run_folder, role, beat))
-        return family
+    def _roles(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
+        alive = GaugeMetricFamily("cxr_triage_processes_up", "Processes that show signs of life", labels=["role"])
+        wanted = GaugeMetricFamily("cxr_triage_processes", "Processes that there should be", labels=["role"])
+        for role, found in presences(self._settings).items():
+            up.add_metric([role], found.alive > 0)
+            alive.add_metric([role], found.alive)
+            wanted.add_metric([role], found.of)
+        yield from (up, alive, wanted)
 
 
 def registry(settings: Settings, database: Database, *, clock: Clock = utc_now) -> CollectorRegistry:
