@@ -66,7 +66,7 @@ def bounded_engine(url: URL) -> Engine:
 
 
 def patient_engine(url: URL) -> Engine:
-    """Make the engine of a migration, whose statements take what they take. A host that is gone ends it all the same."""
+    """Make the engine of a migration: statements take what they take, but a host that is gone ends the wait."""
     limits = {name: value for name, value in _limits(url).items() if name != "options"}
     return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=limits)
 
