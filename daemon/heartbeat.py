@@ -1,9 +1,12 @@
-"""A file per role whose age says whether the role lives. The database is not written for that."""
+"""A file per role whose age says whether the role lives. The database is not written for that.
+
+A disk that takes no beat does not stop the work: the role counts as dead until it takes them again.
+"""
 
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +21,9 @@ def beating(run_folder: Path, role: str, every_seconds: float) -> Iterator[None]
 
     def beat() -> None:
         while not stop.wait(every_seconds):
-            file.touch()
+            _touch(file)
 
-    file.touch()
+    _touch(file)
     heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
     heart.start()
     try:
@@ -28,16 +31,22 @@ def beating(run_folder: Path, role: str, every_seconds: float) -> Iterator[None]
     finally:
         stop.set()
         heart.join()
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def is_alive(run_folder: Path, role: str, every_seconds: float) -> bool:
     """Whether the role has shown a sign of life within the last three beats."""
     try:
         beaten_at = _file(run_folder, role).stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except OSError:
         return False
     return time.time() - beaten_at < MISSED_BEATS * every_seconds
+
+
+def _touch(file: Path) -> None:
+    with suppress(OSError):
+        file.touch()
 
 
 def _file(run_folder: Path, role: str) -> Path:

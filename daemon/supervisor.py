@@ -62,7 +62,11 @@ class Child:
     def start(self, notify_address: str) -> int:
         """Start a process; the descriptor that tells its end."""
         self._process = spawn(self._command, self._sockets, notify_address=notify_address)
-        self.descriptor = os.pidfd_open(self._process.pid)
+        try:
+            self.descriptor = os.pidfd_open(self._process.pid)
+        except OSError:
+            end_group(self._process)
+            raise
         self.ready, self.started_at = False, time.monotonic()
         log.info("role started", job=self.role, process=self._process.pid)
         return self.descriptor
@@ -135,7 +139,14 @@ class Supervisor:
     def _start_due(self) -> None:
         for child in self._children.values():
             if child.descriptor is None and child.due_at <= time.monotonic():
-                self._selector.register(child.start(self._listener.address), selectors.EVENT_READ, child)
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        try:
+            self._selector.register(child.start(self._listener.address), selectors.EVENT_READ, child)
+        except OSError as error:  # no process, memory or handle to be had now: the other roles go on
+            log.exception("role not started", job=child.role, exc_info=error)
+            child.due_at = time.monotonic() + self._settings.restart_longest_seconds
 
     def _wait(self, until: float | None) -> None:
         timeout = None if until is None else max(0.0, until - time.monotonic())

@@ -12,7 +12,7 @@ from typing import Final
 MACHINE_FAULTS: Final = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
-        *(errno.EAGAIN, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT),
+        *(errno.EFBIG, errno.EAGAIN, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT),
     }
 )
 
