@@ -1,6 +1,5 @@
 """The whole product as processes, and what the acceptance tests push into it and take out of it."""
 
-import hashlib
 import os
 import queue
 import signal
@@ -30,11 +29,11 @@ from pydicom.uid import (
     generate_uid,
 )
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxr_triage.daemon.demo.serving import free_ports
+from journal import Arrival
 from peers import storescu
 
 READY = "cxr-triage ready:"
@@ -241,6 +240,8 @@ class RecordingPacs:
         self.arrivals: Counter[str] = Counter()
         self.contents: dict[str, set[str]] = defaultdict(set)
         self.objects: dict[str, Dataset] = {}
+        #: Every arrival, in their order.
+        self.journal: list[Arrival] = []
         self.port = 0
         self._lock = threading.Lock()
 
@@ -266,16 +267,11 @@ class RecordingPacs:
             return [ds for ds in self.objects.values() if ds.SOPClassUID == sop_class]
 
     def _store(self, event: Event) -> int:
-        assert isinstance(event.request, C_STORE)
-        encoded = event.encoded_dataset(include_meta=False)
-        uid = str(event.request.AffectedSOPInstanceUID)
+        arrival = Arrival.of(event.dataset, event.encoded_dataset(include_meta=False))
+        uid = arrival.sop_instance_uid
         with self._lock:
             self.arrivals[uid] += 1
-            self.contents[uid].add(hashlib.sha256(encoded).hexdigest())
+            self.contents[uid].add(arrival.sha256)
             self.objects[uid] = event.dataset
+            self.journal.append(arrival)
         return SUCCESS
-
-
-def references(ds: Dataset) -> set[str]:
-    """Every SOP Instance UID that an object refers to."""
-    return {str(element.value) for element in ds.iterall() if element.keyword == "ReferencedSOPInstanceUID"}
