@@ -4,6 +4,8 @@ from typing import Final
 
 #: Past so many doublings every wait is the longest one, and the arithmetic must not overflow.
 MAXIMUM_DOUBLINGS: Final = 62
+#: Longest wait for a machine that is full or out of something: when that is over, work should go on soon.
+LONGEST_FOR_MACHINE_SECONDS: Final = 60.0
 
 
 def doubled(first_seconds: float, longest_seconds: float, *, failures: int) -> float:

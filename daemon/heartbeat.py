@@ -1,9 +1,12 @@
-"""A file per process of a role, whose age says whether it lives. The database is not written for that."""
+"""A file per process of a role, whose age says whether it lives. The database is not written for that.
+
+A disk that takes no beat does not stop the work: the process counts as dead until it takes them again.
+"""
 
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +21,9 @@ def beating(run_folder: Path, process: str, every_seconds: float) -> Iterator[No
 
     def beat() -> None:
         while not stop.wait(every_seconds):
-            file.touch()
+            _touch(file)
 
-    file.touch()
+    _touch(file)
     heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
     heart.start()
     try:
@@ -28,14 +31,15 @@ def beating(run_folder: Path, process: str, every_seconds: float) -> Iterator[No
     finally:
         stop.set()
         heart.join()
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def is_alive(run_folder: Path, process: str, every_seconds: float) -> bool:
     """Whether the process has shown a sign of life within the last three beats."""
     try:
         beaten_at = _file(run_folder, process).stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except OSError:
         return False
     return time.time() - beaten_at < MISSED_BEATS * every_seconds
 
@@ -43,6 +47,11 @@ def is_alive(run_folder: Path, process: str, every_seconds: float) -> bool:
 def count_alive(run_folder: Path, processes: Iterable[str], every_seconds: float) -> int:
     """How many of these processes have."""
     return sum(is_alive(run_folder, process, every_seconds) for process in processes)
+
+
+def _touch(file: Path) -> None:
+    with suppress(OSError):
+        file.touch()
 
 
 def _file(run_folder: Path, process: str) -> Path:

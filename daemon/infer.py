@@ -6,6 +6,7 @@ This process loads no network and decodes nothing: it lives on when a child does
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_triage.daemon.backoff import doubled
+from cxr_triage.daemon.backoff import LONGEST_FOR_MACHINE_SECONDS, doubled
 from cxr_triage.daemon.isolation import Fault, Worker
 from cxr_triage.daemon.lanes import Lane
 from cxr_triage.daemon.logs import get_logger
@@ -58,6 +59,11 @@ class Retry:
         if failures >= self.maximum_attempts:
             return None
         return now + timedelta(seconds=doubled(self.first_seconds, self.longest_seconds, failures=failures))
+
+    def machine_wait(self, faults: int) -> float:
+        """How long to leave it alone after so many faults of the machine in a row, at least one; in seconds."""
+        longest = min(self.longest_seconds, LONGEST_FOR_MACHINE_SECONDS)
+        return doubled(self.first_seconds, longest, failures=faults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +118,8 @@ class Inference:
         self._extension_seconds = timing.lease_seconds / EXTENSIONS_PER_LEASE
         self._poll_seconds = min(timing.poll_seconds, self._extension_seconds)
         self._extend_at = 0.0
+        #: By image: attempts in a row that the machine did not let come to an end. They do not count as the image's.
+        self._machine_faults: Counter[int] = Counter()
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Work until `stop` is set, then let running jobs end and give the rest back.
@@ -143,6 +151,7 @@ class Inference:
             work=index_file,
             inbox=self._inbox,
             when_done=self._wake,
+            machine_wait=self._timing.retry.machine_wait,
         )
 
     def _score_lane(self, owner: Owner, spool: Path) -> Lane[Scored]:
@@ -153,6 +162,7 @@ class Inference:
             work=score,
             inbox=self._inbox,
             when_done=self._wake,
+            machine_wait=self._timing.retry.machine_wait,
         )
 
     def _warm_up(self, scoring: Lane[Scored], bell: Doorbell) -> None:
@@ -185,7 +195,11 @@ class Inference:
         give_up_at = time.monotonic() + self._timing.drain_seconds - GIVE_BACK_SECONDS
         while (indexing.claims or scoring.claims) and time.monotonic() < give_up_at:
             bell.wait(min(self._poll_seconds, max(0.0, give_up_at - time.monotonic())))
-            self._collect(indexing, scoring)
+            try:
+                self._collect(indexing, scoring)
+            except StorageError:
+                log.exception("the ledger does not answer; trying again")
+                time.sleep(min(self._poll_seconds, max(0.0, give_up_at - time.monotonic())))
 
     def _collect(self, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
         indexing.collect(self._record_indexed)
@@ -211,6 +225,9 @@ class Inference:
         if isinstance(outcome, Refusal):
             self._record(claim, partial(self._scoring.record_unsuitable, claim, outcome), "unsuitable", outcome.reason)
             return
+        if outcome.of_machine:
+            self._put_back(claim, outcome)
+            return
         record = partial(
             self._scoring.record_failure,
             claim,
@@ -219,6 +236,19 @@ class Inference:
             retry_at=self._timing.retry.at(claim.failures + 1, utc_now()),
         )
         self._record(claim, record, "failed", outcome.error_class)
+
+    def _put_back(self, claim: Claim, fault: Fault) -> None:
+        """Give an image back that the machine did not let be read: however often that is, it does not fail by it."""
+        faults = self._machine_faults[claim.instance_id] + 1
+        put_back = partial(
+            self._scoring.put_back,
+            claim,
+            error_class=fault.error_class,
+            explanation=fault.explanation,
+            retry_at=utc_now() + timedelta(seconds=self._timing.retry.machine_wait(faults)),
+        )
+        self._record(claim, put_back, "put back", fault.explanation)
+        self._machine_faults[claim.instance_id] = faults
 
     def _give_up(self, claim: Claim) -> None:
         explanation = "Every attempt at the image ended with the process that made it: it is not read again by itself."
@@ -231,9 +261,10 @@ class Inference:
         except StaleAttemptError:
             log.warning("result of an overtaken attempt dropped", state=state, **claim.log_context())
             return
-        say = log.warning if state == "failed" else log.info
+        self._machine_faults.pop(claim.instance_id, None)
+        say = log.warning if state in {"failed", "put back"} else log.info
         say("attempt ended", state=state, reason=reason, **claim.log_context())
-        if state != "indexed":
+        if state not in {"indexed", "put back"}:
             ring(self._run_folder, REPORT)
 
     def _wake(self) -> None:
@@ -248,7 +279,11 @@ class Inference:
     def _give_back(self, owner: Owner) -> None:
         """The lock goes first: whoever looks then finds the owner gone, this process or another."""
         owner.release()
-        self._recover()
+        try:
+            self._recover()
+        except StorageError:
+            # Whoever starts next, or upkeep, finds the owner gone as well.
+            log.exception("the ledger does not answer; claims are given back later")
 
 
 class InferRole:
@@ -284,13 +319,14 @@ def _spool(run_folder: Path, owner: Owner) -> Iterator[Path]:
     """A folder for results on their way; those of dead processes are removed."""
     for left in run_folder.glob(f"{INFER}-*{SPOOL_SUFFIX}"):
         if not owner_is_alive(run_folder, left.stem):
-            shutil.rmtree(left)
+            shutil.rmtree(left, ignore_errors=True)
     spool = run_folder / f"{owner.id}{SPOOL_SUFFIX}"
     spool.mkdir(mode=0o700)
     try:
         yield spool
     finally:
-        shutil.rmtree(spool)
+        # What a broken disk keeps, the next start removes.
+        shutil.rmtree(spool, ignore_errors=True)
 
 
 def _readers(settings: Settings) -> Readers:
@@ -318,6 +354,10 @@ def _timing(settings: Settings) -> Timing:
 
 def _claim_to_score(scoring: Scoring, owner: str, limit: int) -> list[Claim]:
     claims: list[Claim] = []
-    while len(claims) < limit and (claim := scoring.claim_to_score(owner)) is not None:
-        claims.append(claim)
+    try:
+        while len(claims) < limit and (claim := scoring.claim_to_score(owner)) is not None:
+            claims.append(claim)
+    except StorageError:
+        if not claims:
+            raise
     return claims

@@ -22,13 +22,15 @@ from typing import Any, Final, Generic, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from cxr_triage.daemon.logs import get_logger
-from cxr_triage.model.errors import TriageError
+from cxr_triage.model.errors import TriageError, is_machine_fault
 
 Result = TypeVar("Result")
 
 #: Beyond its deadline a child is told to end and, three seconds later, killed; this long after it, pebble is not
 #: believed any more.
 DEADLINE_GRACE_SECONDS: Final = 15.0
+#: What is said of an image whose file is not there.
+MISSING: Final = "missing"
 #: Time given to a pool's threads to end.
 STOP_SECONDS: Final = 5.0
 
@@ -39,10 +41,12 @@ log = get_logger(__name__)
 class Fault:
     """How a job failed."""
 
-    #: A stable word: "deadline", "killed", "panic", or the name of an exception's class.
+    #: A stable word: "deadline", "killed", "missing", "panic", or the name of an exception's class.
     error_class: str
     #: One sentence for a person, without patient data.
     explanation: str
+    #: Whether the machine is to blame: the job itself may be fine, and trying again later may do.
+    of_machine: bool = False
 
 
 class Worker(Generic[Result]):
@@ -69,10 +73,18 @@ class Worker(Generic[Result]):
             job: picklable; so is what it returns.
             path: its argument.
             when_done: called from another thread.
+
+        Returns:
+            The job; where the machine does not let it start, one that has failed already.
         """
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".result")
-        os.close(handle)
-        future = self._live_pool().schedule(_run, args=(job, path, Path(name)), timeout=self._deadline_seconds)
+        try:
+            handle, name = tempfile.mkstemp(dir=self.folder, suffix=".result")
+            os.close(handle)
+            future = self._live_pool().schedule(_run, args=(job, path, Path(name)), timeout=self._deadline_seconds)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread, or a pool that could not start its child
+            log.exception("job not started", exc_info=error)
+            self.replace()
+            return Job(_done(_not_started(error)), self.folder / "none", give_up_at=0)
         future.add_done_callback(lambda _: when_done())
         patience = self._deadline_seconds + DEADLINE_GRACE_SECONDS
         return Job(future, Path(name), give_up_at=time.monotonic() + patience)
@@ -114,29 +126,54 @@ class Job(Generic[Result]):
 
     def outcome(self) -> Result | Fault:
         """What the job returned, or how it failed. May be asked again until `forget`."""
-        if self.stuck:
-            return _deadline_passed()
+        fault = _deadline_passed() if self.stuck else self._fault()
+        return self._read_back() if fault is None else fault
+
+    def forget(self) -> None:
+        """Remove the result's file; what a broken disk keeps goes with the folder."""
+        with contextlib.suppress(OSError):
+            self._result.unlink(missing_ok=True)
+
+    def _fault(self) -> Fault | None:
         try:
-            fault = self._future.result(timeout=0)
+            return self._future.result(timeout=0)
         except TimeoutError:
             return _deadline_passed()
         except ProcessExpired as error:
             return _killed(error.exitcode)
-        except (CancelledError, RuntimeError):  # BrokenProcessPool: the child died before pebble saw it begin
+        except (CancelledError, RuntimeError) as error:  # BrokenProcessPool
+            if is_machine_fault(error.__cause__):
+                return _not_started(error)
+            # The child died before pebble saw it begin.
             return Fault(error_class="killed", explanation="The process that read the image ended at once.")
-        if fault is not None:
-            return fault
-        result: Result = pickle.loads(self._result.read_bytes())  # noqa: S301 - by our own child, in our own folder
-        return result
 
-    def forget(self) -> None:
-        """Remove the result's file."""
-        self._result.unlink(missing_ok=True)
+    def _read_back(self) -> Result | Fault:
+        try:
+            result: Result = pickle.loads(self._result.read_bytes())  # noqa: S301 - by our own child, in our own folder
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            return _by_machine(error, "The result of the image could not be read back")
+        return result
 
 
 def _stop(pool: ProcessPool) -> None:
     stop: Callable[[], None] = pool.stop
     stop()
+
+
+def _done(fault: Fault) -> "Future[Fault | None]":
+    future: Future[Fault | None] = Future()
+    future.set_result(fault)
+    return future
+
+
+def _not_started(error: BaseException) -> Fault:
+    cause = error if isinstance(error, OSError) or error.__cause__ is None else error.__cause__
+    return _by_machine(cause, "The process that reads the image could not be started")
+
+
+def _by_machine(error: BaseException, what: str) -> Fault:
+    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+    return Fault(error_class=type(error).__name__, explanation=f"{what}: {why}.", of_machine=True)
 
 
 def _deadline_passed() -> Fault:
@@ -171,6 +208,9 @@ def _run(job: Callable[[Path], Any], path: Path, result: Path) -> Fault | None:
         result.write_bytes(pickle.dumps(job(path), protocol=pickle.HIGHEST_PROTOCOL))
     except TriageError as error:
         return Fault(error_class=type(error).__name__, explanation=str(error))
+    except OSError as error:
+        log.warning("job raised", exc_info=True)
+        return _of_the_disk(error, path)
     except Exception as error:
         # The attempt failed, whatever the codec or the network raised; its words may quote the image's header.
         log.warning("job raised", exc_info=True)
@@ -179,6 +219,16 @@ def _run(job: Callable[[Path], Any], path: Path, result: Path) -> Fault | None:
         log.warning("job panicked", exc_info=True)
         return Fault(error_class="panic", explanation=f"Reading the image raised {_name(error)}.")
     return None
+
+
+def _of_the_disk(error: OSError, path: Path) -> Fault:
+    if is_machine_fault(error):
+        return _by_machine(error, "The machine did not let the image be read")
+    if not path.parent.is_dir():
+        return _by_machine(error, "The folder of the image is not there, as before a disk is mounted")
+    if not path.exists():
+        return Fault(error_class=MISSING, explanation="Its file is missing from the inbox: restore it, then replay it.")
+    return Fault(error_class=type(error).__name__, explanation=f"Reading the image raised {_name(error)}.")
 
 
 def _name(error: BaseException) -> str:

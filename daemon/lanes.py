@@ -1,12 +1,13 @@
 """A lane: one kind of work, from the claim to the outcome, over a few isolated workers."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from cxr_triage.daemon.isolation import Fault, Job, Worker
-from cxr_triage.model.errors import StorageError
+from cxr_triage.model.errors import StorageError, UnavailableError
 from cxr_triage.storage.records import Claim
 
 Outcome = TypeVar("Outcome")
@@ -38,12 +39,26 @@ class Lane(Generic[Outcome]):
         work: Callable[[Path], Outcome],
         inbox: Path,
         when_done: Callable[[], None],
+        machine_wait: Callable[[int], float],
     ) -> None:
+        """Describe the lane.
+
+        Args:
+            workers: its children.
+            claim: gives at most so many images.
+            work: runs in a child.
+            inbox: folder that claims' paths start from.
+            when_done: called from another thread.
+            machine_wait: how long to claim nothing, in seconds, after so many faults of the machine in a row.
+        """
         self._idle = workers
         self._claim = claim
         self._work = work
         self._inbox = inbox
         self._when_done = when_done
+        self._machine_wait = machine_wait
+        self._machine_faults = 0
+        self._resume_at = 0.0
         self._running: list[_Running[Outcome]] = []
 
     @property
@@ -52,18 +67,20 @@ class Lane(Generic[Outcome]):
         return [running.claim for running in self._running]
 
     def fill(self, give_up: Callable[[Claim], None]) -> None:
-        """Give every idle worker an image, as long as there are any.
+        """Give every idle worker an image, as long as there are any and the machine can be worked with.
 
         Args:
             give_up: called with an image that too many attempts ended at without a word; it is not read again.
         """
-        for claim in self._claim(len(self._idle)) if self._idle else []:
-            if claim.lost >= MAX_LOST_ATTEMPTS:
-                give_up(claim)
-                continue
+        if not self._idle or time.monotonic() < self._resume_at:
+            return
+        claims = self._claim(len(self._idle))
+        for claim in [claim for claim in claims if claim.lost < MAX_LOST_ATTEMPTS]:
             worker = self._idle.pop()
             job = worker.start(self._work, self._inbox / claim.path, when_done=self._when_done)
             self._running.append(_Running(claim=claim, worker=worker, job=job))
+        for claim in [claim for claim in claims if claim.lost >= MAX_LOST_ATTEMPTS]:
+            give_up(claim)
 
     def collect(self, record: Callable[[Claim, Outcome | Fault], None]) -> None:
         """Hand over what is done. What cannot be recorded now stays, and is handed over again.
@@ -74,10 +91,11 @@ class Lane(Generic[Outcome]):
         refusal: StorageError | None = None
         for running in [running for running in self._running if running.job.done]:
             try:
-                _record(running, record)
+                outcome = _record(running, record)
             except StorageError as error:
                 refusal = error
             else:
+                self._consider_machine(outcome)
                 self._release(running)
         if refusal is not None:
             raise refusal
@@ -88,6 +106,14 @@ class Lane(Generic[Outcome]):
         running.job.forget()
         self._running.remove(running)
         self._idle.append(running.worker)
+
+    def _consider_machine(self, outcome: Outcome | Fault) -> None:
+        """Leave the queue alone for a while where a full disk would only cost one image after the other its attempt."""
+        if isinstance(outcome, Fault) and outcome.of_machine:
+            self._machine_faults += 1
+            self._resume_at = time.monotonic() + self._machine_wait(self._machine_faults)
+        else:
+            self._machine_faults = 0
 
     def try_out(self, work: Callable[[Path], Any], *, wait: Callable[[], Any]) -> list[Fault]:
         """Run `work` once in every child, at the same time; returns how it failed, if it did."""
@@ -108,9 +134,13 @@ class Lane(Generic[Outcome]):
         self._running.clear()
 
 
-def _record(running: _Running[Outcome], record: Callable[[Claim, Outcome | Fault], None]) -> None:
+def _record(running: _Running[Outcome], record: Callable[[Claim, Outcome | Fault], None]) -> Outcome | Fault:
+    outcome = running.job.outcome()
     try:
-        record(running.claim, running.job.outcome())
+        record(running.claim, outcome)
+    except UnavailableError:
+        raise  # it may take this when its own fault is over
     except StorageError:
         # A ledger that takes this answers, and what it did not take was this outcome: no reason to wait for ever.
         record(running.claim, UNRECORDABLE)
+    return outcome

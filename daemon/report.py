@@ -9,7 +9,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from cxr_triage.daemon.backoff import doubled
+from cxr_triage.daemon.backoff import LONGEST_FOR_MACHINE_SECONDS, doubled
 from cxr_triage.daemon.logs import describe_with_frames, get_logger
 from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import BuiltObject, build_objects, reusable_segs
@@ -18,7 +18,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.roles import DELIVER, REPORT
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import ResultError, StaleAttemptError, TriageError
+from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError, TriageError, is_machine_fault
 from cxr_triage.model.header import open_dataset, quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
@@ -43,6 +43,8 @@ class Backoff:
 
     first: timedelta = timedelta(seconds=5)
     longest: timedelta = timedelta(minutes=10)
+    #: A full disk or a database that is down passes for all studies at once, and then none should have to wait long.
+    longest_for_machine: timedelta = timedelta(seconds=LONGEST_FOR_MACHINE_SECONDS)
 
     def wait(self, failures: int) -> timedelta:
         """How long to wait after that many failures, the first being 1."""
@@ -155,6 +157,8 @@ class Reporter:
     def _put_off(self, study: str, error: Exception) -> None:
         count = self._failures[study].count + 1 if study in self._failures else 1
         wait = self._backoff.wait(count)
+        if isinstance(error, StorageError) or is_machine_fault(error):
+            wait = min(wait, self._backoff.longest_for_machine)
         self._failures[study] = _Failure(count, self._clock() + wait)
         log.error(
             "study not reported, its revision stays open",
@@ -221,11 +225,7 @@ class ReportRole:
         self._settings = settings
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
-        """Report studies until `stop` is set; the study in work is finished first.
-
-        Raises:
-            StorageError: the database cannot be used.
-        """
+        """Report studies until `stop` is set; the study in work is finished first."""
         settings = self._settings
         database = open_database(settings.database_url)
         try:
@@ -233,7 +233,7 @@ class ReportRole:
             with Doorbell.listen(settings.run_folder, REPORT) as bell:
                 ready()
                 while not stop.is_set():
-                    if reporter.report_pending(stop.is_set):
+                    if _report_pending(reporter, stop):
                         ring(settings.run_folder, DELIVER)
                     else:
                         bell.wait(settings.report.poll_seconds)
@@ -249,3 +249,11 @@ class ReportRole:
             destinations=[(destination.name, destination.profile) for destination in settings.destinations],
             policy_digest=settings.policy().digest(),
         )
+
+
+def _report_pending(reporter: Reporter, stop: threading.Event) -> int:
+    try:
+        return reporter.report_pending(stop.is_set)
+    except StorageError as error:
+        log.exception("the ledger does not answer; trying again", exc_info=error)
+        return 0

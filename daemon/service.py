@@ -18,6 +18,7 @@ from cxr_triage.daemon.core_dumps import forbid_core_dumps
 from cxr_triage.daemon.heartbeat import beating, count_alive
 from cxr_triage.daemon.logs import configure_logs, get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, notify
+from cxr_triage.daemon.role_lock import held_alone
 from cxr_triage.daemon.roles import DELIVER, INFER, RECEIVE, REPORT, UPKEEP, WEB, WORKLIST, process_name
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
@@ -39,6 +40,9 @@ ROLES: Final[Mapping[str, str]] = {
 }
 #: Which role answers on which port; the names are those of the `.socket` units and of the settings' tables.
 PORTS: Final[Mapping[str, str]] = {RECEIVE: "dicom", WORKLIST: "worklist", WEB: "web"}
+
+#: What the process of plain `serve` is called in logs and locks.
+SUPERVISOR: Final = "supervisor"
 
 log = get_logger(__name__)
 
@@ -92,7 +96,8 @@ def run_role(role: str, settings: Settings, *, number: int = 1, roles: Mapping[s
         roles: where each role lives.
 
     Raises:
-        ConfigurationError: there is no such role or number, it is switched off, or a folder cannot be written.
+        ConfigurationError: there is no such role or number, it is switched off, another process has it, or a folder
+            cannot be written.
         StorageError: the database does not answer or has another schema.
     """
     forbid_core_dumps()
@@ -105,7 +110,11 @@ def run_role(role: str, settings: Settings, *, number: int = 1, roles: Mapping[s
     part = role_class(settings)
     stop = threading.Event()
     # The bell: whoever waits for work looks at `stop` at once, and not after its next poll.
-    with ExitStack() as while_ready, _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)):
+    with (
+        held_alone(name, settings),
+        ExitStack() as while_ready,
+        _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)),
+    ):
 
         def ready() -> None:
             while_ready.enter_context(beating(settings.run_folder, name, settings.service.heartbeat_seconds))
@@ -128,8 +137,13 @@ def run_all(settings: Settings, *, config: Path | None, announce: Callable[[str]
         TriageError: it could not start, or was aborted.
     """
     forbid_core_dumps()
-    configure_logs(settings.logs, role="supervisor")
+    configure_logs(settings.logs, role=SUPERVISOR)
     settings.prepare_folders()
+    with held_alone(SUPERVISOR, settings):
+        _supervise(settings, config, announce)
+
+
+def _supervise(settings: Settings, config: Path | None, announce: Callable[[str], None]) -> None:
     create_or_require_schema(settings)
 
     def on_ready() -> None:

@@ -3,6 +3,7 @@
 Every setting is declared once, here; its description is the text of the reference page and of the example file.
 """
 
+import errno
 import os
 import tempfile
 import tomllib
@@ -30,13 +31,15 @@ from cxr_triage.daemon.setting_types import (
     is_loopback,
     overlap,
 )
-from cxr_triage.model.errors import ConfigurationError
+from cxr_triage.model.errors import MACHINE_FAULTS, ConfigurationError, StorageError
 from cxr_triage.model.priority import Level, Mode, Policy
 from cxr_triage.storage.space import MEGABYTE, LowWater
 
 ENVIRONMENT_PREFIX: Final = "CXR_TRIAGE_"
 CONFIG_VARIABLE: Final = "CXR_TRIAGE_CONFIG"
 HOUR: Final = timedelta(hours=1)
+#: What may keep a folder from being written without anybody having to change the configuration.
+PASSING: Final = MACHINE_FAULTS - {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Section(BaseModel):
@@ -321,14 +324,19 @@ class Settings(BaseSettings):
         return SQLITE + str(self._resolve(Path(url.removeprefix(SQLITE))))
 
     @property
+    def database_file(self) -> Path | None:
+        """SQLite's file, absolute; None: the database is a server's."""
+        url = self.database_url
+        return Path(url.removeprefix(SQLITE).partition("?")[0]) if url.startswith(SQLITE) else None
+
+    @property
     def printable_database(self) -> str:
         """The database without its password."""
         return without_secrets(self.database_url)
 
     def low_water(self) -> LowWater:
         """What must stay free where images and their rows are written."""
-        url = self.database_url
-        database = [Path(url.removeprefix(SQLITE)).parent] if url.startswith(SQLITE) else []
+        database = [] if self.database_file is None else [self.database_file.parent]
         return LowWater(
             folders=[self.inbox_folder, *database],
             minimum_free_bytes=self.storage.minimum_free_megabytes * MEGABYTE,
@@ -357,6 +365,7 @@ class Settings(BaseSettings):
 
         Raises:
             ConfigurationError: one of them cannot be written.
+            StorageError: not now: the disk is full or broken.
         """
         for key, folder in self.folders().items():
             require_writable(key, folder)
@@ -431,12 +440,15 @@ def require_writable(key: str, folder: Path) -> None:
 
     Raises:
         ConfigurationError: it cannot be written.
+        StorageError: not now: the disk is full or broken.
     """
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        if error.errno in PASSING:
+            raise StorageError(f"{key} = {str(folder)!r} cannot be written now: {error.strerror}") from None
         raise ConfigurationError(
             f"{key} = {str(folder)!r} cannot be written ({error.strerror}): "
             "create it for the user that runs cxr-triage, or name another folder"

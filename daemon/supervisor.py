@@ -71,7 +71,11 @@ class Child:
     def start(self, notify_address: str) -> int:
         """Start a process; the descriptor that tells its end."""
         self._process = spawn(self._command, self._sockets, notify_address=notify_address)
-        self.descriptor = os.pidfd_open(self._process.pid)
+        try:
+            self.descriptor = os.pidfd_open(self._process.pid)
+        except OSError:
+            end_group(self._process)
+            raise
         self.ready_at, self.started_at = None, time.monotonic()
         log.info("role started", job=self.name, process=self._process.pid)
         return self.descriptor
@@ -161,7 +165,14 @@ class Supervisor:
     def _start_due(self) -> None:
         for child in self._children:
             if child.descriptor is None and child.due_at <= time.monotonic():
-                self._selector.register(child.start(self._listener.address), selectors.EVENT_READ, child)
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        try:
+            self._selector.register(child.start(self._listener.address), selectors.EVENT_READ, child)
+        except OSError as error:  # no process, memory or handle to be had now: the other roles go on
+            log.exception("role not started", job=child.name, exc_info=error)
+            child.due_at = time.monotonic() + self._settings.restart_longest_seconds
 
     def _wait(self, until: float | None) -> None:
         timeout = None if until is None else max(0.0, until - time.monotonic())

@@ -1,13 +1,9 @@
 """What happens by the clock: leases of the dead come back, old studies leave the list, files that are done with go."""
 
-import fcntl
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final, Literal
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -16,9 +12,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from cxr_triage.daemon.adoption import Adoption
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
-from cxr_triage.daemon.roles import DELIVER, INFER, UPKEEP
+from cxr_triage.daemon.roles import DELIVER, INFER
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
+from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
@@ -85,10 +82,11 @@ class Upkeep:
         """Remove the files that nothing needs any more and that are old enough, then record that they are gone."""
         before = self._clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
         while files := self._housekeeping.forgettable_files(before):
-            for file in files:
-                self._discard(file)
-            self._housekeeping.record_forgotten(files)
-            log.info("files removed after their time", count=len(files))
+            removed = [file for file in files if self._discard(file)]
+            self._housekeeping.record_forgotten(removed)
+            log.info("files removed after their time", count=len(removed))
+            if len(removed) < len(files):  # the others come first again: next time
+                return
 
     def put_leftovers_away(self) -> None:
         """Deal with what crashes left: an image without a row gets one; a result is made again, so its file goes."""
@@ -99,12 +97,17 @@ class Upkeep:
         """Remove the lock files of killed processes."""
         remove_dead_locks(self._settings.run_folder, before=self._clock() - LOCK_AGE)
 
-    def _discard(self, file: OwnedFile) -> None:
-        self._folders[file.place].discard(file.path)
+    def _discard(self, file: OwnedFile) -> bool:
+        try:
+            self._folders[file.place].discard(file.path)
+        except StorageError as error:
+            log.exception("file not removed", folder=file.place, path=file.path, exc_info=error)
+            return False
+        return True
 
 
 class UpkeepRole:
-    """Runs the jobs by APScheduler, in one process per data folder; a second one stands by."""
+    """Runs the jobs by APScheduler. Several daemons on one Postgres take turns: each job is one's at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -112,28 +115,29 @@ class UpkeepRole:
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Keep house until `stop`; a job in progress is finished."""
         ready()
-        interval = self._settings.upkeep.interval_seconds
-        with _only_holder(self._settings.run_folder, stop, interval) as held:
-            if not held:
-                return
-            database = open_database(self._settings.database_url)
-            try:
-                self._keep_house(Upkeep(self._settings, database), stop)
-            finally:
-                database.close()
+        database = open_database(self._settings.database_url)
+        try:
+            self._keep_house(Upkeep(self._settings, database), database, stop)
+        finally:
+            database.close()
 
-    def _keep_house(self, upkeep: Upkeep, stop: threading.Event) -> None:
+    def _keep_house(self, upkeep: Upkeep, database: Database, stop: threading.Event) -> None:
+        every, leftover = self._settings.upkeep.interval_seconds, self._settings.upkeep.leftover_seconds
+        _until_done(upkeep.apply_policy, stop, every)
         # One thread: the jobs write, and writers would only wait for each other. A failed job is logged and tried
         # again at its next time.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        upkeep.apply_policy()
-        now, every = utc_now(), self._settings.upkeep.interval_seconds
-        scheduler.add_job(upkeep.release_leases, "interval", seconds=every, next_run_time=now, **options)
-        leftover = self._settings.upkeep.leftover_seconds
-        scheduler.add_job(upkeep.put_leftovers_away, "interval", seconds=leftover, next_run_time=now, **options)
-        for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_dead_locks):
-            scheduler.add_job(job, "interval", seconds=RETENTION_SECONDS, next_run_time=now, **options)
+        options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None, "next_run_time": utc_now()}
+        times: dict[Callable[[], None], float] = {
+            upkeep.release_leases: every,
+            upkeep.put_leftovers_away: leftover,
+            upkeep.finish_aged: RETENTION_SECONDS,
+            upkeep.forget_files: RETENTION_SECONDS,
+        }
+        for job, seconds in times.items():
+            scheduler.add_job(partial(_alone, database, job), "interval", seconds=seconds, name=job.__name__, **options)
+        # The run folder is this daemon's own.
+        scheduler.add_job(upkeep.remove_dead_locks, "interval", seconds=RETENTION_SECONDS, **options)
         scheduler.start()
         stop.wait()
         # Its thread looks once more after the shutdown, and would find jobs that it can no longer start.
@@ -141,21 +145,19 @@ class UpkeepRole:
         scheduler.shutdown(wait=True)
 
 
-@contextmanager
-def _only_holder(run_folder: Path, stop: threading.Event, retry_seconds: float) -> Iterator[bool]:
-    """Hold the lock of this data folder; wait for it while another process has it. False: stopped before."""
-    descriptor = os.open(run_folder / f"{UPKEEP}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-    try:
-        while not (held := _try_lock(descriptor)) and not stop.wait(retry_seconds):
-            pass
-        yield held
-    finally:
-        os.close(descriptor)
+def _until_done(job: Callable[[], None], stop: threading.Event, retry_seconds: float) -> None:
+    done = False
+    while not (done or stop.is_set()):
+        try:
+            job()
+            done = True
+        except StorageError as error:
+            log.exception("the ledger does not answer; trying again", exc_info=error)
+            stop.wait(retry_seconds)
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _alone(database: Database, job: Callable[[], None]) -> None:
+    """Run a job unless another daemon is at it: it is done then, or is due again soon."""
+    with database.alone(f"upkeep {job.__name__}") as alone:
+        if alone:
+            job()

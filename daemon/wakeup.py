@@ -67,8 +67,8 @@ def ring(run_folder: Path, role: str) -> None:
     """Wake `role`. Never blocks, never fails: nobody there, or too many rings, means that polling will do."""
     bell = _path(run_folder, role)
     with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
         contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
         _short(bell) as address,
     ):
         sender.sendto(b"!", address)

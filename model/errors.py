@@ -4,6 +4,23 @@ The class says whose matter it is: that of whoever configures, of the sender, of
 message says what was wrong here and what to do about it, without patient data.
 """
 
+import errno
+from typing import Final
+
+#: errno(3) of a machine that is full, out of something or broken: not the fault of the file in hand, and it may pass.
+#: EACCES and the like too: a folder that was restored or mounted wrongly is put right, and its files are fine.
+MACHINE_FAULTS: Final = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+        *(errno.EFBIG, errno.EAGAIN, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT),
+    }
+)
+
+
+def is_machine_fault(error: BaseException | None) -> bool:
+    """Whether the machine is to blame, and trying again later may do."""
+    return isinstance(error, OSError) and error.errno in MACHINE_FAULTS
+
 
 class TriageError(Exception):
     """Something went wrong that this product can name."""
@@ -23,6 +40,10 @@ class UnreadableImageError(TriageError):
 
 class StorageError(TriageError):
     """The database or a storage folder refused the operation."""
+
+
+class UnavailableError(StorageError):
+    """The database or a storage folder cannot be used now: the machine's matter, which may pass by itself."""
 
 
 class StaleAttemptError(StorageError):

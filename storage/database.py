@@ -4,35 +4,55 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from sqlalchemy.orm import Session
 
-from cxr_triage.model.errors import StorageError
+from cxr_triage.model.errors import StorageError, UnavailableError
+from cxr_triage.storage.postgres import bounded_engine, patient_engine
+from cxr_triage.storage.waiting import DEADLINE, WAIT_SECONDS, Deadline
 
-#: How long a writer waits for another process' transaction; ours are milliseconds, so this is a broken machine.
-BUSY_SECONDS: Final = 30.0
-POSTGRES_CONNECT_SECONDS: Final = 10
+#: How long a new connection to SQLite tries to switch to write-ahead logging, which others may do at that moment.
+SET_UP_SECONDS: Final = 10.0
 #: Marks the connections that begin by taking SQLite's write lock.
 _WRITES: Final = "cxr_triage_writes"
+#: What to do about a database that is not quick enough.
+_SLOW: Final = "see whether its disk is overloaded, or another program holds its lock"
+#: What a database says of a lock that somebody else holds, and of a full disk: SQLite by name (result codes), Postgres
+#: by SQLSTATE (its Appendix A).
+_LOCKED: Final = frozenset({"SQLITE_BUSY", "55P03", "57014"})
+_FULL: Final = frozenset({"SQLITE_FULL", "53100"})
+#: Of Postgres: a program limit exceeded is no state of the machine; a standby that takes over does pass.
+_PROGRAM_LIMIT: Final = "54"
+_READ_ONLY: Final = "25006"
 
 
 class Database:
-    """Connections to one database. Threads may share it; a child process opens its own."""
+    """Connections to one database. Threads may share it; a child process opens its own.
+
+    Whatever has to be waited for (a turn, a connection, a lock, an answer), a transaction waits some thirty seconds
+    in all: those who are behind somebody in line would otherwise add up their waits.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Use `open_database`."""
         self._engine = engine
+        # One writer at a time is SQLite's rule. Waiting in line here is cheaper and fairer than its busy handler.
+        self._turn = threading.Lock() if self.is_sqlite else None
         if self.is_sqlite:
-            # One writer at a time is SQLite's rule. Waiting in line here is cheaper and fairer than its busy handler.
-            self._turn: AbstractContextManager[object] = threading.Lock()
             self._writing: Engine = engine.execution_options(**{_WRITES: True})
             self._reading: Engine = engine
         else:
-            self._turn = contextlib.nullcontext()
             self._writing = engine
             self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
@@ -46,9 +66,11 @@ class Database:
         """Write: all of it or nothing, on disk when the block has ended.
 
         Raises:
+            UnavailableError: the database cannot be used now; unless a commit's answer got lost, nothing was written.
             StorageError: the database refused; nothing was written.
         """
-        with self._turn, _refusals_named(), Session(self._writing) as session, session.begin():
+        deadline = Deadline.usual()
+        with self._in_turn(deadline), _begun(self._writing, deadline) as session:
             yield session
 
     @contextmanager
@@ -56,21 +78,59 @@ class Database:
         """Read one consistent snapshot without a write lock.
 
         Raises:
-            StorageError: the database refused.
+            StorageError: the database refused, or cannot be used now (UnavailableError).
         """
-        with _refusals_named(), Session(self._reading) as session, session.begin():
+        with _begun(self._reading, Deadline.usual()) as session:
             yield session
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Be the only one under a name, among all processes on this Postgres; False: another one is at this moment.
+
+        On SQLite always True: there, a lock per role lets only one process have the role.
+
+        Raises:
+            UnavailableError: the database cannot be used now.
+        """
+        if self.is_sqlite:
+            yield True
+            return
+        with contextlib.ExitStack() as session:
+            with _refusals_named():
+                # Of its own and closed afterwards: a session's end frees its locks whatever has happened to it.
+                connection = session.enter_context(self._engine.connect())
+                session.callback(connection.invalidate)
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                taken = connection.scalar(
+                    text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), {"name": name}
+                )
+            yield bool(taken)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
+    @contextmanager
+    def _in_turn(self, deadline: Deadline) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=deadline.seconds_left):
+            raise UnavailableError(
+                f"the database was busy for {WAIT_SECONDS:g} seconds with other threads of this process: {_SLOW}"
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
-def open_database(url: str) -> Database:
+
+def open_database(url: str, *, patient: bool = False) -> Database:
     """Open a database.
 
     Args:
         url: "sqlite:////absolute/path.db" or "postgresql+psycopg://user@host/name".
+        patient: let each statement take what it takes on Postgres, as a migration must.
 
     Raises:
         StorageError: the URL is of another kind. Whether the database answers shows at the first use.
@@ -78,14 +138,8 @@ def open_database(url: str) -> Database:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return Database(_sqlite_engine(parsed))
-    return Database(
-        create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            hide_parameters=True,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS},
-        )
-    )
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    return Database(patient_engine(parsed) if patient else bounded_engine(parsed))
 
 
 def lock_name(session: Session, name: str) -> None:
@@ -112,7 +166,7 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": WAIT_SECONDS})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -141,13 +195,13 @@ def _set_up_sqlite(connection: _SqliteConnection, _record: object) -> None:
 
 def _write_ahead(cursor: _Cursor) -> None:
     """Switch to write-ahead logging, which lasts. SQLite does not wait for others here, so this does."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = Deadline(SET_UP_SECONDS)
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except Exception as error:
             # sqlite3's own class is not imported for one comparison: SQLite names its reason in the attribute.
-            if getattr(error, "sqlite_errorname", "") != "SQLITE_BUSY" or time.monotonic() > deadline:
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_BUSY" or not deadline.seconds_left:
                 raise
             time.sleep(0.02)
         else:
@@ -155,10 +209,20 @@ def _write_ahead(cursor: _Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    deadline = options.get(DEADLINE) or Deadline.usual()
+    # What was not spent on waiting in line is left for the locks of other processes.
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(deadline.seconds_left * 1000)}")
     # A transaction that reads first and then wants to write can fail at once when another has written in between;
     # with IMMEDIATE it waits for its turn at the start.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
+
+
+@contextmanager
+def _begun(engine: Engine, deadline: Deadline) -> Iterator[Session]:
+    with _refusals_named(), Session(engine) as session, session.begin():
+        session.connection(execution_options={DEADLINE: deadline})
+        yield session
 
 
 @contextmanager
@@ -167,17 +231,43 @@ def _refusals_named() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise StorageError(_in_words(error)) from None
+        kind = UnavailableError if _may_pass(error) else StorageError
+        raise kind(_in_words(error)) from None
+
+
+def _may_pass(error: SQLAlchemyError) -> bool:
+    """Whether this is about the state of the machine, and not about what was asked of it."""
+    if isinstance(error, NoConnectionInTime):
+        return True
+    if not isinstance(error, DBAPIError) or _code(error).startswith(_PROGRAM_LIMIT):
+        return False
+    return (
+        error.connection_invalidated
+        or isinstance(error, OperationalError | InterfaceError)
+        or _code(error) == _READ_ONLY
+    )
+
+
+def _code(error: DBAPIError) -> str:
+    """SQLite's name for what happened, or Postgres' SQLSTATE; "" where there is none."""
+    return str(getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None) or "")
 
 
 def _in_words(error: SQLAlchemyError) -> str:
     if not isinstance(error, DBAPIError) or error.orig is None:
-        return f"the database could not be used ({type(error).__name__})"
+        return f"the database could not be used ({type(error).__name__}): {_SLOW}"
     kind = type(error.orig).__name__
     if isinstance(error, OperationalError):  # connections, locks and disks: no rows in these
         first_line = str(error.orig).strip().partition("\n")[0]
-        advice = "see that it can be reached and written, and that [storage] database names it"
-        return f"the database did not carry the operation out ({kind}): {first_line}: {advice}"
+        return f"the database did not carry the operation out ({kind}): {first_line}: {_advice(_code(error))}"
     diagnostic = getattr(error.orig, "diag", None)
     primary = getattr(diagnostic, "message_primary", None) if diagnostic else str(error.orig)
     return f"the database refused the operation ({kind}): {primary}"
+
+
+def _advice(code: str) -> str:
+    if code in _LOCKED:
+        return "another program holds a lock on it: let that finish, or end it"
+    if code in _FULL:
+        return "its disk is full: make room"
+    return "see that it can be reached and written, and that [storage] database names it"

@@ -20,7 +20,7 @@ def migrate(url: str) -> None:
     Raises:
         StorageError: the database refused, or its schema is of a newer version.
     """
-    database = open_database(url)
+    database = open_database(url, patient=True)
     try:
         with database.transaction() as session:
             lock_name(session, "migrate")

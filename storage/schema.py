@@ -292,6 +292,7 @@ class Event(StrEnum):
     UNSUITABLE = "unsuitable"
     FAILED = "failed"
     RETRIED = "retried"
+    PUT_BACK = "put_back"
     RELEASED = "released"
     REPLAYED = "replayed"
     ORDERED = "ordered"

@@ -270,7 +270,7 @@ def test_a_missing_file_is_a_failure(ward: Ward) -> None:
     with running(ward.inference()):
         wait_until(ward.settled("1.2.3.4"))
 
-    assert (ward.state("1.2.3.4"), ward.row("1.2.3.4").reason) == (InstanceState.FAILED, "FileNotFoundError")
+    assert (ward.state("1.2.3.4"), ward.row("1.2.3.4").reason) == (InstanceState.FAILED, "missing")
 
 
 def test_the_most_urgent_comes_first(any_ward: Ward) -> None:

@@ -1,6 +1,7 @@
 """What happens by the clock, on both kinds of databases."""
 
-import threading
+import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from builders import finding, received_instance, result_object, store_file
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.upkeep import Upkeep, UpkeepRole
 from cxr_triage.daemon.wakeup import Doorbell
+from cxr_triage.model.errors import StorageError
 from cxr_triage.model.priority import Policy
-from cxr_triage.storage.database import Database
+from cxr_triage.storage import waiting
+from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import InstanceState, ObjectKind
@@ -140,8 +143,13 @@ def test_a_changed_policy_reaches_the_open_studies(house: House, database: Datab
 @pytest.fixture
 def sqlite_settings(tmp_path: Path, sqlite_url: str) -> Settings:
     """A house of the role's own."""
+    return house_settings(tmp_path, sqlite_url)
+
+
+def house_settings(tmp_path: Path, url: str) -> Settings:
+    """Give the settings of a house in which everything happens often."""
     file = tmp_path / "cxr-triage.toml"
-    file.write_text(f'[storage]\ndatabase = "{sqlite_url}"\n[upkeep]\ninterval_seconds = 0.05\n')
+    file.write_text(f'[storage]\ndatabase = "{url}"\n[upkeep]\ninterval_seconds = 0.05\nleftover_seconds = 0.05\n')
     settings = load_settings(file)
     settings.prepare_folders()
     return settings
@@ -156,23 +164,53 @@ def test_the_role_runs_the_jobs_until_it_is_stopped(sqlite_settings: Settings) -
         eventually(lambda: not part.exists())
 
 
-def test_one_process_keeps_house(sqlite_settings: Settings) -> None:
-    """A second one stands by, ready to take over when the first has ended."""
-    part = sqlite_settings.outbox_folder / "incoming" / "dead.part"
+def test_daemons_on_one_postgres_take_turns(tmp_path: Path, postgres_url: str) -> None:
+    """While another one is at a job, it is left out; it is done as soon as nobody is."""
+    settings = house_settings(tmp_path, postgres_url)
+    part = settings.inbox_folder / "incoming" / "dead.part"
     part.parent.mkdir()
-    second_stop, second_ready = threading.Event(), threading.Event()
-    second = threading.Thread(target=UpkeepRole(sqlite_settings).run, args=(second_stop, second_ready.set))
-    with running(UpkeepRole(sqlite_settings).run):
-        eventually((sqlite_settings.run_folder / "upkeep.lock").exists)
-        second.start()
-        assert second_ready.wait(60)
     part.write_bytes(b"half")
-    eventually(lambda: not part.exists())
-    second_stop.set()
-    second.join()
+    with closing(open_database(postgres_url)) as other, running(UpkeepRole(settings).run):
+        eventually(lambda: not part.exists())
+        with other.alone("upkeep put_leftovers_away") as alone:
+            assert alone
+            part.write_bytes(b"half")
+            time.sleep(1)
+            assert part.exists()
+        eventually(lambda: not part.exists())
 
 
-def test_a_role_that_stands_by_can_be_stopped(sqlite_settings: Settings) -> None:
-    """It does not wait for the first to end."""
-    with running(UpkeepRole(sqlite_settings).run), running(UpkeepRole(sqlite_settings).run):
-        pass
+def test_the_role_outlives_a_silent_database(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at its start: it goes on when the database answers again."""
+    monkeypatch.setattr(waiting, "WAIT_SECONDS", 0.1)
+    settings = house_settings(tmp_path, sqlite_url)
+    part = settings.inbox_folder / "incoming" / "dead.part"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    database, hidden = (tmp_path / name for name in ("triage.db", "hidden.db"))
+    database.rename(hidden)
+    database.mkdir()
+    with running(UpkeepRole(settings).run):
+        time.sleep(1)
+        assert part.exists()
+        database.rmdir()
+        hidden.rename(database)
+        eventually(lambda: not part.exists())
+
+
+def test_a_file_that_cannot_be_removed_keeps_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again at the next time."""
+    image = house.score(STUDY)
+    report = house.report(STUDY, deliver=True)
+    house.steps.reading_list.finish(STUDY, actor="test")
+    house.steps.clock.move(timedelta(hours=73))
+
+    def refuse(_: Inbox, path: Path) -> None:
+        raise StorageError(f"cannot remove {path}")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Inbox, "discard", refuse)
+        house.upkeep.forget_files()
+        assert (image.exists(), report.exists()) == (True, False)
+    house.upkeep.forget_files()
+    assert not image.exists()

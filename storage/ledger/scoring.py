@@ -123,6 +123,24 @@ class Scoring:
                 leases.give_back(row, retry_at)
             row.reason, row.explanation = error_class, explanation
 
+    def put_back(self, claim: Claim, *, error_class: str, explanation: str, retry_at: datetime) -> None:
+        """End an attempt that the machine did not let come to an end: it counts neither as failed nor as lost.
+
+        Args:
+            claim: the attempt.
+            error_class: a stable word.
+            explanation: one sentence for a person, without patient data.
+            retry_at: when the image may be had again, UTC.
+
+        Raises:
+            StaleAttemptError: a later attempt has the image.
+        """
+        with self._database.transaction() as session:
+            row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
+            note(session, self._clock(), row.owner or _ACTOR, Event.PUT_BACK, row, error_class)
+            leases.give_back(row, retry_at)
+            row.reason, row.explanation = error_class, explanation
+
     def replay(self, sop_instance_uid: str, *, actor: str = "operator") -> int:
         """Bring an image back that was set aside as failed or unsuitable and whose file is still there.
 
