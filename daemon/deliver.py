@@ -40,14 +40,12 @@ from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Circuit, Delivery, DeliveryState, ObjectKind
+from cxr_triage.storage.records import Circuit, Delivery, DeliveryState
 
 log = get_logger(__name__)
 
 #: Objects per association.
 BATCH = 8
-#: An SR cites its SEGs: they go first.
-_SENDING_ORDER = (ObjectKind.SEG, ObjectKind.SR)
 _RANDOM = random.SystemRandom()
 
 
@@ -108,7 +106,7 @@ class Courier:
         if stage is Stage.HALF_OPEN and not claimed:
             self._echo(circuit)
             return True
-        batch = self._readable(sorted(claimed, key=lambda delivery: _SENDING_ORDER.index(delivery.object.kind)))
+        batch = self._readable(claimed)
         if batch:
             self._send(batch, circuit, stop)
         return bool(claimed)
@@ -259,7 +257,7 @@ class Courier:
 
     def _given_up_because(self, error: TriageError) -> str:
         hours = self._patience.give_up_after / timedelta(hours=1)
-        return f"given up after {hours:g} hours: {error}"
+        return f"given up after {hours:g} h: {error}"
 
 
 def _interruptions(delivery: Delivery) -> int:

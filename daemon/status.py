@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cxr_triage.daemon.breaker import Stage, stage
 from cxr_triage.daemon.heartbeat import is_alive
@@ -42,7 +42,7 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     overview.add_row("images", "known UID, other bytes", str(status["other_bytes"]))
     overview.add_row("images", "oldest waiting", _seconds(status["oldest_unscored_seconds"]))
     overview.add_row("objects", "oldest waiting", _seconds(status["oldest_undelivered_seconds"]))
-    destinations = Table("destination", "address", "state", *DELIVERY_STATES)
+    destinations = Table("destination", Column("address", overflow="fold"), "state", *DELIVERY_STATES)
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in DELIVERY_STATES)
         destinations.add_row(row["name"], _address(row), _standing(row), *counts)
@@ -84,15 +84,15 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
     name, circuit, counts = row["name"], row["circuit"], row["deliveries"]
     if not row["configured"] and counts[DeliveryState.PENDING]:
         yield (
-            f"{name}: {counts[DeliveryState.PENDING]} objects wait for a destination that is no longer configured: "
-            "add a [[destination]] of this name again, at the address that should have them"
+            f"{name}: no longer configured, and objects wait for it: {counts[DeliveryState.PENDING]}; add a "
+            "[[destination]] of this name again, at the address that should have them"
         )
     if row["configured"] and circuit["state"] != Stage.CLOSED:
         yield f"{name}: not reached since {circuit['since']}: {circuit['reason']}"
-    if counts.get(DeliveryState.DEAD):
-        yield f"{name}: {counts[DeliveryState.DEAD]} objects were given up: `cxr-triage replay --dead {name}`"
+    if dead := counts.get(DeliveryState.DEAD):
+        yield f"{name}: objects given up: {dead}; `cxr-triage replay --dead {name}` sends them again"
     if row["held_back"]:
-        yield f"{name}: {row['held_back']} SRs wait for a SEG that was given up"
+        yield f"{name}: SRs that wait for a SEG that was given up: {row['held_back']}"
 
 
 def _address(row: dict[str, Any]) -> str:
