@@ -5,8 +5,6 @@ decided by pure rules (`patience`, `breaker`); what is due lies in the ledger an
 what is known of a destination that is down.
 """
 
-import errno
-import hashlib
 import random
 import threading
 import time
@@ -14,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 from pynetdicom.association import Association
 
@@ -40,12 +37,13 @@ from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Circuit, Delivery, DeliveryState
+from cxr_triage.storage.records import Circuit, Delivery, DeliveryState, ResultObject
 
 log = get_logger(__name__)
 
 #: Objects per association.
 BATCH = 8
+_MEND = "restore it from a backup, then replay"
 _RANDOM = random.SystemRandom()
 
 
@@ -126,10 +124,8 @@ class Courier:
         """Look at the files. What is wrong with one is no refusal by the destination, and the others go."""
         batch = []
         for delivery in claimed:
-            path = self._outbox.absolute(delivery.object.path)
             try:
-                _require_bytes(path, delivery.object.sha256)
-                batch.append((delivery, Part10File.read(path)))
+                batch.append((delivery, _file_of(delivery.object, self._outbox)))
             except OSError as error:
                 self._unreadable(delivery, ResultError(f"its file in the outbox cannot be read ({error.strerror})"))
             except ResultError as error:
@@ -265,23 +261,24 @@ def _interruptions(delivery: Delivery) -> int:
     return delivery.failures - delivery.refusals
 
 
-def _require_bytes(path: Path, sha256: str) -> None:
-    """Look whether a file holds what was made: a PACS must never be given anything else under its UID.
+def _file_of(made: ResultObject, outbox: Outbox) -> Part10File:
+    """Find the file of an object, and look whether it holds what was made: a PACS must get nothing else under its UID.
 
     Raises:
         OSError: the file cannot be read now.
         ResultError: it is gone or damaged.
     """
+    path = outbox.absolute(made.path)
+    # Where the folder is gone too, a disk is not mounted.
+    if path.parent.is_dir() and not path.exists():
+        raise ResultError(f"its file in the outbox is gone: {_MEND}")
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        # Where the folder is gone too, a disk is not mounted.
-        if error.errno == errno.ENOENT and path.parent.is_dir():
-            raise ResultError("its file in the outbox is gone: restore it from a backup, then replay") from error
-        raise
-    if found != sha256:
-        raise ResultError("its file in the outbox is damaged: restore it from a backup, then replay")
+        file = Part10File.read(path)
+    except ResultError as error:
+        raise ResultError(f"its file in the outbox is damaged: {_MEND}") from error
+    if not file.holds(sop_class_uid=made.sop_class_uid, sop_instance_uid=made.sop_instance_uid, sha256=made.sha256):
+        raise ResultError(f"its file in the outbox is damaged: {_MEND}")
+    return file
 
 
 def _log_given_up(delivery: Delivery, error: TriageError) -> None:

@@ -1,5 +1,6 @@
 """What a destination is asked: a C-ECHO, or to store a finished file as it lies on disk."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
+from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
@@ -79,7 +81,20 @@ class Part10File:
             raise
         # A disk may give back anything, and pydicom fails at it in as many ways.
         except Exception as error:
-            raise ResultError(f"its file in the outbox is damaged ({type(error).__name__})") from error
+            raise ResultError(f"it is no DICOM file ({type(error).__name__})") from error
+
+    def holds(self, *, sop_class_uid: str, sop_instance_uid: str, sha256: str) -> bool:
+        """Whether `store` would send this: an instance, and the SHA-256 of its data set.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        meta, offset = split_dataset(self.path)
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        told = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID)
+        return (*told, found) == (sop_class_uid, sop_instance_uid, sha256)
 
 
 @contextmanager
@@ -152,7 +167,7 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
         raise UnreachableError(f"{peer} ended the association before the object was sent") from error
     except OSError as error:
         association.abort()
-        raise ResultError(f"its file in the outbox cannot be read ({error.strerror})") from error
+        raise ResultError(f"{file.path.name} cannot be read ({error.strerror})") from error
     if "Status" not in answer:
         raise UnreachableError(f"{peer} gave no answer to C-STORE")
     status = int(answer.Status)

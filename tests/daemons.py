@@ -1,6 +1,5 @@
 """The whole product as processes, and what the acceptance tests push into it and take out of it."""
 
-import hashlib
 import os
 import queue
 import signal
@@ -30,11 +29,11 @@ from pydicom.uid import (
     generate_uid,
 )
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxr_triage.daemon.demo.serving import free_ports
+from journal import Arrival
 from peers import storescu
 
 READY = "cxr-triage ready:"
@@ -95,6 +94,7 @@ class Daemon:
         destinations: Mapping[str, tuple[str, int]],
         dicom_port: int | None = None,
         extra: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Write the configuration; `start` starts.
 
@@ -103,6 +103,7 @@ class Daemon:
             destinations: AE title and port on loopback by name.
             dicom_port: a free one unless given.
             extra: more TOML tables; `[worklist]` is on already.
+            environment: variables of its processes, besides those of this one.
         """
         self.folder = folder
         self.log = folder / "service.log"
@@ -117,6 +118,8 @@ class Daemon:
             f'[dicom]\nport = {self.dicom_port}\n[storage]\nroot = "."\n'
             f"[worklist]\nenabled = true\nport = {self.worklist_port}\n[web]\nport = {self.web_port}\n{tables}{extra}"
         )
+        #: Looked at by each start.
+        self.environment = dict(environment or {})
         self.process: subprocess.Popen[str] | None = None
         #: What every process started here wrote to standard output.
         self.said: list[str] = []
@@ -177,11 +180,12 @@ class Daemon:
 
     def _environment(self) -> dict[str, str]:
         # Which weights are tested is the caller's choice; nothing else of the configuration is.
-        return {
+        ours = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("CXR_TRIAGE_") or name.startswith("CXR_TRIAGE_MODEL__")
         }
+        return ours | self.environment
 
     def _read(self, stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
         with stream:
@@ -191,15 +195,20 @@ class Daemon:
         lines.put(None)
 
 
-def descendants(pid: int) -> list[int]:
-    """Children, and theirs (proc(5): /proc/pid/task/tid/children)."""
-    children: list[int] = []
+def children(pid: int) -> list[int]:
+    """What a process has started, and still runs (proc(5): /proc/pid/task/tid/children)."""
+    found: list[int] = []
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            children += [int(child) for child in listing.read_text().split()]
+            found += [int(child) for child in listing.read_text().split()]
         except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
-    return [process for child in children for process in (child, *descendants(child))]
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, and theirs."""
+    return [process for child in children(pid) for process in (child, *descendants(child))]
 
 
 def kill_process(pid: int) -> None:
@@ -241,6 +250,8 @@ class RecordingPacs:
         self.arrivals: Counter[str] = Counter()
         self.contents: dict[str, set[str]] = defaultdict(set)
         self.objects: dict[str, Dataset] = {}
+        #: Every arrival, in their order.
+        self.journal: list[Arrival] = []
         self.port = 0
         self._lock = threading.Lock()
 
@@ -266,16 +277,11 @@ class RecordingPacs:
             return [ds for ds in self.objects.values() if ds.SOPClassUID == sop_class]
 
     def _store(self, event: Event) -> int:
-        assert isinstance(event.request, C_STORE)
-        encoded = event.encoded_dataset(include_meta=False)
-        uid = str(event.request.AffectedSOPInstanceUID)
+        arrival = Arrival.of(event.dataset, event.encoded_dataset(include_meta=False))
+        uid = arrival.sop_instance_uid
         with self._lock:
             self.arrivals[uid] += 1
-            self.contents[uid].add(hashlib.sha256(encoded).hexdigest())
+            self.contents[uid].add(arrival.sha256)
             self.objects[uid] = event.dataset
+            self.journal.append(arrival)
         return SUCCESS
-
-
-def references(ds: Dataset) -> set[str]:
-    """Every SOP Instance UID that an object refers to."""
-    return {str(element.value) for element in ds.iterall() if element.keyword == "ReferencedSOPInstanceUID"}

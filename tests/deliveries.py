@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 
-from pydicom import dcmwrite
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from pynetdicom import build_context, evt
 from pynetdicom.dimse_primitives import C_STORE
@@ -17,11 +15,12 @@ from pynetdicom.dsutils import split_dataset
 from pynetdicom.events import Event
 from sqlalchemy import select
 
-from builders import instance_header, prediction, radiograph_dataset, received_instance
+from builders import instance_header, prediction, radiograph_dataset, received_instance, store_file
 from cxr_triage.daemon.deliver import Courier
 from cxr_triage.daemon.dicom_client import Peer
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.patience import Patience
+from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
@@ -120,9 +119,9 @@ class Results:
 
     def _finished(self, kind: ObjectKind, study_instance_uid: str) -> ResultObject:
         dataset = radiograph_dataset(SOPClassUID=SOP_CLASSES[kind], StudyInstanceUID=study_instance_uid, Modality=kind)
-        buffer = BytesIO()
-        dcmwrite(buffer, dataset, enforce_file_format=True)
-        file = self.outbox.store(buffer.getvalue(), sop_instance_uid=dataset.SOPInstanceUID)
+        encoded = encode(dataset)
+        uid = dataset.SOPInstanceUID
+        file = store_file(self.outbox, encoded.dataset, sop_instance_uid=uid, meta=encoded.meta)
         return ResultObject(
             kind=kind,
             sop_instance_uid=dataset.SOPInstanceUID,

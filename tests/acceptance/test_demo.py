@@ -12,7 +12,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from daemons import chest_radiographs, descendants, radiographs, references, wait_until
+from daemons import chest_radiographs, descendants, radiographs, wait_until
+from journal import references
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 

@@ -22,10 +22,10 @@ from daemons import (
     another,
     chest_radiographs,
     kill_process,
-    references,
     send_by_dcmtk,
     wait_until,
 )
+from journal import references
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1500)]
 

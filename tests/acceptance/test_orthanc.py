@@ -10,7 +10,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
 from cxr_triage.daemon.demo.serving import free_ports
-from daemons import Daemon, another, chest_radiographs, radiographs, references, send_by_dcmtk, wait_until
+from daemons import Daemon, another, chest_radiographs, radiographs, send_by_dcmtk, wait_until
+from journal import references
 from peers import Orthanc, findscu, orthanc
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]

@@ -9,30 +9,17 @@ import pytest
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
 
+import invariants
 from cxr_triage.daemon.demo.serving import free_ports
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.records import InstanceState
 from daemons import Daemon, another, radiographs, send, wait_until
+from invariants import PLANTED
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
-PLANTED = {
-    "PatientName": "Zyxwander^Quirinella",
-    "PatientID": "PLANTED0815",
-    "PatientBirthDate": "19310713",
-    "AccessionNumber": "ACCPLANT4711",
-    "StudyDescription": "Plantedtext of a referring doctor",
-    "ImageComments": "Plantedcomment beside the image",
-    "ReferringPhysicianName": "Doctorplant^Ottokar",
-    "StudyID": "STUDYPLANT99",
-    "IssuerOfPatientID": "ISSUERPLANT",
-    "InstitutionName": "Plantedhospital",
-    "PatientAddress": "Planted Street 5",
-}
-NEEDLES = [part for value in PLANTED.values() for part in value.replace("^", " ").split() if len(part) > 6] + [
-    "ISOPLANTED"
-]
+NEEDLES = (*invariants.NEEDLES, "ISOPLANTED")
 
 
 @pytest.fixture(scope="module")
