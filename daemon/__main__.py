@@ -215,21 +215,29 @@ def done(
 @app.command()
 def replay(
     context: typer.Context,
-    sop_uid: Annotated[str | None, typer.Argument(help="SOP Instance UID of an image without a result.")] = None,
-    destination: Annotated[str | None, typer.Option(help="Deliver again what it refused for good.")] = None,
+    uid: Annotated[
+        str | None, typer.Argument(help="SOP Instance UID of an image without a result, or of a result not delivered.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Try every image again that failed.")] = False,
+    dead: Annotated[
+        str | None, typer.Option(help="Send again everything that was given up for it.", metavar="DESTINATION")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Try an image again that was set aside, or the deliveries that were given up."""
-    from cxr_triage.daemon.replay import replay_deliveries, replay_image
+    """Bring back what was given up: an image, a result, every failed image, or a destination's deliveries."""
+    from cxr_triage.daemon.replay import replay_dead, replay_failed, replay_uid
 
-    if (sop_uid is None) == (destination is None):
-        raise ConfigurationError("name either a SOP Instance UID or --destination")
+    if (uid is not None) + failed + (dead is not None) != 1:
+        raise ConfigurationError("name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION")
     settings = _settings(context, config)
     with _database(settings) as database:
-        if destination is not None:
-            typer.echo(replay_deliveries(destination, settings, database, actor=_actor()))
-        elif sop_uid is not None:
-            typer.echo(replay_image(_uid(sop_uid), settings, database, actor=_actor()))
+        if dead is not None:
+            done = replay_dead(dead, settings, database, actor=_actor())
+        elif uid is not None:
+            done = replay_uid(_uid(uid), settings, database, actor=_actor())
+        else:
+            done = replay_failed(settings, database, actor=_actor())
+    typer.echo(done)
 
 
 @app.command()

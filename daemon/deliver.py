@@ -1,28 +1,30 @@
 """The Storage SCU: finished objects go to each destination until it has them (PS3.4 Annex B).
 
 Each destination has a thread of its own, so that one that is down delays no other. Whether to try again, and when, is
-decided by two pure functions, `pause` and `next_step`; what is due lies in the ledger and outlives this process.
+decided by pure rules (`patience`, `breaker`); what is due lies in the ledger and outlives this process, and so does
+what is known of a destination that is down.
 """
 
 import random
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pynetdicom.association import Association
 
-from cxr_triage.daemon.backoff import doubled
-from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, store
+from cxr_triage.daemon import breaker
+from cxr_triage.daemon.breaker import Stage
+from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, store, verify
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
 from cxr_triage.daemon.roles import DELIVER
 from cxr_triage.daemon.settings import Destination, Settings
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import (
-    DeliveryError,
+    OutOfResourcesError,
     RefusedError,
     ResultError,
     StaleAttemptError,
@@ -33,58 +35,28 @@ from cxr_triage.model.errors import (
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Outbox
-from cxr_triage.storage.ledger import Dispatch
+from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Delivery, ObjectKind
+from cxr_triage.storage.records import Circuit, Delivery, DeliveryState, ResultObject
 
 log = get_logger(__name__)
 
-#: Objects per association: few enough that a lease outlives the batch.
+#: Objects per association.
 BATCH = 8
-#: An SR cites its SEGs: they go first.
-_SENDING_ORDER = (ObjectKind.SEG, ObjectKind.SR)
+_MEND = "restore it from a backup, then replay"
 _RANDOM = random.SystemRandom()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
-    """How long, and how often, to try."""
-
-    #: Wait after the first failure; doubles each time.
-    first: timedelta = timedelta(seconds=5)
-    longest: timedelta = timedelta(minutes=10)
-    #: Attempts at an object that a reachable destination refuses; an unreachable one is tried for ever.
-    maximum_refusals: int = 5
-    #: How often to look for work when nobody rings.
-    poll: timedelta = timedelta(seconds=2)
-
-
-def pause(failures: int, *, patience: Patience, jitter: float) -> timedelta:
-    """Say how long to leave a destination alone after so many failures in a row.
-
-    Args:
-        failures: 1 or more.
-        patience: what the site decided.
-        jitter: 0 to 1; takes away up to half, so that senders that failed together do not come back together.
-    """
-    whole = doubled(patience.first.total_seconds(), patience.longest.total_seconds(), failures=failures)
-    return timedelta(seconds=whole * (1 - jitter / 2))
-
-
-def next_step(refusals: int, *, now: datetime, patience: Patience) -> datetime | None:
-    """Say when to offer an object again that was refused so many times; None: give it up."""
-    return now + patience.longest if refusals < patience.maximum_refusals else None
 
 
 class Courier:
     """Brings one destination what is due for it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named, each another thing
         self,
         *,
         destination: str,
         peer: Peer,
         dispatch: Dispatch,
+        circuits: Circuits,
         outbox: Outbox,
         owner_id: str,
         patience: Patience,
@@ -93,17 +65,12 @@ class Courier:
         self._destination = destination
         self._peer = peer
         self._dispatch = dispatch
+        self._circuits = circuits
         self._outbox = outbox
         self._owner_id = owner_id
         self._patience = patience
         self._clock = clock
         self._wake = threading.Event()
-        #: In a row, of the destination as a whole.
-        self._failures = 0
-        #: Per delivery, since this process started: a restart gives a refused object another chance.
-        self._refusals: Counter[int] = Counter()
-        #: Per delivery: how often the destination gave no answer to it.
-        self._interruptions: Counter[int] = Counter()
 
     def wake(self) -> None:
         """Look for work now, unless the destination is being left alone."""
@@ -118,93 +85,204 @@ class Courier:
             except StorageError as error:
                 log.exception("ledger not reached", destination=self._destination, exc_info=error)
                 worked = False
-            if self._failures:
-                stop.wait(pause(self._failures, patience=self._patience, jitter=_RANDOM.random()).total_seconds())
-            elif not worked:
+            if not worked:
                 self._wake.wait(self._patience.poll.total_seconds())
 
     def deliver_batch(self, stop: threading.Event) -> bool:
-        """Deliver what is due, over one association; returns whether anything was.
+        """Deliver what is due, over one association; returns whether there was anything to do.
+
+        A destination that is left alone is not tried; one whose pause is over gets one object, or a C-ECHO.
 
         Raises:
             StorageError: the ledger could not be reached.
         """
-        claimed = self._dispatch.claim(self._owner_id, self._destination, BATCH)
-        batch = self._readable(sorted(claimed, key=lambda delivery: _SENDING_ORDER.index(delivery.object.kind)))
-        if not batch:
-            return bool(claimed)
-        left = list(batch)
+        circuit = self._circuits.of(self._destination)
+        stage = breaker.stage(circuit, now=self._clock(), longest=self._patience.longest)
+        if stage is Stage.OPEN:
+            return False
+        claimed = self._dispatch.claim(self._owner_id, self._destination, BATCH if stage is Stage.CLOSED else 1)
+        if stage is Stage.HALF_OPEN and not claimed:
+            self._echo(circuit)
+            return True
+        batch = self._readable(claimed)
+        if batch:
+            self._send(batch, circuit, stop)
+        return bool(claimed)
+
+    def _echo(self, circuit: Circuit) -> None:
+        """Ask a destination that failed, and for which nothing is due, whether it is there again."""
         try:
-            with associated(self._peer, [file for _, file in batch]) as association:
-                while left and not stop.is_set():
-                    self._deliver(association, *left.pop(0))
+            verify(self._peer)
         except UnreachableError as error:
-            self._failures += 1
-            self._put_back([delivery for delivery, _ in left], error)
+            self._failed(circuit, error, self._pause(circuit))
+        except RefusedError:
+            self._answered(circuit)
         else:
-            self._failures = 0
-            self._put_back([delivery for delivery, _ in left], None)
-        return True
+            self._answered(circuit)
 
     def _readable(self, claimed: Sequence[Delivery]) -> list[tuple[Delivery, Part10File]]:
-        """Look at the files. One that cannot be read counts as refused, so that a person learns of it."""
+        """Look at the files. What is wrong with one is no refusal by the destination, and the others go."""
         batch = []
         for delivery in claimed:
             try:
-                batch.append((delivery, Part10File.read(self._outbox.absolute(delivery.object.path))))
+                batch.append((delivery, _file_of(delivery.object, self._outbox)))
             except OSError as error:
-                self._refused(delivery, DeliveryError(f"its file in the outbox cannot be read ({error.strerror})"))
+                self._unreadable(delivery, ResultError(f"its file in the outbox cannot be read ({error.strerror})"))
             except ResultError as error:
-                self._refused(delivery, error)
+                self._unusable(delivery, error)
         return batch
 
-    def _deliver(self, association: Association, delivery: Delivery, file: Part10File) -> None:
+    def _send(self, batch: Sequence[tuple[Delivery, Part10File]], circuit: Circuit, stop: threading.Event) -> None:
+        """Hold an association and offer the objects in turn, until one gets no answer."""
+        left = list(batch)
+        # Drawn now, so that an object that is due with its destination is due when that is probed.
+        pausing = self._pause(circuit)
+        # Half of the lease: what was begun then has the other half to get its answer.
+        until = time.monotonic() + self._dispatch.lease.total_seconds() / 2
+        try:
+            with associated(self._peer, [file for _, file in batch]) as association:
+                while left and not stop.is_set() and time.monotonic() < until:
+                    if len(left) < len(batch) and not association.is_established:
+                        break  # its right, between two objects
+                    self._offer(association, *left.pop(0), circuit=circuit, pausing=pausing)
+        except UnreachableError as error:
+            self._dispatch.give_back([delivery for delivery, _ in left])
+            self._failed(circuit, error, pausing)
+        else:
+            self._dispatch.give_back([delivery for delivery, _ in left])
+            if len(left) < len(batch):
+                self._answered(circuit)
+
+    def _offer(
+        self, association: Association, delivery: Delivery, file: Part10File, *, circuit: Circuit, pausing: timedelta
+    ) -> None:
+        """Send an object and record what became of it.
+
+        Raises:
+            UnreachableError: the destination gave no answer, or one that may be another one later; this is recorded.
+        """
         try:
             status = store(association, file, self._peer)
         except RefusedError as error:
             self._refused(delivery, error)
-            return
-        except UnreachableError as error:
-            self._put_behind(delivery, error)
+        except ResultError as error:
+            self._unreadable(delivery, error)
+        except OutOfResourcesError as error:
+            # Due when its destination is probed: a C-ECHO would not show whether there is room again.
+            self._put_off(delivery, error, pausing)
             raise
+        except UnreachableError as error:
+            # The others go first next time: it may be this very object that the destination cannot bear.
+            failures = max(_interruptions(delivery) + 1, circuit.failures + 1)
+            self._put_off(delivery, error, put_behind(failures, patience=self._patience))
+            raise
+        else:
+            self._stored(delivery, status)
+
+    def _stored(self, delivery: Delivery, status: int) -> None:
         if status != SUCCESS:
             log.warning("stored with a warning", status=f"0x{status:04X}", **delivery.log_context())
         with _unless_taken_over(delivery):
             self._dispatch.record_stored(delivery)
-        self._refusals.pop(delivery.id, None)
-        self._interruptions.pop(delivery.id, None)
         log.info("object delivered", **delivery.log_context())
 
-    def _refused(self, delivery: Delivery, error: TriageError) -> None:
-        self._refusals[delivery.id] += 1
-        retry_at = next_step(self._refusals[delivery.id], now=self._clock(), patience=self._patience)
-        log.warning("object refused", reason=str(error), gives_up=retry_at is None, **delivery.log_context())
+    def _refused(self, delivery: Delivery, error: RefusedError) -> None:
+        """Offer it again a few times, soon: whoever answers so will answer so tomorrow."""
+        retry_at = next_offer(delivery.refusals + 1, now=self._clock(), patience=self._patience)
         with _unless_taken_over(delivery):
-            if retry_at is not None:
-                self._dispatch.record_attempt_failed(delivery, error=str(error), retry_at=retry_at)
-                return
-            del self._refusals[delivery.id]
+            self._dispatch.record_refused(delivery, error=str(error), retry_at=retry_at)
+        if retry_at is None:
+            _log_given_up(delivery, error)
+        else:
+            log.warning("object refused", reason=str(error), **delivery.log_context())
+
+    def _unreadable(self, delivery: Delivery, error: ResultError) -> None:
+        """Wait for a file that a disk or a mount may give back."""
+        self._put_off(delivery, error, pause(_interruptions(delivery) + 1, patience=self._patience, jitter=0))
+
+    def _unusable(self, delivery: Delivery, error: ResultError) -> None:
+        """Give up at once what no waiting brings back; a person may, from a backup, and then replay it."""
+        with _unless_taken_over(delivery):
             self._dispatch.record_dead(delivery, str(error))
+        _log_given_up(delivery, error)
 
-    def _put_behind(self, delivery: Delivery, error: UnreachableError) -> None:
-        """Let the others go first next time: it may be this very object that the destination cannot bear.
-
-        The wait is longer than that before the next association, and grows each time.
-        """
-        self._interruptions[delivery.id] += 1
-        failures = max(self._interruptions[delivery.id], self._failures + 1)
-        wait = 2 * pause(failures, patience=self._patience, jitter=0)
-        with _unless_taken_over(delivery):
-            self._dispatch.record_attempt_failed(delivery, error=str(error), retry_at=self._clock() + wait)
-
-    def _put_back(self, deliveries: Sequence[Delivery], error: UnreachableError | None) -> None:
-        """Give up the claims on what was not sent: due at once, as the destination as a whole is left alone."""
-        if error is not None:
-            log.warning("destination not reached", destination=self._destination, reason=str(error))
-        reason = str(error or "not sent: this sender was stopped")
-        for delivery in deliveries:
+    def _put_off(self, delivery: Delivery, error: TriageError, delay: timedelta) -> None:
+        """Try it again later, or give it up when that has been said for too long."""
+        now, tries = self._clock(), _interruptions(delivery) + 1
+        if is_spent(delivery.pending_since, tries, now=now, patience=self._patience):
+            reason = self._given_up_because(error)
             with _unless_taken_over(delivery):
-                self._dispatch.record_attempt_failed(delivery, error=reason, retry_at=self._clock())
+                self._dispatch.record_dead(delivery, reason)
+            _log_given_up(delivery, ResultError(reason))
+            return
+        log.warning("object not delivered", reason=str(error), **delivery.log_context())
+        with _unless_taken_over(delivery):
+            self._dispatch.record_attempt_failed(delivery, error=str(error), retry_at=now + delay)
+
+    def _pause(self, circuit: Circuit) -> timedelta:
+        return pause(circuit.failures + 1, patience=self._patience, jitter=_RANDOM.random())
+
+    def _failed(self, circuit: Circuit, error: UnreachableError, pausing: timedelta) -> None:
+        """Leave the destination alone for a while, and give up what has waited for it for too long."""
+        now = self._clock()
+        opened = breaker.after_failure(circuit, str(error), now=now, pause=pausing)
+        self._circuits.record(self._destination, before=circuit, after=opened, actor=self._owner_id)
+        log.warning(
+            "destination left alone",
+            destination=self._destination,
+            reason=str(error),
+            failures=opened.failures,
+            seconds=round(pausing.total_seconds(), 1),
+        )
+        if opened.changed_at and is_spent(opened.changed_at, opened.failures, now=now, patience=self._patience):
+            self._give_up_aged(error)
+
+    def _give_up_aged(self, error: UnreachableError) -> None:
+        before = self._clock() - self._patience.give_up_after
+        reason = self._given_up_because(error)
+        count = self._dispatch.give_up(self._destination, pending_since=before, error=reason)
+        if count:
+            log.error("objects given up", destination=self._destination, count=count, reason=reason)
+
+    def _answered(self, circuit: Circuit) -> None:
+        """Close the circuit, if it was not."""
+        if circuit.is_open:
+            closed = breaker.after_success(self._clock())
+            self._circuits.record(self._destination, before=circuit, after=closed, actor=self._owner_id)
+            log.info("destination reached again", destination=self._destination)
+
+    def _given_up_because(self, error: TriageError) -> str:
+        hours = self._patience.give_up_after / timedelta(hours=1)
+        return f"given up after {hours:g} h: {error}"
+
+
+def _interruptions(delivery: Delivery) -> int:
+    """How often it got no answer, or one that may be another one later."""
+    return delivery.failures - delivery.refusals
+
+
+def _file_of(made: ResultObject, outbox: Outbox) -> Part10File:
+    """Find the file of an object, and look whether it holds what was made: a PACS must get nothing else under its UID.
+
+    Raises:
+        OSError: the file cannot be read now.
+        ResultError: it is gone or damaged.
+    """
+    path = outbox.absolute(made.path)
+    # Where the folder is gone too, a disk is not mounted.
+    if path.parent.is_dir() and not path.exists():
+        raise ResultError(f"its file in the outbox is gone: {_MEND}")
+    try:
+        file = Part10File.read(path)
+    except ResultError as error:
+        raise ResultError(f"its file in the outbox is damaged: {_MEND}") from error
+    if not file.holds(sop_class_uid=made.sop_class_uid, sop_instance_uid=made.sop_instance_uid, sha256=made.sha256):
+        raise ResultError(f"its file in the outbox is damaged: {_MEND}")
+    return file
+
+
+def _log_given_up(delivery: Delivery, error: TriageError) -> None:
+    log.error("object given up", reason=str(error), **delivery.log_context())
 
 
 @contextmanager
@@ -228,11 +306,13 @@ class DeliverRole:
         owner = Owner.take(settings.run_folder, DELIVER)
         database = open_database(settings.database_url)
         dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
+        circuits = Circuits(database)
         couriers = [
             Courier(
                 destination=destination.name,
                 peer=peer(destination, settings),
                 dispatch=dispatch,
+                circuits=circuits,
                 outbox=Outbox(settings.outbox_folder),
                 owner_id=owner.id,
                 patience=_patience(settings),
@@ -240,6 +320,7 @@ class DeliverRole:
             for destination in settings.destinations
         ]
         try:
+            _warn_of_the_unconfigured(settings, Housekeeping(database))
             with Doorbell.listen(settings.run_folder, DELIVER) as bell:
                 _run_all(couriers, bell, stop, ready)
         finally:
@@ -261,12 +342,25 @@ def peer(destination: Destination, settings: Settings) -> Peer:
     )
 
 
+def _warn_of_the_unconfigured(settings: Settings, housekeeping: Housekeeping) -> None:
+    """Say what nobody will send: it stays until its destination is configured again."""
+    configured = {destination.name for destination in settings.destinations}
+    for name, counts in housekeeping.counts().deliveries.items():
+        if name not in configured and counts[DeliveryState.PENDING]:
+            log.warning(
+                "objects wait for a destination that is not configured",
+                destination=name,
+                count=counts[DeliveryState.PENDING],
+            )
+
+
 def _patience(settings: Settings) -> Patience:
     deliver = settings.deliver
     return Patience(
         first=timedelta(seconds=deliver.retry_first_seconds),
         longest=timedelta(seconds=deliver.retry_longest_seconds),
         maximum_refusals=deliver.maximum_refusals,
+        give_up_after=timedelta(hours=deliver.give_up_after_hours),
         poll=timedelta(seconds=deliver.poll_seconds),
     )
 

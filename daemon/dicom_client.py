@@ -1,5 +1,6 @@
 """What a destination is asked: a C-ECHO, or to store a finished file as it lies on disk."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
+from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
-from cxr_triage.model.errors import RefusedError, ResultError, UnreachableError
+from cxr_triage.model.errors import OutOfResourcesError, RefusedError, ResultError, UnreachableError
 
 # Send the bytes of the file; otherwise they would be decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -25,6 +27,11 @@ WARNINGS = range(0xB000, 0xC000)
 DUPLICATE_SOP_INSTANCE = 0x0111
 #: PS3.4 Table B.2-1, "Refused: Out of Resources": passes by itself.
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
+#: PS3.7 C.5, "Processing failure" (a general failure, as when the database behind a PACS is down) and "Resource
+#: limitation": they say nothing against the object, so they count as out of resources too. Every other failure is
+#: about the object or about what we may do, and would be the same tomorrow: A9xx and Cxxx of PS3.4 Table B.2-1, and
+#: 0x0117, 0x0122, 0x0124, 0x0210, 0x0211 and 0x0212 of PS3.7 9.1.1.1.9.
+PASSING_FAILURES = frozenset({0x0110, 0x0213})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +81,20 @@ class Part10File:
             raise
         # A disk may give back anything, and pydicom fails at it in as many ways.
         except Exception as error:
-            raise ResultError(f"its file in the outbox is damaged ({type(error).__name__})") from error
+            raise ResultError(f"it is no DICOM file ({type(error).__name__})") from error
+
+    def holds(self, *, sop_class_uid: str, sop_instance_uid: str, sha256: str) -> bool:
+        """Whether `store` would send this: an instance, and the SHA-256 of its data set.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        meta, offset = split_dataset(self.path)
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        told = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID)
+        return (*told, found) == (sop_class_uid, sop_instance_uid, sha256)
 
 
 @contextmanager
@@ -132,8 +152,9 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
         The status under which it was stored: success or a warning.
 
     Raises:
-        UnreachableError: no answer, or one that may be another one later.
+        UnreachableError: no answer, or (OutOfResourcesError) one that may be another one later.
         RefusedError: the destination does not take it.
+        ResultError: the file cannot be read; the association is ended.
     """
     if not association.is_established:
         raise UnreachableError(f"{peer} ended the association before the object was sent")
@@ -144,19 +165,27 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
     except RuntimeError as error:
         # pynetdicom's word for an association that ended between our look and its own.
         raise UnreachableError(f"{peer} ended the association before the object was sent") from error
+    except OSError as error:
+        association.abort()
+        raise ResultError(f"{file.path.name} cannot be read ({error.strerror})") from error
     if "Status" not in answer:
         raise UnreachableError(f"{peer} gave no answer to C-STORE")
     status = int(answer.Status)
     if is_stored(status):
         return status
-    if status in OUT_OF_RESOURCES:
-        raise UnreachableError(f"{peer} is out of resources (status 0x{status:04X})")
+    if may_pass(status):
+        raise OutOfResourcesError(f"{peer} cannot store now (status 0x{status:04X})")
     raise RefusedError(f"{peer} answered C-STORE with status 0x{status:04X}")
 
 
 def is_stored(status: int) -> bool:
     """Whether a C-STORE status means that the destination has the object."""
     return status in {SUCCESS, DUPLICATE_SOP_INSTANCE} or status in GENERAL_WARNINGS or status in WARNINGS
+
+
+def may_pass(status: int) -> bool:
+    """Whether a C-STORE status means that the destination may take the object another time."""
+    return status in OUT_OF_RESOURCES or status in PASSING_FAILURES
 
 
 def _contexts(files: Iterable[Part10File]) -> list[PresentationContext]:

@@ -1,5 +1,6 @@
 """`cxr-triage replay`: bring back what was given up, and wake who goes on with it."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from cxr_triage.daemon.roles import DELIVER, INFER
@@ -7,31 +8,76 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import Dispatch, Scoring
+from cxr_triage.storage.ledger import Circuits, Dispatch, Scoring
 
 
-def replay_image(sop_instance_uid: str, settings: Settings, database: Database, *, actor: str) -> str:
-    """Put an image up again that failed or was found unsuitable; what was done, in words.
+def replay_uid(sop_instance_uid: str, settings: Settings, database: Database, *, actor: str) -> str:
+    """Put an image up again that failed or was found unsuitable, or a result wherever it was given up.
+
+    Returns:
+        What was done, in words.
 
     Raises:
-        TriageError: there is no such image.
+        TriageError: there is nothing to bring back under this UID.
     """
-    scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds))
-    if not scoring.replay(sop_instance_uid, actor=actor):
-        raise TriageError(f"no image {sop_instance_uid} was set aside, or its file is gone: have it sent again")
+    if _scoring(settings, database).replay(sop_instance_uid, actor=actor):
+        ring(settings.run_folder, INFER)
+        return f"{sop_instance_uid} is tried again"
+    destinations = [destination.name for destination in settings.destinations]
+    again = _dispatch(settings, database).replay_object(sop_instance_uid, destinations, actor=actor)
+    if not again:
+        raise TriageError(
+            f"no image {sop_instance_uid} was set aside, or its file is gone: have it sent again; and no result of "
+            "this UID was given up for a destination that is configured"
+        )
+    _deliver_now(again, settings, database)
+    return f"{sop_instance_uid} is sent again to {', '.join(again)}"
+
+
+def replay_failed(settings: Settings, database: Database, *, actor: str) -> str:
+    """Put every image up again that failed; what was done, in words.
+
+    Raises:
+        TriageError: there is none.
+    """
+    count = _scoring(settings, database).replay_failed(actor=actor)
+    if not count:
+        raise TriageError("no image has failed whose file is still there: `cxr-triage status` shows the counts")
     ring(settings.run_folder, INFER)
-    return f"{sop_instance_uid} is tried again"
+    return f"{_counted(count, 'image')} tried again"
 
 
-def replay_deliveries(destination: str, settings: Settings, database: Database, *, actor: str) -> str:
+def replay_dead(destination: str, settings: Settings, database: Database, *, actor: str) -> str:
     """Put a destination's given-up deliveries up again; what was done, in words.
 
     Raises:
-        TriageError: there are none.
+        TriageError: there are none, or nobody would send them.
     """
-    dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
-    count = dispatch.replay_dead(destination, actor=actor)
+    if destination not in {each.name for each in settings.destinations}:
+        raise TriageError(
+            f"destination {destination!r} is not configured, so nothing would be sent: add a [[destination]] of this "
+            "name, restart, and replay then"
+        )
+    count = _dispatch(settings, database).replay_dead(destination, actor=actor)
     if not count:
         raise TriageError(f"nothing was given up for destination {destination!r}: `cxr-triage status` shows the counts")
+    _deliver_now([destination], settings, database)
+    return f"{_counted(count, 'object')} sent again to {destination}"
+
+
+def _scoring(settings: Settings, database: Database) -> Scoring:
+    return Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds))
+
+
+def _dispatch(settings: Settings, database: Database) -> Dispatch:
+    return Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
+
+
+def _deliver_now(destinations: Iterable[str], settings: Settings, database: Database) -> None:
+    """Who asks for a replay has mended something: a destination that is left alone is tried at once."""
+    Circuits(database).end_pauses(*destinations)
     ring(settings.run_folder, DELIVER)
-    return f"{count} deliveries to {destination} are tried again"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what} is" if count == 1 else f"{count} {what}s are"

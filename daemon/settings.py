@@ -147,10 +147,14 @@ class DeliverSettings(Section):
     network_timeout_seconds: Seconds = Field(default=60, description="Longest silence before we hang up.")
     retry_first_seconds: Seconds = Field(default=5, description="Wait after the first failure; doubles each time.")
     retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
+    give_up_after_hours: Hours = Field(
+        default=168,
+        description="Age at which an object is given up that a destination does not answer for, or has no room for.",
+    )
     maximum_refusals: int = Field(
-        default=5,
+        default=3,
         ge=1,
-        description="Attempts at an object that a reachable destination refuses; an unreachable one is tried for ever.",
+        description="Offers of an object that a destination refuses for good; the wait between them is the short one.",
     )
     poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
 

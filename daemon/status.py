@@ -1,14 +1,18 @@
 """`cxr-triage status`: how much is where, how old the oldest is, and who is alive."""
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from cxr_triage.daemon.breaker import Stage, stage
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.storage.records import Counts
+from cxr_triage.storage.records import Circuit, Counts, DeliveryState
+
+DELIVERY_STATES: Final = ("pending", "stored", "committed", "dead")
 
 
 def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, Any]:
@@ -21,7 +25,8 @@ def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, A
         "other_bytes": counts.other_bytes,
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
-        "destinations": _destinations(counts, settings),
+        "destinations": (destinations := _destinations(counts, settings, now)),
+        "remarks": [sentence for row in destinations for sentence in _remarks(row)],
         "roles": {role: found.alive > 0 for role, found in present.items()},
         "processes": {role: {"alive": found.alive, "of": found.of} for role, found in present.items()},
     }
@@ -37,14 +42,15 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     overview.add_row("images", "known UID, other bytes", str(status["other_bytes"]))
     overview.add_row("images", "oldest waiting", _seconds(status["oldest_unscored_seconds"]))
     overview.add_row("objects", "oldest waiting", _seconds(status["oldest_undelivered_seconds"]))
-    destinations = Table("destination", "address", "pending", "stored", "committed", "dead")
+    destinations = Table("destination", Column("address", overflow="fold"), "state", *DELIVERY_STATES)
     for row in status["destinations"]:
-        counts = (str(row["deliveries"].get(state, 0)) for state in ("pending", "stored", "committed", "dead"))
-        address = f"{row['ae_title']}@{row['host']}:{row['port']}" if row["host"] else "no longer configured"
-        destinations.add_row(row["name"], address, *counts)
+        counts = (str(row["deliveries"].get(state, 0)) for state in DELIVERY_STATES)
+        destinations.add_row(row["name"], _address(row), _standing(row), *counts)
     alive = [_present(role, **status["processes"][role]) for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
+    for sentence in status["remarks"]:
+        console.print(sentence, markup=False)
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")
 
 
@@ -52,15 +58,55 @@ def _present(role: str, alive: int, of: int) -> str:
     return role if of == 1 else f"{role} ({alive} of {of})"
 
 
-def _destinations(counts: Counts, settings: Settings) -> list[dict[str, Any]]:
+def _destinations(counts: Counts, settings: Settings, now: datetime) -> list[dict[str, Any]]:
     """The configured ones, then those that only the ledger knows."""
-    rows = [destination.model_dump() for destination in settings.destinations]
+    rows = [destination.model_dump() | {"configured": True} for destination in settings.destinations]
     known = {row["name"] for row in rows}
-    unset = {"ae_title": "", "host": "", "port": None, "profile": ""}
+    unset = {"ae_title": "", "host": "", "port": None, "profile": "", "configured": False}
     rows += [{"name": name, **unset} for name in counts.deliveries if name not in known]
     for row in rows:
-        row["deliveries"] = {state.value: count for state, count in counts.deliveries.get(row["name"], {}).items()}
+        name = row["name"]
+        row["deliveries"] = {state.value: count for state, count in counts.deliveries.get(name, {}).items()}
+        row["held_back"] = counts.held_back.get(name, 0)
+        row["circuit"] = _circuit(counts.circuits.get(name, Circuit()), settings, now)
     return rows
+
+
+def _circuit(circuit: Circuit, settings: Settings, now: datetime) -> dict[str, Any]:
+    longest = timedelta(seconds=settings.deliver.retry_longest_seconds)
+    return {
+        "state": stage(circuit, now=now, longest=longest).value,
+        "since": None if circuit.changed_at is None else circuit.changed_at.isoformat(),
+        "until": None if circuit.open_until is None else circuit.open_until.isoformat(),
+        "failures": circuit.failures,
+        "reason": circuit.reason,
+    }
+
+
+def _remarks(row: dict[str, Any]) -> Iterator[str]:
+    """What a person must know of a destination, and what to do; one sentence each."""
+    name, circuit, counts = row["name"], row["circuit"], row["deliveries"]
+    if not row["configured"] and counts[DeliveryState.PENDING]:
+        yield (
+            f"{name}: no longer configured, and objects wait for it: {counts[DeliveryState.PENDING]}; add a "
+            "[[destination]] of this name again, at the address that should have them"
+        )
+    if row["configured"] and circuit["state"] != Stage.CLOSED:
+        yield f"{name}: not reached since {circuit['since']}: {circuit['reason']}"
+    if dead := counts.get(DeliveryState.DEAD):
+        yield f"{name}: objects given up: {dead}; `cxr-triage replay --dead {name}` sends them again"
+    if row["held_back"]:
+        yield f"{name}: SRs that wait for a SEG that was given up: {row['held_back']}"
+
+
+def _address(row: dict[str, Any]) -> str:
+    return f"{row['ae_title']}@{row['host']}:{row['port']}" if row["configured"] else "no longer configured"
+
+
+def _standing(row: dict[str, Any]) -> str:
+    if not row["configured"]:
+        return "nobody sends"
+    return {Stage.CLOSED: "up", Stage.OPEN: "down", Stage.HALF_OPEN: "being tried"}[Stage(row["circuit"]["state"])]
 
 
 def _age(since: datetime | None, now: datetime) -> float | None:

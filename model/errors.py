@@ -58,6 +58,10 @@ class UnreachableError(DeliveryError):
     """A destination cannot be reached, or gives no answer: this may pass by itself."""
 
 
+class OutOfResourcesError(UnreachableError):
+    """A destination answers that it cannot store now: this may pass by itself."""
+
+
 class RefusedError(DeliveryError):
     """A destination answered that it does not take the object."""
 

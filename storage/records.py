@@ -209,8 +209,11 @@ class Delivery:
     destination: str
     attempt: int
     object: ResultObject
-    #: Attempts that ended in a recorded failure.
+    #: When it became pending, UTC: when it was made, or replayed.
+    pending_since: datetime
+    #: Attempts since then that ended in a recorded failure, and how many of them were refusals by the destination.
     failures: int = 0
+    refusals: int = 0
 
     def log_context(self) -> dict[str, str | int]:
         """What a log line may say of it: no patient data."""
@@ -220,6 +223,25 @@ class Delivery:
             "sop_instance_uid": self.object.sop_instance_uid,
             "attempt": self.attempt,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circuit:
+    """Whether a destination is sent to (closed), or left alone for a while (open)."""
+
+    #: In a row, of the destination as a whole.
+    failures: int = 0
+    #: When it is probed, UTC; None = closed.
+    open_until: datetime | None = None
+    #: Of the last failure: one sentence for a person; empty = closed.
+    reason: str = ""
+    #: When it was opened or closed, UTC; None = it has never been open.
+    changed_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not closed."""
+        return self.open_until is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -293,6 +315,10 @@ class Counts:
     revisions: dict[RevisionState, int]
     #: Per destination that has ever had a delivery.
     deliveries: dict[str, dict[DeliveryState, int]]
+    #: Of the pending ones, the SRs that wait for a SEG that is dead, per destination that has any.
+    held_back: dict[str, int]
+    #: Per destination that has ever failed.
+    circuits: dict[str, Circuit]
     #: Studies on the reading list.
     listed_studies: int
     #: Images that came with a known SOP Instance UID and other bytes.

@@ -4,7 +4,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, MetaData, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cxr_triage.model.priority import Level
@@ -281,6 +291,24 @@ class DeliveryRow(Leased, Base):
     created_at: Mapped[datetime]
     #: When it reached its present state.
     changed_at: Mapped[datetime]
+    #: Attempts that the destination answered with a permanent failure.
+    refusals: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+
+
+class CircuitRow(Base):
+    """Whether a destination is sent to, or left alone for a while: the circuit breaker that all senders share."""
+
+    __tablename__ = "circuit"
+
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    #: In a row, of the destination as a whole; 0 = closed.
+    failures: Mapped[int]
+    #: Nothing is sent before; None = closed.
+    open_until: Mapped[datetime | None]
+    #: Of the last failure: one sentence for a person; empty = closed.
+    reason: Mapped[str]
+    #: When it was opened or closed: failures between do not count.
+    changed_at: Mapped[datetime]
 
 
 class Event(StrEnum):
@@ -305,6 +333,8 @@ class Event(StrEnum):
     DELIVERED = "delivered"
     DELIVERY_RETRIED = "delivery_retried"
     DELIVERY_DEAD = "delivery_dead"
+    CIRCUIT_OPENED = "circuit_opened"
+    CIRCUIT_CLOSED = "circuit_closed"
     FILE_FORGOTTEN = "file_forgotten"
 
 

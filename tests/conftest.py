@@ -10,7 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.migrate import migrate
+from deliveries import Results
 from postgres import PostgresServer, postgres_server
 from steps import Steps
 
@@ -98,3 +100,11 @@ def database(database_url: str) -> Iterator[Database]:
 def steps(database: Database) -> Steps:
     """Give the ledger on a fresh database: the test runs once per kind."""
     return Steps(database)
+
+
+@pytest.fixture
+def results(tmp_path: Path, sqlite_url: str) -> Iterator[Results]:
+    """Give an empty outbox with its ledger."""
+    opened = open_database(sqlite_url)
+    yield Results(database=opened, outbox=Outbox(tmp_path / "outbox"))
+    opened.close()

@@ -17,7 +17,8 @@ from builders import finding, prediction
 from cxr_triage.daemon.__main__ import main
 from cxr_triage.daemon.reference import example_configuration, reference_page
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.ledger import Circuits
+from cxr_triage.storage.records import Circuit
 from kept_logging import kept_logging
 from peers import free_port
 from steps import Steps
@@ -125,8 +126,41 @@ def test_status_counts(line: CommandLine) -> None:
     assert status["oldest_unscored_seconds"] > 0
     (pacs,) = status["destinations"]
     assert (pacs["name"], pacs["ae_title"], pacs["deliveries"]["pending"]) == ("pacs", "PACS", 2)
+    assert (pacs["configured"], pacs["circuit"]["state"], status["remarks"]) == (True, "closed", [])
     assert set(status["roles"].values()) == {False}
     assert "pacs" in line.said("status")
+
+
+def test_status_says_which_destinations_need_a_person(line: CommandLine) -> None:
+    """Left alone, refusing, or no longer configured; each with what to do."""
+    line.steps.index(STUDY)
+    line.steps.scoring.record_scored(line.steps.claim_to_score(), prediction(), line.steps.policy)
+    line.steps.report(STUDY, ("pacs", "air"), ("gone", "air"))
+    (seg,) = line.steps.dispatch.claim("deliver-1-host-1", "pacs", 9)
+    line.steps.dispatch.record_dead(seg, "refused")
+    since = line.steps.clock()
+    opened = Circuit(failures=3, open_until=since + timedelta(minutes=5), reason="no answer", changed_at=since)
+    Circuits(line.database).record("pacs", before=Circuit(), after=opened, actor="deliver")
+    status = json.loads(line.said("status", "--json"))
+    pacs, gone = status["destinations"]
+    assert pacs["circuit"] == {
+        "state": "open",
+        "since": since.isoformat(),
+        "until": (since + timedelta(minutes=5)).isoformat(),
+        "failures": 3,
+        "reason": "no answer",
+    }
+    assert (pacs["held_back"], gone["configured"], gone["circuit"]["state"]) == (1, False, "closed")
+    assert status["remarks"] == [
+        f"pacs: not reached since {since.isoformat()}: no answer",
+        "pacs: objects given up: 1; `cxr-triage replay --dead pacs` sends them again",
+        "pacs: SRs that wait for a SEG that was given up: 1",
+        status["remarks"][-1],
+    ]
+    assert status["remarks"][-1].startswith("gone: no longer configured, and objects wait for it: 2; add a")
+    shown = line.said("status")
+    assert [sentence for sentence in status["remarks"] if sentence[:40] not in shown] == []
+    assert "down" in shown
 
 
 def test_worklist_shows_the_new_order_and_why(line: CommandLine) -> None:
@@ -202,30 +236,22 @@ def test_history_tells_why_a_study_stood_where_it_stood(line: CommandLine) -> No
     assert "nothing is known of study" in line.complaint("history", "1.2.3.4")
 
 
-def test_replay_brings_an_image_back(line: CommandLine) -> None:
-    """One that failed for good; not one that did not."""
+def test_replay_brings_back_what_was_given_up(line: CommandLine) -> None:
+    """An image, every failed image, a destination's deliveries; and says how many, or that there is nothing."""
     image = line.steps.receive()
     claim = line.steps.claim_to_index()
     line.steps.scoring.record_failure(claim, error_class="crash", explanation="it crashed", retry_at=None)
     assert line.said("replay", image.sop_instance_uid) == f"{image.sop_instance_uid} is tried again\n"
-    assert line.steps.housekeeping.counts().instances[InstanceState.FAILED] == 0
     assert "was set aside" in line.complaint("replay", image.sop_instance_uid)
+    assert "no image has failed" in line.complaint("replay", "--failed")
+    assert "nothing was given up" in line.complaint("replay", "--dead", "pacs")
 
 
-def test_replay_delivers_again(line: CommandLine) -> None:
-    """What a destination had refused for good."""
-    line.steps.index(STUDY)
-    line.steps.scoring.record_scored(line.steps.claim_to_score(), prediction(), line.steps.policy)
-    line.steps.report(STUDY)
-    for delivery in line.steps.dispatch.claim("deliver-1-host-1", "pacs", 9):
-        line.steps.dispatch.record_dead(delivery, "refused")
-    assert line.said("replay", "--destination", "pacs") == "1 deliveries to pacs are tried again\n"
-    assert "nothing was given up" in line.complaint("replay", "--destination", "pacs")
-
-
-def test_replay_needs_to_know_what(line: CommandLine) -> None:
-    """An image or a destination."""
-    assert "either a SOP Instance UID or --destination" in line.complaint("replay", status=2)
+@pytest.mark.parametrize("what", [[], ["1.2.3", "--failed"], ["1.2.3", "--dead", "pacs"], ["--failed", "--dead", "x"]])
+def test_replay_needs_to_know_what(line: CommandLine, what: list[str]) -> None:
+    """Exactly one thing."""
+    words = "name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION"
+    assert words in line.complaint("replay", *what, status=2)
 
 
 def test_migrate_makes_the_tables(line: CommandLine) -> None:

@@ -20,6 +20,8 @@ from cxr_triage.daemon.web.app import WebRole, create_app
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.ledger import Circuits
+from cxr_triage.storage.records import Circuit
 from peers import free_port, running
 from steps import Steps
 
@@ -150,6 +152,28 @@ def test_metrics_count_what_the_ledger_holds(settings: Settings, database: Datab
         ("cxr_triage_oldest_undelivered_seconds",): 300,
         ("cxr_triage_role_up", "infer"): 1,
         ("cxr_triage_build_info", "0.1.0"): 1,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+@pytest.mark.usefixtures("alive")
+def test_metrics_show_which_destinations_need_a_person(settings: Settings, database: Database) -> None:
+    """Left alone and for how long, holding an SR back, or no longer configured."""
+    steps = Steps(database)
+    steps.score(STUDY, finding())
+    steps.report(STUDY)
+    (seg,) = steps.dispatch.claim("deliver", "pacs", 9)
+    steps.dispatch.record_dead(seg, "refused")
+    opened = Circuit(failures=3, open_until=steps.clock(), reason="no answer", changed_at=steps.clock())
+    Circuits(database).record("pacs", before=Circuit(), after=opened, actor="deliver")
+    steps.clock.move(timedelta(minutes=5))
+    found = _metrics(_text(settings, database, steps))
+    expected = {
+        ("cxr_triage_destination_configured", "pacs"): 0,
+        ("cxr_triage_destination_up", "pacs"): 0,
+        ("cxr_triage_destination_down_seconds", "pacs"): 300,
+        ("cxr_triage_destination_failures", "pacs"): 3,
+        ("cxr_triage_deliveries_held_back", "pacs"): 1,
     }
     assert {key: found.get(key) for key in expected} == expected
 

@@ -112,3 +112,58 @@ def test_deliveries_are_in_the_audit_trail(reported: Steps) -> None:
     reported.dispatch.record_stored(seg)
     told = [(entry.event, entry.detail) for entry in reported.reading_list.history("1.1")][-2:]
     assert told == [("delivery_retried", "SEG to pacs: no association"), ("delivered", "SEG to pacs")]
+
+
+def test_refusals_are_counted_until_a_replay(reported: Steps) -> None:
+    """By themselves: an attempt without an answer is none."""
+    dispatch = reported.dispatch
+    [seg] = dispatch.claim(OWNER, "pacs", 1)
+    dispatch.record_attempt_failed(seg, error="no answer", retry_at=reported.clock())
+    [seg] = dispatch.claim(OWNER, "pacs", 1)
+    dispatch.record_refused(seg, error="refused", retry_at=reported.clock())
+    [seg] = dispatch.claim(OWNER, "pacs", 1)
+    assert (seg.failures, seg.refusals) == (2, 1)
+    dispatch.record_refused(seg, error="refused", retry_at=None)
+    assert dispatch.claim(OWNER, "pacs", 1) == []
+    dispatch.replay_dead("pacs")
+    [seg] = dispatch.claim(OWNER, "pacs", 1)
+    assert (seg.failures, seg.refusals) == (0, 0)
+
+
+def test_what_was_not_tried_is_given_back_as_it_was(reported: Steps) -> None:
+    """Due as before, and nothing is told of it; what another has by now is left to it."""
+    told = len(reported.reading_list.history("1.1"))
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 1)
+    reported.dispatch.give_back([seg])
+    [again] = reported.dispatch.claim("other", "pacs", 1)
+    assert (again.object, again.failures) == (seg.object, 0)
+    reported.dispatch.give_back([seg])
+    assert reported.dispatch.claim(OWNER, "pacs", 1) == []
+    assert len(reported.reading_list.history("1.1")) == told
+
+
+def test_those_never_tried_go_first(steps: Steps) -> None:
+    """Then those whose time came earliest: one that fails again and again holds nobody up."""
+    for number in (1, 2, 3):
+        steps.score(f"1.{number}")
+        steps.report(f"1.{number}")
+    first, second = steps.dispatch.claim(OWNER, "pacs", 2)
+    steps.dispatch.record_attempt_failed(first, error="x", retry_at=steps.clock() + timedelta(seconds=2))
+    steps.dispatch.record_attempt_failed(second, error="x", retry_at=steps.clock() + timedelta(seconds=1))
+    steps.clock.move(timedelta(seconds=2))
+    studies = [delivery.object.study_instance_uid for delivery in steps.dispatch.claim(OWNER, "pacs", 9)]
+    assert studies == ["1.3", "1.2", "1.1"]
+
+
+def test_what_waits_too_long_is_given_up_at_once(steps: Steps) -> None:
+    """Of one destination, by the age of its waiting; not what somebody is sending just now."""
+    for number in (1, 2, 3):
+        steps.score(f"1.{number}")
+        steps.report(f"1.{number}", ("pacs", "air"), ("archive", "air"))
+        steps.clock.move(timedelta(hours=1))
+    [sending] = steps.dispatch.claim(OWNER, "pacs", 1)
+    given_up = steps.dispatch.give_up("pacs", pending_since=steps.clock() - timedelta(hours=2), error="away")
+    assert given_up == 3  # two studies of two objects each, less the one that is being sent
+    counts = steps.housekeeping.counts().deliveries
+    assert [counts[name][DeliveryState.DEAD] for name in ("pacs", "archive")] == [3, 0]
+    steps.dispatch.record_stored(sending)

@@ -1,6 +1,7 @@
 """The ledger's counts as Prometheus metrics, read when asked for. No label holds patient data."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import Counts, InstanceState
+from cxr_triage.storage.records import Circuit, Counts, InstanceState
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -35,7 +36,9 @@ class LedgerCollector(Collector):
         """
         yield InfoMetricFamily("cxr_triage_build", "Version of the product", {"version": version("cxr-triage")})
         yield from self._roles()
-        yield from _of_counts(self._housekeeping.counts(), self._clock())
+        counts = self._housekeeping.counts()
+        yield from _of_counts(counts, self._clock())
+        yield from _of_destinations(counts, {each.name for each in self._settings.destinations}, self._clock())
 
     def _roles(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
@@ -69,6 +72,48 @@ def _of_counts(counts: Counts, now: datetime) -> Iterator[Metric]:
     yield _age(
         "cxr_triage_oldest_undelivered_seconds", "Age of the oldest waiting object", counts.oldest_undelivered_at, now
     )
+
+
+def _of_destinations(counts: Counts, configured: AbstractSet[str], now: datetime) -> Iterator[Metric]:
+    """Of those that are configured and those that the ledger knows."""
+    names = sorted(configured | counts.deliveries.keys())
+    circuits = {name: counts.circuits.get(name, Circuit()) for name in names}
+    yield _per_destination(
+        "cxr_triage_destination_configured",
+        "0 where objects were made for it and nobody sends them any more",
+        {name: name in configured for name in names},
+    )
+    yield _per_destination(
+        "cxr_triage_destination_up",
+        "0 while the destination is left alone",
+        {name: not circuits[name].is_open for name in names},
+    )
+    yield _per_destination(
+        "cxr_triage_destination_down_seconds",
+        "How long the destination has been left alone",
+        {name: _down_seconds(circuits[name], now) for name in names},
+    )
+    yield _per_destination(
+        "cxr_triage_destination_failures", "Failures in a row", {name: circuits[name].failures for name in names}
+    )
+    yield _per_destination(
+        "cxr_triage_deliveries_held_back",
+        "SRs that wait for a SEG that is dead",
+        {name: counts.held_back.get(name, 0) for name in names},
+    )
+
+
+def _per_destination(name: str, text: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["destination"])
+    for destination, value in values.items():
+        family.add_metric([destination], value)
+    return family
+
+
+def _down_seconds(circuit: Circuit, now: datetime) -> float:
+    if not circuit.is_open or circuit.changed_at is None:
+        return 0.0
+    return max(0.0, (now - circuit.changed_at).total_seconds())
 
 
 def _per_state(name: str, text: str, states: Mapping[State, int]) -> Metric:

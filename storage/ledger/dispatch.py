@@ -1,12 +1,14 @@
 """What the deliver role writes: one object, one destination."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session, aliased
 
+from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import leases
@@ -17,6 +19,8 @@ from cxr_triage.storage.schema import DeliveryRow, Event, ObjectRow, RevisionObj
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
+#: Deliveries given up in one transaction, so that other writers get their turn.
+_GIVEN_UP_AT_ONCE: Final = 200
 
 
 class Dispatch:
@@ -27,18 +31,27 @@ class Dispatch:
         self._lease = lease
         self._clock = clock
 
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts."""
+        return self._lease
+
     def claim(self, owner: str, destination: str, limit: int) -> list[Delivery]:
-        """Claim due deliveries, oldest first. An SR waits until the SEGs of its revision are stored there."""
+        """Claim due deliveries: those never tried first, oldest first, then those whose time came earliest.
+
+        An SR waits until the SEGs of its revision are stored there.
+        """
         now = self._clock()
         waiting = (
             (DeliveryRow.destination == destination)
             & (DeliveryRow.state == DeliveryState.PENDING)
             & leases.is_due(DeliveryRow, now)
-            & ~_cites_what_is_not_there()
+            & ~waits_for_a_seg(DeliveryState.PENDING, DeliveryState.DEAD)
         )
         if not leases.any_of(self._database, DeliveryRow, waiting):
             return []
-        jobs = select(DeliveryRow).where(waiting).order_by(DeliveryRow.id).limit(limit)
+        in_turn = (DeliveryRow.next_attempt_at.nulls_first(), DeliveryRow.id)
+        jobs = select(DeliveryRow).where(waiting).order_by(*in_turn).limit(limit)
         with self._database.transaction() as session:
             rows = leases.claim(session, jobs, DeliveryRow, owner, now + self._lease)
             return [_as_delivery(session, row) for row in rows]
@@ -67,10 +80,23 @@ class Dispatch:
         """
         with self._database.transaction() as session:
             row = leases.held(session, DeliveryRow, delivery.id, delivery.attempt)
-            self._note(session, row, Event.DELIVERY_RETRIED, error)
-            row.failures += 1
-            row.last_error = error
-            leases.give_back(row, retry_at)
+            self._fail(session, row, error, retry_at)
+
+    def record_refused(self, delivery: Delivery, *, error: str, retry_at: datetime | None) -> None:
+        """Record that the destination answered with a permanent failure.
+
+        Args:
+            delivery: the attempt.
+            error: one sentence for a person, without patient data.
+            retry_at: when to offer it again, UTC; None: it is given up until a person replays it.
+
+        Raises:
+            StaleAttemptError: a later attempt has the delivery.
+        """
+        with self._database.transaction() as session:
+            row = leases.held(session, DeliveryRow, delivery.id, delivery.attempt)
+            row.refusals += 1
+            self._fail(session, row, error, retry_at)
 
     def record_dead(self, delivery: Delivery, error: str) -> None:
         """Give a delivery up until a person replays it.
@@ -80,9 +106,45 @@ class Dispatch:
         """
         with self._database.transaction() as session:
             row = leases.held(session, DeliveryRow, delivery.id, delivery.attempt)
-            row.failures += 1
-            row.last_error = error
-            self._settle(session, row, DeliveryState.DEAD, Event.DELIVERY_DEAD, error)
+            self._fail(session, row, error, None)
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Give up claims on what was not tried: nothing happened to it. What a later attempt has is left to it."""
+        if not deliveries:
+            return
+        with self._database.transaction() as session:
+            for delivery in deliveries:
+                with suppress(StaleAttemptError):
+                    row = leases.held(session, DeliveryRow, delivery.id, delivery.attempt)
+                    leases.give_back(row, row.next_attempt_at)
+
+    def give_up(self, destination: str, *, pending_since: datetime, error: str) -> int:
+        """Give up every delivery to a destination that has been pending since that time, or longer.
+
+        Returns:
+            How many, those that somebody is sending just now left out.
+        """
+        aged = (
+            select(DeliveryRow)
+            .where(
+                DeliveryRow.destination == destination,
+                DeliveryRow.state == DeliveryState.PENDING,
+                DeliveryRow.changed_at <= pending_since,
+                DeliveryRow.owner.is_(None),
+            )
+            .order_by(DeliveryRow.id)
+            .limit(_GIVEN_UP_AT_ONCE)
+        )
+        given_up = 0
+        while True:
+            with self._database.transaction() as session:
+                rows = session.scalars(aged.with_for_update(skip_locked=True)).all()
+                for row in rows:
+                    row.last_error = error
+                    self._settle(session, row, DeliveryState.DEAD, Event.DELIVERY_DEAD, error)
+            given_up += len(rows)
+            if len(rows) < _GIVEN_UP_AT_ONCE:
+                return given_up
 
     def replay_dead(self, destination: str, *, actor: str = "operator") -> int:
         """Put every dead delivery of a destination up again.
@@ -90,15 +152,20 @@ class Dispatch:
         Returns:
             How many.
         """
-        dead = select(DeliveryRow).where(
-            DeliveryRow.destination == destination, DeliveryRow.state == DeliveryState.DEAD
+        return len(self._replay(DeliveryRow.destination == destination, actor))
+
+    def replay_object(
+        self, sop_instance_uid: str, destinations: Collection[str], *, actor: str = "operator"
+    ) -> list[str]:
+        """Put an object up again wherever, of these destinations, its delivery is dead.
+
+        Returns:
+            Where.
+        """
+        of_object = exists().where(
+            ObjectRow.id == DeliveryRow.object_id, ObjectRow.sop_instance_uid == sop_instance_uid
         )
-        with self._database.transaction() as session:
-            rows = session.scalars(dead.order_by(DeliveryRow.id).with_for_update()).all()
-            for row in rows:
-                row.failures = 0
-                self._settle(session, row, DeliveryState.PENDING, Event.REPLAYED, actor=actor)
-            return len(rows)
+        return self._replay(of_object & DeliveryRow.destination.in_(destinations), actor)
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the deliveries whose owner is dead or whose lease has run out; how many."""
@@ -112,6 +179,25 @@ class Dispatch:
                 self._note(session, row, Event.RELEASED, f"attempt {row.attempt}")
                 leases.give_back(row)
             return len(rows)
+
+    def _replay(self, which: ColumnElement[bool], actor: str) -> list[str]:
+        dead = select(DeliveryRow).where(which, DeliveryRow.state == DeliveryState.DEAD)
+        with self._database.transaction() as session:
+            rows = session.scalars(dead.order_by(DeliveryRow.id).with_for_update()).all()
+            for row in rows:
+                row.failures = row.refusals = 0
+                self._settle(session, row, DeliveryState.PENDING, Event.REPLAYED, actor=actor)
+            return [row.destination for row in rows]
+
+    def _fail(self, session: Session, row: DeliveryRow, error: str, retry_at: datetime | None) -> None:
+        """End an attempt without success; without a next one, it is given up."""
+        row.failures += 1
+        row.last_error = error
+        if retry_at is None:
+            self._settle(session, row, DeliveryState.DEAD, Event.DELIVERY_DEAD, error)
+        else:
+            self._note(session, row, Event.DELIVERY_RETRIED, error)
+            leases.give_back(row, retry_at)
 
     def _settle(
         self,
@@ -136,8 +222,8 @@ class Dispatch:
         note(session, self._clock(), actor or row.owner or _ACTOR, event, made, f"{told}: {detail}" if detail else told)
 
 
-def _cites_what_is_not_there() -> ColumnElement[bool]:
-    """Whether a delivery is of an SR, and a SEG of the same revision is not yet at the destination."""
+def waits_for_a_seg(*states: DeliveryState) -> ColumnElement[bool]:
+    """Whether a delivery is of an SR, and a SEG of the same revision is in one of these states at the destination."""
     mine, other = aliased(RevisionObjectRow), aliased(RevisionObjectRow)
     sr, seg, seg_delivery = aliased(ObjectRow), aliased(ObjectRow), aliased(DeliveryRow)
     return exists().where(
@@ -149,7 +235,7 @@ def _cites_what_is_not_there() -> ColumnElement[bool]:
         seg.kind == ObjectKind.SEG,
         seg_delivery.object_id == seg.id,
         seg_delivery.destination == DeliveryRow.destination,
-        seg_delivery.state.in_((DeliveryState.PENDING, DeliveryState.DEAD)),
+        seg_delivery.state.in_(states),
     )
 
 
@@ -159,5 +245,7 @@ def _as_delivery(session: Session, row: DeliveryRow) -> Delivery:
         destination=row.destination,
         attempt=row.attempt,
         object=object_of(session.get_one(ObjectRow, row.object_id)),
+        pending_since=row.changed_at,
         failures=row.failures,
+        refusals=row.refusals,
     )

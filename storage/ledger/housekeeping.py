@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger.circuits import circuits_in
+from cxr_triage.storage.ledger.dispatch import waits_for_a_seg
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, OwnedFile, RevisionState, SetAside
 from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
@@ -43,6 +45,8 @@ class Housekeeping:
                 instances=_instances(session),
                 revisions=_revisions(session),
                 deliveries=_deliveries(session),
+                held_back=_held_back(session),
+                circuits=circuits_in(session),
                 listed_studies=_count(session, StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)),
                 other_bytes=_count(session, InstanceRow.other_bytes.is_(True)),
                 oldest_unscored_at=session.scalar(
@@ -152,6 +156,16 @@ def _deliveries(session: Session) -> dict[str, dict[DeliveryState, int]]:
     for destination, state, count in counted:
         deliveries.setdefault(destination, dict.fromkeys(DeliveryState, 0))[state] = count
     return deliveries
+
+
+def _held_back(session: Session) -> dict[str, int]:
+    counted = session.execute(
+        select(DeliveryRow.destination, func.count())
+        .where(DeliveryRow.state == DeliveryState.PENDING, waits_for_a_seg(DeliveryState.DEAD))
+        .group_by(DeliveryRow.destination)
+        .order_by(DeliveryRow.destination)
+    )
+    return dict(iter(counted))
 
 
 def _count(session: Session, which: ColumnElement[bool]) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.prediction import Prediction, Refusal
@@ -147,20 +147,16 @@ class Scoring:
         Returns:
             How many were brought back: 0 = there was none.
         """
-        again = select(InstanceRow).where(
-            InstanceRow.sop_instance_uid == sop_instance_uid,
-            InstanceRow.state.in_((InstanceState.FAILED, InstanceState.UNSUITABLE)),
-            InstanceRow.owns_file,
-        )
-        with self._database.transaction() as session:
-            rows = session.scalars(again.order_by(InstanceRow.id).with_for_update()).all()
-            for row in rows:
-                row.state = InstanceState.INDEXED if row.study_instance_uid else InstanceState.RECEIVED
-                row.changed_at = self._clock()
-                row.reason = row.explanation = row.next_attempt_at = None
-                row.failures = row.lost = 0
-                note(session, self._clock(), actor, Event.REPLAYED, row)
-            return len(rows)
+        set_aside = InstanceRow.state.in_((InstanceState.FAILED, InstanceState.UNSUITABLE))
+        return self._replay((InstanceRow.sop_instance_uid == sop_instance_uid) & set_aside, actor)
+
+    def replay_failed(self, *, actor: str = "operator") -> int:
+        """Bring every image back that was set aside as failed and whose file is still there.
+
+        Returns:
+            How many.
+        """
+        return self._replay(InstanceRow.state == InstanceState.FAILED, actor)
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the images whose owner is dead or whose lease has run out.
@@ -182,6 +178,18 @@ class Scoring:
                 note(session, now, _ACTOR, Event.RELEASED, row, f"attempt {row.attempt} of {row.owner}")
                 row.lost += 1
                 leases.give_back(row)
+            return len(rows)
+
+    def _replay(self, which: ColumnElement[bool], actor: str) -> int:
+        again = select(InstanceRow).where(which, InstanceRow.owns_file).order_by(InstanceRow.id)
+        with self._database.transaction() as session:
+            rows = session.scalars(again.with_for_update()).all()
+            for row in rows:
+                row.state = InstanceState.INDEXED if row.study_instance_uid else InstanceState.RECEIVED
+                row.changed_at = self._clock()
+                row.reason = row.explanation = row.next_attempt_at = None
+                row.failures = row.lost = 0
+                note(session, self._clock(), actor, Event.REPLAYED, row)
             return len(rows)
 
     def _claim(self, state: InstanceState, owner: str, limit: int) -> list[Claim]:

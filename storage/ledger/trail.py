@@ -12,7 +12,7 @@ def note(
     at: datetime,
     actor: str,
     event: Event,
-    about: InstanceRow | ObjectRow | StudyRow,
+    about: InstanceRow | ObjectRow | StudyRow | None,
     detail: str = "",
 ) -> None:
     """Write down a change.
@@ -22,7 +22,7 @@ def note(
         at: when, UTC.
         actor: who: a person, a process' owner name, or the part of the ledger that follows its own rule.
         event: what.
-        about: which image, object or study.
+        about: which image, object or study; None: none of them.
         detail: more, without patient data.
     """
     session.add(
@@ -30,8 +30,8 @@ def note(
             at=at,
             actor=actor,
             event=event.value,
-            study_instance_uid=about.study_instance_uid,
-            sop_instance_uid=None if isinstance(about, StudyRow) else about.sop_instance_uid,
+            study_instance_uid=None if about is None else about.study_instance_uid,
+            sop_instance_uid=about.sop_instance_uid if isinstance(about, InstanceRow | ObjectRow) else None,
             detail=detail,
         )
     )
