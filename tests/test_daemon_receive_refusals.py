@@ -1,9 +1,11 @@
 """What the Storage SCP does not take, and what it then says (PS3.4 Table B.2-1)."""
 
+import dataclasses
 import resource
+import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from pynetdicom.dsutils import encode_file_meta
 from structlog.testing import capture_logs
 
 from builders import radiograph_dataset, radiograph_file
-from cxr_triage.daemon.dicom_client import Part10File, associated, verify
+from cxr_triage.daemon.dicom_client import Part10File, Peer, associated, store, verify
 from cxr_triage.daemon.dicom_server import Limits
 from cxr_triage.daemon.receive import (
     CANNOT_UNDERSTAND,
@@ -218,6 +220,32 @@ def test_one_association_too_many_is_rejected(tmp_path: Path, database: Database
         pytest.raises(UnreachableError, match="Local limit exceeded"),
     ):
         verify(reception.peer)
+
+
+def test_a_sender_that_gives_up_keeps_its_place_while_its_image_is_stored(tmp_path: Path, database: Database) -> None:
+    """Or whoever tries again and again while the database is slow would fill the memory with images."""
+    file = Part10File.read(radiograph_file(tmp_path))
+    with (
+        receiving(tmp_path, database, limits=Limits(maximum_associations=1)) as reception,
+        closing(sqlite3.connect(tmp_path / "triage.db", isolation_level=None)) as another,
+    ):
+        another.execute("BEGIN IMMEDIATE")
+        impatient = dataclasses.replace(reception.peer, dimse_timeout_seconds=0.5)
+        with pytest.raises(UnreachableError, match="no answer"), associated(impatient, [file]) as association:
+            store(association, file, impatient)
+        with pytest.raises(UnreachableError, match="Local limit exceeded"):
+            verify(reception.peer)
+        another.execute("ROLLBACK")
+        eventually(lambda: _is_answered(reception.peer))
+    assert len(reception.files) == 1
+
+
+def _is_answered(peer: Peer) -> bool:
+    try:
+        verify(peer)
+    except UnreachableError:
+        return False
+    return True
 
 
 def test_a_deflated_bomb_is_not_inflated() -> None:

@@ -1,6 +1,7 @@
 """Plain `serve`: real child processes, real signals, real sockets."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from cxr_triage.daemon.settings import ServiceSettings
+from cxr_triage.daemon.supervisor import Child
 
 #: The supervisor as a process of its own, since signals go to processes. Roles: name=script.
 SUPERVISOR = """
@@ -262,6 +266,29 @@ def test_a_role_that_is_never_ready_ends_the_start(tmp_path: Path, services: lis
     services.append(service)
     said = service.line()
     assert (said.split()[0], "infer" in said) == ("RoleStartError", True)
+
+
+def _waits(name: str, *served_seconds: float | None) -> list[float]:
+    """How long a process waits for its start after each crash; None: it was never ready."""
+    settings = ServiceSettings(restart_first_seconds=1, restart_longest_seconds=60)
+    child, waits = Child(name, ["/bin/false"], {}), []
+    for served in served_seconds:
+        ended = child.start("@nobody")
+        select.select([ended], [], [])
+        child.ready_at = None if served is None else time.monotonic() - served
+        child.bury(settings)
+        waits.append(child.waited)
+    return waits
+
+
+def test_an_intake_comes_back_at_once() -> None:
+    """Modalities wait for it; one that keeps failing waits like others, until it has made up for it."""
+    assert _waits("receive-2", 100, 100, 1.5, None, None, 1.5, 0.5, 10, 100) == [0, 0, 0, 1, 2, 4, 8, 0, 0]
+
+
+def test_other_roles_wait_before_they_come_back() -> None:
+    """Each crash doubles it, until one has served for long."""
+    assert _waits("infer", 10, None, 10, 100) == [1, 2, 4, 1]
 
 
 def test_a_role_that_crashes_at_first_may_still_come_up(tmp_path: Path, services: list[Service]) -> None:
