@@ -61,9 +61,11 @@ class Retry:
         return now + timedelta(seconds=doubled(self.first_seconds, self.longest_seconds, failures=failures))
 
     def machine_wait(self, faults: int) -> float:
-        """How long to leave it alone after so many faults of the machine in a row, at least one; in seconds."""
-        longest = min(self.longest_seconds, LONGEST_FOR_MACHINE_SECONDS)
-        return doubled(self.first_seconds, longest, failures=faults)
+        """How long to leave an image alone after so many faults of the machine in a row, at least one; in seconds.
+
+        Longer than the first wait, after which others are read: it may be met with this image only.
+        """
+        return 2 * doubled(self.first_seconds, LONGEST_FOR_MACHINE_SECONDS / 2, failures=faults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +153,7 @@ class Inference:
             work=index_file,
             inbox=self._inbox,
             when_done=self._wake,
-            machine_wait=self._timing.retry.machine_wait,
+            pause_seconds=self._timing.retry.first_seconds,
         )
 
     def _score_lane(self, owner: Owner, spool: Path) -> Lane[Scored]:
@@ -162,7 +164,7 @@ class Inference:
             work=score,
             inbox=self._inbox,
             when_done=self._wake,
-            machine_wait=self._timing.retry.machine_wait,
+            pause_seconds=self._timing.retry.first_seconds,
         )
 
     def _warm_up(self, scoring: Lane[Scored], bell: Doorbell) -> None:

@@ -47,6 +47,8 @@ class Fault:
     explanation: str
     #: Whether the machine is to blame: the job itself may be fine, and trying again later may do.
     of_machine: bool = False
+    #: Whether the next job would meet it too, whatever its file.
+    of_all_jobs: bool = False
 
 
 class Worker(Generic[Result]):
@@ -151,7 +153,7 @@ class Job(Generic[Result]):
         try:
             result: Result = pickle.loads(self._result.read_bytes())  # noqa: S301 - by our own child, in our own folder
         except (OSError, EOFError, pickle.UnpicklingError) as error:
-            return _by_machine(error, "The result of the image could not be read back")
+            return _by_machine(error, "The result of the image could not be read back", of_all_jobs=True)
         return result
 
 
@@ -168,12 +170,17 @@ def _done(fault: Fault) -> "Future[Fault | None]":
 
 def _not_started(error: BaseException) -> Fault:
     cause = error if isinstance(error, OSError) or error.__cause__ is None else error.__cause__
-    return _by_machine(cause, "The process that reads the image could not be started")
+    return _by_machine(cause, "The process that reads the image could not be started", of_all_jobs=True)
 
 
-def _by_machine(error: BaseException, what: str) -> Fault:
+def _by_machine(error: BaseException, what: str, *, of_all_jobs: bool = False) -> Fault:
     why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-    return Fault(error_class=type(error).__name__, explanation=f"{what}: {why}.", of_machine=True)
+    return Fault(
+        error_class=type(error).__name__,
+        explanation=f"{what}: {why}.",
+        of_machine=True,
+        of_all_jobs=of_all_jobs,
+    )
 
 
 def _deadline_passed() -> Fault:
@@ -204,8 +211,20 @@ def _end_with_parent() -> None:
 
 def _run(job: Callable[[Path], Any], path: Path, result: Path) -> Fault | None:
     """In the child: run the job, leave its result in a file, say how it failed."""
+    outcome = _attempt(job, path)
+    if isinstance(outcome, Fault):
+        return outcome
     try:
-        result.write_bytes(pickle.dumps(job(path), protocol=pickle.HIGHEST_PROTOCOL))
+        result.write_bytes(outcome)
+    except OSError as error:
+        log.warning("result not written", exc_info=True)
+        return _by_machine(error, "The result of the image could not be written", of_all_jobs=True)
+    return None
+
+
+def _attempt(job: Callable[[Path], Any], path: Path) -> bytes | Fault:
+    try:
+        return pickle.dumps(job(path), protocol=pickle.HIGHEST_PROTOCOL)
     except TriageError as error:
         return Fault(error_class=type(error).__name__, explanation=str(error))
     except OSError as error:
@@ -218,7 +237,6 @@ def _run(job: Callable[[Path], Any], path: Path, result: Path) -> Fault | None:
     except BaseException as error:  # a panic of a codec in Rust is no Exception, and costs this attempt all the same
         log.warning("job panicked", exc_info=True)
         return Fault(error_class="panic", explanation=f"Reading the image raised {_name(error)}.")
-    return None
 
 
 def _of_the_disk(error: OSError, path: Path) -> Fault:

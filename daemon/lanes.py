@@ -39,7 +39,7 @@ class Lane(Generic[Outcome]):
         work: Callable[[Path], Outcome],
         inbox: Path,
         when_done: Callable[[], None],
-        machine_wait: Callable[[int], float],
+        pause_seconds: float,
     ) -> None:
         """Describe the lane.
 
@@ -49,15 +49,14 @@ class Lane(Generic[Outcome]):
             work: runs in a child.
             inbox: folder that claims' paths start from.
             when_done: called from another thread.
-            machine_wait: how long to claim nothing, in seconds, after so many faults of the machine in a row.
+            pause_seconds: how long to claim nothing when the machine let no job come to its end, whatever the image.
         """
         self._idle = workers
         self._claim = claim
         self._work = work
         self._inbox = inbox
         self._when_done = when_done
-        self._machine_wait = machine_wait
-        self._machine_faults = 0
+        self._pause_seconds = pause_seconds
         self._resume_at = 0.0
         self._running: list[_Running[Outcome]] = []
 
@@ -108,12 +107,9 @@ class Lane(Generic[Outcome]):
         self._idle.append(running.worker)
 
     def _consider_machine(self, outcome: Outcome | Fault) -> None:
-        """Leave the queue alone for a while where a full disk would only cost one image after the other its attempt."""
-        if isinstance(outcome, Fault) and outcome.of_machine:
-            self._machine_faults += 1
-            self._resume_at = time.monotonic() + self._machine_wait(self._machine_faults)
-        else:
-            self._machine_faults = 0
+        """Leave the queue alone for a while where one image after the other would be read in vain."""
+        if isinstance(outcome, Fault) and outcome.of_all_jobs:
+            self._resume_at = time.monotonic() + self._pause_seconds
 
     def try_out(self, work: Callable[[Path], Any], *, wait: Callable[[], Any]) -> list[Fault]:
         """Run `work` once in every child, at the same time; returns how it failed, if it did."""

@@ -320,7 +320,6 @@ class Event(StrEnum):
     UNSUITABLE = "unsuitable"
     FAILED = "failed"
     RETRIED = "retried"
-    PUT_BACK = "put_back"
     RELEASED = "released"
     REPLAYED = "replayed"
     ORDERED = "ordered"

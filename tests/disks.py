@@ -52,10 +52,10 @@ class _Tmpfs:
         self._ballast = folder / "ballast"
 
     def fill(self, *, but_bytes: int = 0) -> None:
-        with self._ballast.open("ab") as file, suppress(OSError):  # ENOSPC: somebody else was quicker
+        # ENOSPC: somebody else was quicker.
+        with self._ballast.open("ab", buffering=0) as file, suppress(OSError):
             while (missing := self._free_bytes() - but_bytes) >= PAGE_BYTES:
                 file.write(bytes(missing - missing % PAGE_BYTES))
-                file.flush()
 
     def free(self) -> None:
         self._ballast.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """What scoring children do in tests: some read the image, some fail in every way that a process can."""
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -54,6 +55,10 @@ def _out_of_memory() -> None:
     raise MemoryError
 
 
+def _disk() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO), "/inbox/Muster^Erika.dcm")
+
+
 def _error() -> None:
     raise ValueError("patient Muster^Erika cannot be read")
 
@@ -66,6 +71,7 @@ FAILURES: dict[str, Callable[[], None]] = {
     "hang": _hang,
     "panic": _panic,
     "out_of_memory": _out_of_memory,
+    "disk": _disk,
     "error": _error,
 }
 

@@ -1,6 +1,7 @@
 """Plain `serve`: real child processes, real signals, real sockets."""
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -179,6 +180,22 @@ def test_stops_intake_first(tmp_path: Path, services: list[Service]) -> None:
     stopped = [name for name, _ in service.entries("stopped")]
     assert ("receive", {"receive", "infer", "report"}) == (stopped[0], set(stopped))
     assert service.process.wait() == 0
+
+
+def test_a_role_that_cannot_be_started_now_is_started_later(tmp_path: Path, services: list[Service]) -> None:
+    """While there is no handle, memory or process to be had, the other roles go on."""
+    service = Service(tmp_path, receive="", infer="")
+    services.append(service)
+    service.line()
+    (victim,) = (process for name, process in service.entries("started") if name == "infer")
+    before = resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    os.kill(victim, signal.SIGKILL)
+    assert service.process.stderr is not None
+    while "role not started" not in service.process.stderr.readline():
+        assert service.process.poll() is None
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, before)
+    assert [name for name, _ in service.wait_for("ready", 3)].count("infer") == 2
 
 
 def test_a_dead_role_is_restarted(tmp_path: Path, services: list[Service]) -> None:

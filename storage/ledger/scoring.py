@@ -124,7 +124,9 @@ class Scoring:
             row.reason, row.explanation = error_class, explanation
 
     def put_back(self, claim: Claim, *, error_class: str, explanation: str, retry_at: datetime) -> None:
-        """End an attempt that the machine did not let come to an end: it counts neither as failed nor as lost.
+        """Give an image back that the machine did not let be read: the attempt counts neither as failed nor as lost.
+
+        The audit trail does not tell of it: nothing has changed, and it may happen all the time while a disk is full.
 
         Args:
             claim: the attempt.
@@ -137,7 +139,6 @@ class Scoring:
         """
         with self._database.transaction() as session:
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
-            note(session, self._clock(), row.owner or _ACTOR, Event.PUT_BACK, row, error_class)
             leases.give_back(row, retry_at)
             row.reason, row.explanation = error_class, explanation
 

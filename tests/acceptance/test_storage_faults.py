@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -23,6 +23,7 @@ from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import AuditRow, Event, InstanceRow
 from daemons import SUCCESS, Daemon, wait_until
 from disks import Disk, small_disk
+from peers import REFUSED_CONNECTION
 from postgres import PostgresServer, postgres_server
 from scenes import BRISK, Scene, staged
 
@@ -127,11 +128,14 @@ def test_a_locked_database_costs_time_only(tmp_path: Path, database_url: str) ->
     """Nobody waits longer than a modality does: it is told to send again, and everything goes on by itself."""
     with staged(tmp_path, database_url=database_url) as scene:
         scene.acknowledge(2)
+        scene.rest()
         began = roles(scene.daemon)
-        with scene.modality.pushing(9, ports=[scene.daemon.dicom_port]):
-            time.sleep(1)
-            with locked(database_url):
+        scene.acknowledge(3)
+        with ExitStack() as lock:
+            lock.enter_context(locked(database_url))
+            with scene.modality.pushing(9, ports=[scene.daemon.dicom_port]):
                 time.sleep(LOCK_SECONDS)
+                lock.close()
         scene.check()
         assert OUT_OF_RESOURCES in scene.modality.answers
         assert None not in scene.modality.answers
@@ -146,12 +150,13 @@ def test_a_postgres_that_goes_away_costs_time_only(
     server, data = postgres_of_its_own
     with staged(tmp_path, database_url=server.url(server.create())) as scene:
         scene.acknowledge(2)
+        scene.rest()
         began = roles(scene.daemon)
-        with scene.modality.pushing(12, ports=[scene.daemon.dicom_port]):
-            time.sleep(2)
-            with gone(data, how):
-                time.sleep(FAULT_SECONDS)
-            server.wait_until_ready()
+        with ExitStack() as absence, scene.modality.pushing(12, ports=[scene.daemon.dicom_port]):
+            time.sleep(0.5)
+            absence.enter_context(gone(data, how))
+            time.sleep(FAULT_SECONDS)
+            absence.close()
         scene.check()
         assert roles(scene.daemon) == began
         assert None not in scene.modality.answers
@@ -221,6 +226,7 @@ SHORT_LEASES = {
 }
 
 
+@pytest.mark.filterwarnings(REFUSED_CONNECTION)
 def test_two_daemons_on_one_postgres_share_the_work(tmp_path: Path, postgres_url: str) -> None:
     """One result per image, whoever made it; and when one is killed in the middle, the other one finishes."""
     with staged(tmp_path, database_url=postgres_url) as scene:
