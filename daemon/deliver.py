@@ -141,9 +141,11 @@ class Courier:
         until = time.monotonic() + self._dispatch.lease.total_seconds() / 2
         try:
             with associated(self._peer, [file for _, file in batch]) as association:
-                while left and not stop.is_set() and time.monotonic() < until:
-                    if len(left) < len(batch) and not association.is_established:
-                        break  # its right, between two objects
+                while left and not stop.is_set():
+                    begun = len(left) < len(batch)
+                    # To end an association between two objects is its right.
+                    if begun and not (association.is_established and time.monotonic() < until):
+                        break
                     self._offer(association, *left.pop(0), circuit=circuit, pausing=pausing)
         except UnreachableError as error:
             self._dispatch.give_back([delivery for delivery, _ in left])

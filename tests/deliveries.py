@@ -104,12 +104,13 @@ class Results:
         name: str = "pacs",
         patience: Patience = HASTY,
         peer: Peer | None = None,
+        lease: timedelta = LEASE,
     ) -> Courier:
         """Make the sender for a destination."""
         return Courier(
             destination=name,
             peer=peer or pacs_at(port),
-            dispatch=Dispatch(self.database, lease=LEASE, clock=self.clock),
+            dispatch=Dispatch(self.database, lease=lease, clock=self.clock),
             circuits=Circuits(self.database, clock=self.clock),
             outbox=self.outbox,
             owner_id="deliver-test",

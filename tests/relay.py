@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Final
 
-from peers import LOOPBACK, PATIENCE_SECONDS
+from peers import LOOPBACK, PATIENCE_SECONDS, free_port
 
 #: PS3.8 Table 9-17 and Table 9-22: type, reserved, length; P-DATA-TF.
 _HEADER: Final = struct.Struct(">BxL")
 _P_DATA: Final = 0x04
+#: PS3.8 Table 9-21.
+_A_ASSOCIATE_RJ: Final = bytes([0x03, 0, 0, 0, 0, 4, 0, 1, 1, 1])
 _CHUNK: Final = 65536
 
 
@@ -22,8 +24,12 @@ class Fault(StrEnum):
     NONE = "none"
     #: Accepted, and closed at once.
     CLOSED = "closed at once"
+    #: Nobody listens any more.
+    REFUSED = "port closed"
     #: Accepted, then silence.
     SILENT = "silent"
+    #: The association is rejected, for good (PS3.8 Table 9-21: rejected-permanent, no reason given).
+    REJECTED = "rejected"
     #: Whatever is sent arrives; answers do not, after the association is set up, and nothing is closed.
     HANGING = "hanging"
     #: The same, but the connection is closed in place of the first answer: the object is stored.
@@ -35,17 +41,30 @@ class Relay:
 
     def __init__(self, port: int) -> None:
         """Use `relay`."""
-        self.fault = Fault.NONE
         #: Connections so far, by what became of them.
         self.had = dict.fromkeys(Fault, 0)
         #: Answers that were swallowed with their connection.
         self.lost = 0
+        self._fault = Fault.NONE
         self._to = port
-        self._listener = socket.create_server((LOOPBACK, 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._start(self._accept)
+        self.port = free_port()
+        self._listen()
+
+    @property
+    def fault(self) -> Fault:
+        """What new connections have."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        self._fault = fault
+        if fault is Fault.REFUSED:
+            self._stop_listening()
+        elif self._listener is None:
+            self._listen()
 
     def break_off(self) -> None:
         """End every connection, as when a cable is pulled and somebody notices."""
@@ -54,17 +73,26 @@ class Relay:
 
     def close(self) -> None:
         """Stop listening, and end everything."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._stop_listening()
         self.break_off()
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS)
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
+        self._listener = socket.create_server((LOOPBACK, self.port))
+        self._start(self._accept, self._listener)
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):  # closed
             while True:
-                sender, _ = self._listener.accept()
-                fault = self.fault
+                sender, _ = listener.accept()
+                fault = self._fault
                 self.had[fault] += 1
                 self._treat(sender, fault)
 
@@ -72,6 +100,8 @@ class Relay:
         self._open.add(sender)
         if fault is Fault.CLOSED:
             self._close(sender)
+        elif fault is Fault.REJECTED:
+            self._start(self._reject, sender)
         elif fault is not Fault.SILENT:
             receiver = socket.create_connection((LOOPBACK, self._to))
             self._open.add(receiver)
@@ -95,6 +125,13 @@ class Relay:
                     continue
                 sender.sendall(pdu)
         self._close(receiver)
+        self._close(sender)
+
+    def _reject(self, sender: socket.socket) -> None:
+        with suppress(OSError, EOFError):
+            _read_pdu(sender)
+            sender.sendall(_A_ASSOCIATE_RJ)
+            sender.recv(1)  # its end
         self._close(sender)
 
     def _close(self, connection: socket.socket) -> None:

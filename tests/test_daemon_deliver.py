@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -114,6 +114,32 @@ def test_stopping_puts_back_what_was_not_sent(results: Results) -> None:
         assert results.courier(port).deliver_batch(stopped)
         assert results.courier(port).deliver_batch(NEVER)
     assert results.states() == {DeliveryState.STORED: 1, DeliveryState.PENDING: 1}
+
+
+def test_a_batch_ends_before_its_lease(results: Results) -> None:
+    """What would be sent under a lease that may run out is put back; each batch brings at least one object."""
+    for _ in range(3):
+        results.report("pacs")
+    with Pacs().serving() as port:
+        courier = results.courier(port, lease=timedelta(microseconds=1))
+        assert courier.deliver_batch(NEVER)
+        assert results.states() == {DeliveryState.STORED: 1, DeliveryState.PENDING: 5}
+        while courier.deliver_batch(NEVER):
+            pass
+    assert results.states() == {DeliveryState.STORED: 6}
+
+
+def test_what_waits_for_a_removed_destination_is_said(
+    results: Results, tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At each start; and it goes when a destination of that name is there again."""
+    results.report("old")
+    with storescp(tmp_path / "pacs") as port:
+        with running(DeliverRole(settings_for(tmp_path, sqlite_url, new=port)).run):
+            eventually(lambda: "objects wait for a destination that is not configured" in capsys.readouterr().out)
+        assert results.states("old") == {DeliveryState.PENDING: 2}
+        with running(DeliverRole(settings_for(tmp_path, sqlite_url, old=port)).run):
+            eventually(lambda: results.states("old") == {DeliveryState.STORED: 2})
 
 
 def test_the_role_delivers_to_every_destination(results: Results, tmp_path: Path, sqlite_url: str) -> None:

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage
+from pynetdicom.events import Event
 
 from cxr_triage.daemon.deliver import Courier
 from cxr_triage.daemon.patience import Patience
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.ledger import Dispatch
-from cxr_triage.storage.records import DeliveryState
+from cxr_triage.storage.records import DeliveryState, ResultObject
 from deliveries import HASTY, LEASE, NEVER, Pacs, Results, couriers
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, storescp
 from steps import SetClock
 
+#: What became of two studies, the SEG of one of which has no file.
+ENDS = (DeliveryState.STORED, DeliveryState.DEAD, DeliveryState.PENDING)
 MINUTE = timedelta(minutes=1)
 #: Every pause ten minutes; an hour until an object is given up.
 AN_HOUR = Patience(first=10 * MINUTE, longest=10 * MINUTE, give_up_after=timedelta(hours=1))
@@ -226,6 +229,42 @@ def spoil(path: Path, content: bytes | None) -> None:
         path.unlink()
     else:
         path.write_bytes(content)
+
+
+def test_a_file_that_goes_while_it_is_sent_is_not_the_fault_of_the_pacs(results: Results) -> None:
+    """It was there when the batch was looked at: the association is given up, the destination is not left alone."""
+    results.report("pacs")
+    later, _ = results.report("pacs")
+
+    class Remover(Pacs):
+        """Takes the second file away while the first is being stored."""
+
+        def answer(self, event: Event) -> int:
+            results.outbox.discard(later.path)
+            return super().answer(event)
+
+    with Remover().serving() as port, couriers(results.courier(port)):
+        eventually(lambda: results.states() == {state: 2 if state is DeliveryState.STORED else 1 for state in ENDS})
+    assert "its file in the outbox is gone: restore it from a backup, then replay" in results.errors()
+    assert results.told("delivery_retried") == 1
+    assert results.circuit().changed_at is None
+
+
+def test_a_file_of_another_object_is_never_sent(results: Results) -> None:
+    """Its data set may be whole; its UID is not the one that was made."""
+    first, _ = results.report("pacs")
+    results.report("pacs")
+    path = results.outbox.absolute(first.path)
+    path.write_bytes(path.read_bytes().replace(first.sop_instance_uid.encode(), other_uid(first).encode(), 1))
+    pacs = Pacs()
+    with pacs.serving() as port:
+        assert results.courier(port).deliver_batch(NEVER)
+    assert results.states() == {DeliveryState.STORED: 1, DeliveryState.DEAD: 1, DeliveryState.PENDING: 2}
+
+
+def other_uid(made: ResultObject) -> str:
+    """Give a UID of the same length."""
+    return made.sop_instance_uid[:-1] + str((int(made.sop_instance_uid[-1]) + 1) % 10)
 
 
 def test_one_changed_bit_is_never_sent(results: Results) -> None:
