@@ -23,6 +23,7 @@ from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.migrate import is_new, migrate, require_current_schema
 
 #: Where each role lives. Imported when it is run, so that only `infer` loads torch and only `report` highdicom.
@@ -63,8 +64,13 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
     configure_logs(settings.logs, role=name)
     role_class = _find(name, settings, roles)
     settings.prepare_folders()
-    require_schema(settings)
-    role = role_class(settings)
+    with at_work(settings.database_url, check_seconds=settings.service.heartbeat_seconds):
+        require_schema(settings)
+        _run(name, role_class(settings), settings)
+    log.info("role stopped")
+
+
+def _run(name: str, role: Role, settings: Settings) -> None:
     stop = threading.Event()
     # The bell: whoever waits for work looks at `stop` at once, and not after its next poll.
     with ExitStack() as while_ready, _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)):
@@ -75,7 +81,6 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
             log.info("role ready")
 
         role.run(stop, ready)
-    log.info("role stopped")
 
 
 def run_all(settings: Settings, *, config: Path | None, announce: Callable[[str], None]) -> None:

@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -21,6 +21,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, ReadingList, Scoring
+from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
 
@@ -37,6 +38,7 @@ class Upkeep:
 
     def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
         self._settings = settings
+        self._database = database
         self._clock = clock
         self._scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
         self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
@@ -70,13 +72,27 @@ class Upkeep:
             log.info("priorities recomputed under a changed policy", count=changed)
 
     def forget_files(self) -> None:
-        """Remove the files that nothing needs any more and that are old enough, then record that they are gone."""
+        """Remove the files that nothing needs any more and that are old enough, then record that they are gone.
+
+        A backup that is being made still needs them: then the next run removes them.
+        """
         before = self._clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
-        while files := self._housekeeping.forgettable_files(before):
+        while self._forget_some(before):
+            pass
+
+    def _forget_some(self, before: datetime) -> bool:
+        with lock(self._database, FILES) as alone:
+            files = self._housekeeping.forgettable_files(before)
+            if not files:
+                return False
+            if alone is None:
+                log.info("files kept while a backup is made", count=len(files))
+                return False
             for file in files:
                 self._discard(file)
             self._housekeeping.record_forgotten(files)
             log.info("files removed after their time", count=len(files))
+            return True
 
     def remove_leftovers(self) -> None:
         """Put away what crashes left: files without a name, named files that no row knows, and locks.

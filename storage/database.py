@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -41,6 +42,11 @@ class Database:
         """Whether this is SQLite, which has one writer at a time."""
         return self._engine.dialect.name == "sqlite"
 
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database; None: it is a server's."""
+        return Path(str(self._engine.url.database)).absolute() if self.is_sqlite else None
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Write: all of it or nothing, on disk when the block has ended.
@@ -60,6 +66,25 @@ class Database:
         """
         with _refusals_named(), Session(self._reading) as session, session.begin():
             yield session
+
+    @contextmanager
+    def apart(self) -> Iterator[Connection]:
+        """Give a connection outside of transactions, which is closed at the end and not used again.
+
+        Raises:
+            StorageError: the database refused.
+        """
+        with self.refusals_named():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            yield connection
+        finally:
+            connection.invalidate()
+            connection.close()
+
+    def refusals_named(self) -> AbstractContextManager[None]:
+        """Turn the libraries' errors within the block into ours."""
+        return _refusals_named()
 
     def close(self) -> None:
         """Close every connection."""
