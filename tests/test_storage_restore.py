@@ -178,7 +178,7 @@ def test_database_at_work_is_refused(sqlite_ward: Ward, tmp_path: Path, database
 
 @KINDS
 @pytest.mark.parametrize("where", ["files", "rows"])
-def test_interrupted_restore_is_refused_by_all_and_can_be_run_again(  # noqa: PLR0913, PLR0917 - fixtures
+def test_interrupted_restore_is_refused_by_all_and_can_be_run_again(
     sqlite_ward: Ward,
     tmp_path: Path,
     new_database: Callable[[str], str],

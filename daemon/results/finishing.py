@@ -1,5 +1,6 @@
 """What every object of ours has in common: who made it, when, and how it becomes bytes."""
 
+import hashlib
 import re
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
-from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import StoredPrediction
@@ -20,7 +21,7 @@ from cxr_triage.storage.records import StoredPrediction
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"
 SOFTWARE_VERSION: Final = version("cxr-triage")
-#: Part of every derived UID: other bytes, other UID. Raise the number when the same release would write other bytes.
+#: Part of every derived UID.
 EMITTER: Final = f"{SOFTWARE_VERSION}/1"
 RESEARCH: Final = "research, not for diagnosis"
 #: PS3.3 C.12.1.1.8.
@@ -64,7 +65,7 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> None:
     Args:
         dataset: a new object, changed in place.
         source: header of the image that it is about.
-        moment: when its content came to be, aware.
+        moment: when what it is about came, aware. Made again, after a crash or from a backup, it says the same.
     """
     correct_ambiguous_vr(dataset, is_little_endian=True)
     with quiet_pydicom():
@@ -98,8 +99,29 @@ def encode(dataset: Dataset) -> Encoded:
     return Encoded(content[:end], content[end:])
 
 
+def identify(dataset: Dataset) -> str:
+    """Give a finished object its UIDs, which follow from its own bytes: the same bytes, the same UIDs, and no others.
+
+    So what is computed again with another outcome, as from a backup on another machine, is another object.
+
+    Args:
+        dataset: under UIDs that say what it is about; changed in place.
+
+    Returns:
+        What the UIDs of its parts are to be derived from.
+    """
+    content = hashlib.sha256(encode(dataset).dataset).hexdigest()
+    dataset.SeriesInstanceUID = derived_uid(dataset.SeriesInstanceUID, content)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(
+        derived_uid(dataset.SOPInstanceUID, content)
+    )
+    return content
+
+
 def _date(dataset: Dataset, moment: datetime) -> None:
-    for prefix in ("InstanceCreation", "Series", "Content"):
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime"):  # type 3; the library's are the time of day
+        dataset.pop(keyword, None)
+    for prefix in ("Series", "Content"):
         setattr(dataset, f"{prefix}Date", moment.strftime("%Y%m%d"))
         setattr(dataset, f"{prefix}Time", moment.strftime("%H%M%S.%f"))
 
