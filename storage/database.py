@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -91,18 +92,20 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, to_migrate: bool = False) -> Database:
     """Open a database.
 
     Args:
         url: "sqlite:////absolute/path.db" or "postgresql+psycopg://user@host/name".
+        to_migrate: whether SQLite lets tables be made anew that others refer to
+            (https://www.sqlite.org/lang_altertable.html, section 7).
 
     Raises:
         StorageError: the URL is of another kind. Whether the database answers shows at the first use.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
-        return Database(_sqlite_engine(parsed))
+        return Database(_sqlite_engine(parsed, foreign_keys=not to_migrate))
     return Database(
         create_engine(
             parsed.set(drivername="postgresql+psycopg"),
@@ -136,9 +139,9 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, *, foreign_keys: bool) -> Engine:
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "connect", partial(_set_up_sqlite, foreign_keys))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -154,13 +157,13 @@ class _SqliteConnection(Protocol):
     def cursor(self) -> _Cursor: ...
 
 
-def _set_up_sqlite(connection: _SqliteConnection, _record: object) -> None:
+def _set_up_sqlite(foreign_keys: bool, connection: _SqliteConnection, _record: object) -> None:  # noqa: FBT001
     # Python's driver would begin transactions where it sees fit; `_begin_sqlite` says when instead.
     connection.isolation_level = None
     cursor = connection.cursor()
     _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
     cursor.close()
 
 

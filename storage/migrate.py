@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StorageError
@@ -26,7 +27,7 @@ def migrate(url: str) -> None:
     Raises:
         StorageError: the database refused, its schema is of a newer version, or a role works on it.
     """
-    database = open_database(url)
+    database = open_database(url, to_migrate=True)
     try:
         with database.transaction() as session:
             lock_name(session, "migrate")
@@ -36,6 +37,7 @@ def migrate(url: str) -> None:
                 with lock(database, WORK) as alone:
                     _require_alone(alone)
                     upgrade(session)
+                    _require_references(database, session)
     finally:
         database.close()
 
@@ -83,6 +85,12 @@ def require_current_schema(database: Database) -> None:
     refuse_unknown(current)
     if current != head():
         raise StorageError("the database's schema is older than this version's: run `cxr-triage migrate`")
+
+
+def _require_references(database: Database, session: Session) -> None:
+    """Make sure that every row refers to one that is there: SQLite did not look while tables were made anew."""
+    if database.is_sqlite and session.execute(text("PRAGMA foreign_key_check")).first() is not None:
+        raise StorageError("a migration would lose rows that others refer to: nothing was changed; report this")
 
 
 def _require_alone(held: Lock | None) -> None:

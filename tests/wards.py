@@ -78,6 +78,10 @@ class Ward:
         self.score("1.1")  # a second revision, which supersedes the first
         self.report("1.1")
         self.steps.dispatch.claim("deliver-2-host-2", PACS[0], 1)
+        self.score("1.5")
+        self.report("1.5")
+        for delivery in self.steps.dispatch.claim("deliver-1-host-1", PACS[0], 1):
+            self.steps.dispatch.record_dead(delivery, "refused")
         self.score("1.2")
         self.steps.reporting.open_revision("1.2", self.steps.policy.digest())
         self.index("1.3")
