@@ -5,7 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from pydicom.uid import UID
 
 import results
 from builders import MORNING, finding, thorax_masks
-from cxr_triage.daemon.results.finishing import encode
+from cxr_triage.daemon.results.finishing import Encoded, encode
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 
@@ -51,17 +51,30 @@ def test_another_revision_has_another_report_and_the_same_segs() -> None:
     assert first[1] != later[1]
 
 
-def test_what_is_made_anew_at_another_time_is_the_same_object() -> None:
+def made_again(**changes: datetime) -> list[Encoded]:
+    """Make a study's objects, the prediction's times changed, from a revision that was opened later."""
+    header = results.source(TimezoneOffsetFromUTC="+0000")
+    stored = dataclasses.replace(results.stored(header), **changes)
+    revision = results.revision(created_at=MORNING + timedelta(hours=3))
+    return [
+        encode(each.dataset) for each in build_objects(revision, [stored], {stored.sop_instance_uid: header}, "air")
+    ]
+
+
+def test_what_is_made_again_at_another_time_is_the_same_object() -> None:
     """As from a backup: neither when an image was scored nor when its revision was opened shows."""
-    later = timedelta(hours=3)
-    first = results.objects(results.source())
-    again = build_objects(
-        results.revision(created_at=MORNING + later),
-        [dataclasses.replace(results.stored(results.source()), scored_at=MORNING + later)],
-        {header.SOPInstanceUID: header for header in [results.source()]},
-        "air",
-    )
-    assert [encode(built.dataset) for built in first] == [encode(built.dataset) for built in again]
+    first = [encode(built.dataset) for built in results.objects(results.source(TimezoneOffsetFromUTC="+0000"))]
+    assert made_again(scored_at=MORNING + timedelta(hours=3)) == first
+
+
+def test_what_is_made_of_an_image_that_comes_again_has_the_same_uids() -> None:
+    """As after a backup that did not know it: a PACS is not given a second result, only another date."""
+    first = [encode(built.dataset) for built in results.objects(results.source(TimezoneOffsetFromUTC="+0000"))]
+    again = made_again(received_at=MORNING + timedelta(hours=3))
+    assert [each.meta for each in again] == [each.meta for each in first]
+    assert [each.dataset for each in again] == [
+        each.dataset.replace(b"080000.000000", b"110000.000000") for each in first
+    ]
 
 
 @pytest.mark.parametrize("profile", ["air", "ohif"])

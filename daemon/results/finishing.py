@@ -59,22 +59,30 @@ def equipment(bundle: BundleIdentity) -> dict[str, Any]:
     }
 
 
-def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> None:
-    """Replace what a library made up (patient, times, implementation) by the source's and the ledger's.
+def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
+    """Replace what a library made up (patient, UIDs, times, implementation) by the source's and the ledger's.
 
     Args:
-        dataset: a new object, changed in place.
+        dataset: a new object under UIDs that say what it is about, changed in place.
         source: header of the image that it is about.
         moment: when what it is about came, aware. Made again, after a crash or from a backup, it says the same.
+
+    Returns:
+        What the UIDs of its parts are to be derived from.
     """
     correct_ambiguous_vr(dataset, is_little_endian=True)
     with quiet_pydicom():
         copy_patient_and_study(source, dataset)
     # highdicom names itself there, with the time of day; the equipment module says what made the object.
     dataset.pop("ContributingEquipmentSequence", None)
-    _date(dataset, _in_zone_of(source, moment))
+    for prefix in ("InstanceCreation", "Series", "Content"):
+        dataset.pop(f"{prefix}Date", None)
+        dataset.pop(f"{prefix}Time", None)
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     dataset.file_meta.ImplementationVersionName = f"CXRTRIAGE_{SOFTWARE_VERSION}"[:16]  # PS3.5 6.2, VR SH
+    content = _identify(dataset)
+    _date(dataset, _in_zone_of(source, moment))
+    return content
 
 
 class Encoded(NamedTuple):
@@ -99,28 +107,20 @@ def encode(dataset: Dataset) -> Encoded:
     return Encoded(content[:end], content[end:])
 
 
-def identify(dataset: Dataset) -> str:
-    """Give a finished object its UIDs, which follow from its own bytes: the same bytes, the same UIDs, and no others.
+def _identify(dataset: Dataset) -> str:
+    """Give an object its UIDs, which follow from all that it says but for its dates; the digest of that.
 
-    So what is computed again with another outcome, as from a backup on another machine, is another object.
-
-    Args:
-        dataset: under UIDs that say what it is about; changed in place.
-
-    Returns:
-        What the UIDs of its parts are to be derived from.
+    What is computed again, as from a backup, is the same object as before, or else another one: never another content
+    under the same UID.
     """
     content = hashlib.sha256(encode(dataset).dataset).hexdigest()
     dataset.SeriesInstanceUID = derived_uid(dataset.SeriesInstanceUID, content)
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(
-        derived_uid(dataset.SOPInstanceUID, content)
-    )
+    uid = UID(derived_uid(dataset.SOPInstanceUID, content))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
     return content
 
 
 def _date(dataset: Dataset, moment: datetime) -> None:
-    for keyword in ("InstanceCreationDate", "InstanceCreationTime"):  # type 3; the library's are the time of day
-        dataset.pop(keyword, None)
     for prefix in ("Series", "Content"):
         setattr(dataset, f"{prefix}Date", moment.strftime("%Y%m%d"))
         setattr(dataset, f"{prefix}Time", moment.strftime("%H%M%S.%f"))

@@ -17,7 +17,6 @@ from cxr_triage.daemon.results.finishing import (
     RESEARCH,
     equipment,
     finish,
-    identify,
     source_stand_in,
 )
 from cxr_triage.daemon.results.patient import copy_elements
@@ -70,12 +69,11 @@ def build_seg(stored: StoredPrediction, source: Dataset, *, profile: Profile) ->
     # PS3.3 C.8.20.2: structures are outlined each on its own, so a pixel may belong to lung and heart.
     segmentation.SegmentsOverlap = "YES"
     _name_dimensions(segmentation, seg_uid(stored, profile, "dimensions"))
-    finish(segmentation, source=source, moment=stored.received_at)
     if profile is Profile.OHIF:
         _add_nominal_plane(segmentation, source, seg_uid(stored, profile, "frame of reference"))
     else:
         _copy_orientation(segmentation, source)
-    content = identify(segmentation)
+    content = finish(segmentation, source=source, moment=stored.received_at)
     _name_dimensions(segmentation, derived_uid(seg_uid(stored, profile, "dimensions"), content))
     if profile is Profile.OHIF:
         segmentation.FrameOfReferenceUID = derived_uid(segmentation.FrameOfReferenceUID, content)

@@ -27,7 +27,6 @@ from cxr_triage.daemon.results.finishing import (
     SOFTWARE_VERSION,
     equipment,
     finish,
-    identify,
     source_stand_in,
     without_patient,
 )
@@ -84,7 +83,6 @@ def build_sr(report: Report) -> Comprehensive3DSR:
     )
     latest = max(image.stored.received_at for image in report.images)
     finish(document, source=report.sources[0], moment=latest)
-    identify(document)
     return document
 
 
