@@ -14,6 +14,7 @@ from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import InstanceState, ObjectKind
 from peers import eventually, running
@@ -114,6 +115,19 @@ def test_files_go_when_nothing_needs_them_and_they_are_old(house: House) -> None
     house.upkeep.forget_files()
     assert (image.exists(), report.exists()) == (False, False)
     assert house.steps.housekeeping.counts().instances[InstanceState.SCORED] == 1
+
+
+def test_files_stay_while_a_backup_is_made(house: House, database: Database) -> None:
+    """It has still to copy them; the next run removes them."""
+    image = house.score(STUDY)
+    house.report(STUDY, deliver=True)
+    house.steps.reading_list.finish(STUDY, actor="test")
+    house.steps.clock.move(timedelta(hours=73))
+    with lock(database, FILES):
+        house.upkeep.forget_files()
+        assert image.exists()
+    house.upkeep.forget_files()
+    assert not image.exists()
 
 
 def test_files_with_work_left_stay(house: House) -> None:

@@ -8,19 +8,18 @@ from typing import Final
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import inspect, text
 
 from builders import instance_header, prediction
 from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage import migrate as migrations
 from cxr_triage.storage.backup import Service, back_up, making, manifest, restore
-from cxr_triage.storage.database import open_database
 from cxr_triage.storage.locks import at_work
-from cxr_triage.storage.migrate import MIGRATIONS, head, migrate, require_current_schema, revision_of, upgrade
+from cxr_triage.storage.migrate import MIGRATIONS, head, migrate, require_current_schema, revision_of
 from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
 from cxr_triage.storage.schema import Base
-from wards import Ward
+from wards import Ward, old_ledger
 
 KINDS = pytest.mark.parametrize("kind", DATABASES)
 #: Every revision that a site may come from.
@@ -55,32 +54,6 @@ def ward(tmp_path: Path, new_database: Callable[[str], str], kind: str) -> Itera
     made.fill()
     yield made
     made.close()
-
-
-def old_ledger(ward: Ward, url: str, revision: str) -> None:
-    """Make the database that an older version would have had of the same work, with what it knew of it."""
-    old = open_database(url)
-    with old.transaction() as target, ward.database.read() as source:
-        upgrade(target, revision)
-        _copy_common(source.connection(), target.connection())
-    old.close()
-
-
-def _copy_common(source: Connection, target: Connection) -> None:
-    now, before = MetaData(), MetaData()
-    now.reflect(source)
-    before.reflect(target)
-    for table in before.sorted_tables:
-        if table.name != "alembic_version":
-            columns = [now.tables[table.name].columns[column.name] for column in table.columns]
-            query = now.tables[table.name].select().with_only_columns(*columns).order_by(*columns[:1])
-            rows = [dict(row) for row in source.execute(query).mappings()]
-            if rows:
-                target.execute(table.insert(), rows)
-    if target.dialect.name == "postgresql":
-        for name in ("instance", "delivery", "revision", "result_object", "audit"):
-            numbered = text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")
-            target.execute(numbered)
 
 
 def next_version(folder: Path, monkeypatch: pytest.MonkeyPatch, *, then: str = "") -> None:
@@ -126,7 +99,7 @@ def test_work_in_flight_goes_on_after_an_upgrade(
 ) -> None:
     """From every revision: claimed images, an open revision, deliveries in every state, claims of the dead."""
     url = new_database(kind)
-    old_ledger(ward, url, revision)
+    old_ledger(ward.database, url, revision)
     migrate(url)
     after = Ward(tmp_path / "service", url)
     require_current_schema(after.database)
@@ -145,7 +118,7 @@ def test_backup_of_every_older_version_can_be_restored(
     folder, url = tmp_path / "backup", new_database(kind)
     made = back_up(ward.service, folder)
     ledger = f"sqlite:///{tmp_path / 'old.db'}"
-    old_ledger(ward, ledger, revision)
+    old_ledger(ward.database, ledger, revision)
     replace_ledger(folder, Path(ledger.removeprefix("sqlite:///")), revision)
     restore(
         folder, Service(database_url=url, printable_database=url, inbox=tmp_path / "inbox", outbox=tmp_path / "outbox")

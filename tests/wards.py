@@ -4,12 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, MetaData, select, text
 
 from builders import finding, received_instance, result_object
 from cxr_triage.storage.backup import Service
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.migrate import upgrade
 from cxr_triage.storage.records import InstanceState, ObjectKind, ReceivedInstance, ResultObject
 from cxr_triage.storage.schema import Base, InstanceRow, ObjectRow
 from steps import PACS, Steps
@@ -140,3 +141,29 @@ def without_claims(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict
     }
     kept["audit"] = [row for row in kept["audit"] if row["event"] != "released"]
     return kept
+
+
+def old_ledger(database: Database, url: str, revision: str) -> None:
+    """Make the database that an older version would have had of the same work, with what it knew of it."""
+    old = open_database(url)
+    with old.transaction() as target, database.read() as source:
+        upgrade(target, revision)
+        _copy_common(source.connection(), target.connection())
+    old.close()
+
+
+def _copy_common(source: Connection, target: Connection) -> None:
+    now, before = MetaData(), MetaData()
+    now.reflect(source)
+    before.reflect(target)
+    for table in before.sorted_tables:
+        if table.name != "alembic_version":
+            columns = [now.tables[table.name].columns[column.name] for column in table.columns]
+            query = now.tables[table.name].select().with_only_columns(*columns).order_by(*columns[:1])
+            rows = [dict(row) for row in source.execute(query).mappings()]
+            if rows:
+                target.execute(table.insert(), rows)
+    if target.dialect.name == "postgresql":
+        for name in ("instance", "delivery", "revision", "result_object", "audit"):
+            numbered = text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")
+            target.execute(numbered)
