@@ -251,6 +251,39 @@ def migrate(context: typer.Context, config: ConfigOption = None) -> None:
     typer.echo(f"{settings.printable_database} has this version's schema")
 
 
+@app.command()
+def backup(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="New, empty, or an earlier backup of the same database.")],
+    config: ConfigOption = None,
+) -> None:
+    """Copy database, images and results into a folder, consistently, while the service runs."""
+    from cxr_triage.daemon.backups import back_up
+
+    back_up(_settings(context, config), folder, typer.echo)
+
+
+@app.command()
+def restore(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A backup.")],
+    check: Annotated[bool, typer.Option("--check", help="Only verify the backup; nothing is written.")] = False,
+    leave_out_damaged: Annotated[
+        bool, typer.Option("--leave-out-damaged", help="Restore what is whole, instead of nothing.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put a backup into an empty database, of either kind, while the service is stopped."""
+    from cxr_triage.daemon.backups import check_backup
+    from cxr_triage.daemon.backups import restore as put_back
+
+    settings = _settings(context, config)
+    if check:
+        check_backup(folder, typer.echo)
+    else:
+        put_back(settings, folder, typer.echo, leave_out_damaged=leave_out_damaged)
+
+
 @config_app.command("example")
 def config_example() -> None:
     """Print a configuration file with every setting and its default."""

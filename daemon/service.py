@@ -26,6 +26,7 @@ from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.migrate import is_new, migrate, require_current_schema
 
 #: Where each role lives. Imported when it is run, so that only `infer` loads torch and only `report` highdicom.
@@ -106,23 +107,23 @@ def run_role(role: str, settings: Settings, *, number: int = 1, roles: Mapping[s
     role_class = _find(role, settings, roles)
     _require_number(role, number, settings)
     settings.prepare_folders()
-    require_schema(settings)
-    part = role_class(settings)
+    with held_alone(name, settings), at_work(settings.database_url, check_seconds=settings.service.heartbeat_seconds):
+        require_schema(settings)
+        _run(name, role_class(settings), settings)
+    log.info("role stopped")
+
+
+def _run(name: str, role: Role, settings: Settings) -> None:
     stop = threading.Event()
     # The bell: whoever waits for work looks at `stop` at once, and not after its next poll.
-    with (
-        held_alone(name, settings),
-        ExitStack() as while_ready,
-        _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)),
-    ):
+    with ExitStack() as while_ready, _stopping_on_signal(stop, wake=partial(ring, settings.run_folder, name)):
 
         def ready() -> None:
             while_ready.enter_context(beating(settings.run_folder, name, settings.service.heartbeat_seconds))
             notify(READY)
             log.info("role ready")
 
-        part.run(stop, ready)
-    log.info("role stopped")
+        role.run(stop, ready)
 
 
 def run_all(settings: Settings, *, config: Path | None, announce: Callable[[str], None]) -> None:

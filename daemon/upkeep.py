@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, Literal
 
@@ -20,6 +20,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Scoring
+from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
 
@@ -36,6 +37,7 @@ class Upkeep:
 
     def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
         self._settings = settings
+        self._database = database
         self._clock = clock
         self._scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
         self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
@@ -79,14 +81,26 @@ class Upkeep:
             log.info("priorities recomputed under a changed policy", count=changed)
 
     def forget_files(self) -> None:
-        """Remove the files that nothing needs any more and that are old enough, then record that they are gone."""
+        """Remove the files that nothing needs any more and that are old enough, then record that they are gone.
+
+        A backup that is being made still needs them: then the next run removes them.
+        """
         before = self._clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
-        while files := self._housekeeping.forgettable_files(before):
+        while self._forget_some(before):
+            pass
+
+    def _forget_some(self, before: datetime) -> bool:
+        with lock(self._database, FILES) as alone:
+            files = self._housekeeping.forgettable_files(before)
+            if not files:
+                return False
+            if alone is None:
+                log.info("files kept while a backup is made", count=len(files))
+                return False
             removed = [file for file in files if self._discard(file)]
             self._housekeeping.record_forgotten(removed)
             log.info("files removed after their time", count=len(removed))
-            if len(removed) < len(files):  # the others come first again: next time
-                return
+            return len(removed) == len(files)  # what could not be removed comes first again: next time
 
     def put_leftovers_away(self) -> None:
         """Deal with what crashes left: an image without a row gets one; a result is made again, so its file goes."""
@@ -158,6 +172,6 @@ def _until_done(job: Callable[[], None], stop: threading.Event, retry_seconds: f
 
 def _alone(database: Database, job: Callable[[], None]) -> None:
     """Run a job unless another daemon is at it: it is done then, or is due again soon."""
-    with database.alone(f"upkeep {job.__name__}") as alone:
-        if alone:
+    with lock(database, f"upkeep-{job.__name__}") as alone:
+        if alone is not None:
             job()

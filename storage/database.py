@@ -1,10 +1,11 @@
 """The one door to the database: SQLite or Postgres, the same code behind it."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -61,6 +62,11 @@ class Database:
         """Whether this is SQLite, which has one writer at a time."""
         return self._engine.dialect.name == "sqlite"
 
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database; None: it is a server's."""
+        return Path(str(self._engine.url.database)).absolute() if self.is_sqlite else None
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Write: all of it or nothing, on disk when the block has ended.
@@ -84,27 +90,23 @@ class Database:
             yield session
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[bool]:
-        """Be the only one under a name, among all processes on this Postgres; False: another one is at this moment.
-
-        On SQLite always True: there, a lock per role lets only one process have the role.
+    def apart(self) -> Iterator[Connection]:
+        """Give a connection outside of transactions, which is closed at the end and not used again.
 
         Raises:
-            UnavailableError: the database cannot be used now.
+            StorageError: the database refused.
         """
-        if self.is_sqlite:
-            yield True
-            return
-        with contextlib.ExitStack() as session:
-            with _refusals_named():
-                # Of its own and closed afterwards: a session's end frees its locks whatever has happened to it.
-                connection = session.enter_context(self._engine.connect())
-                session.callback(connection.invalidate)
-                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-                taken = connection.scalar(
-                    text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), {"name": name}
-                )
-            yield bool(taken)
+        with self.refusals_named():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            yield connection
+        finally:
+            connection.invalidate()
+            connection.close()
+
+    def refusals_named(self) -> AbstractContextManager[None]:
+        """Turn the libraries' errors within the block into ours."""
+        return _refusals_named()
 
     def close(self) -> None:
         """Close every connection."""
@@ -125,19 +127,21 @@ class Database:
             self._turn.release()
 
 
-def open_database(url: str, *, patient: bool = False) -> Database:
+def open_database(url: str, *, patient: bool = False, to_migrate: bool = False) -> Database:
     """Open a database.
 
     Args:
         url: "sqlite:////absolute/path.db" or "postgresql+psycopg://user@host/name".
-        patient: let each statement take what it takes on Postgres, as a migration must.
+        patient: let each statement take what it takes on Postgres, as a migration or a backup must.
+        to_migrate: whether SQLite lets tables be made anew that others refer to
+            (https://www.sqlite.org/lang_altertable.html, section 7).
 
     Raises:
         StorageError: the URL is of another kind. Whether the database answers shows at the first use.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
-        return Database(_sqlite_engine(parsed))
+        return Database(_sqlite_engine(parsed, foreign_keys=not to_migrate))
     parsed = parsed.set(drivername="postgresql+psycopg")
     return Database(patient_engine(parsed) if patient else bounded_engine(parsed))
 
@@ -165,9 +169,9 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, *, foreign_keys: bool) -> Engine:
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": WAIT_SECONDS})
-    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "connect", partial(_set_up_sqlite, foreign_keys))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -183,13 +187,13 @@ class _SqliteConnection(Protocol):
     def cursor(self) -> _Cursor: ...
 
 
-def _set_up_sqlite(connection: _SqliteConnection, _record: object) -> None:
+def _set_up_sqlite(foreign_keys: bool, connection: _SqliteConnection, _record: object) -> None:  # noqa: FBT001
     # Python's driver would begin transactions where it sees fit; `_begin_sqlite` says when instead.
     connection.isolation_level = None
     cursor = connection.cursor()
     _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
     cursor.close()
 
 

@@ -7,29 +7,61 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.database import Database, lock_name, open_database
+from cxr_triage.storage.locks import WORK, Lock, lock
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+#: Stands for the revision while a restore is under way, with the revision behind it: no version works on that.
+UNFINISHED: Final = "restoring "
 
 
 def migrate(url: str) -> None:
-    """Create or upgrade the schema. Several processes may do so at the same time: one works, the others wait.
+    """Create or upgrade the schema: all of it or nothing, and never under a role at work.
+
+    Several processes may do so at the same time: one works, the others wait.
 
     Raises:
-        StorageError: the database refused, or its schema is of a newer version.
+        StorageError: the database refused, its schema is of a newer version, or a role works on it.
     """
-    database = open_database(url, patient=True)
+    database = open_database(url, patient=True, to_migrate=True)
     try:
         with database.transaction() as session:
             lock_name(session, "migrate")
-            config = _config()
-            config.attributes["connection"] = connection = session.connection()
-            _refuse_unknown(MigrationContext.configure(connection).get_current_revision(), config)
-            command.upgrade(config, "head")
+            current = revision_of(session)
+            refuse_unknown(current)
+            if current != head():
+                with lock(database, WORK) as alone:
+                    _require_alone(alone)
+                    upgrade(session)
+                    _require_references(database, session)
     finally:
         database.close()
+
+
+def upgrade(session: Session, revision: str = "head") -> None:
+    """Run the migrations in a session's transaction: that they all come into force, or none, is the session's doing.
+
+    The caller holds the WORK lock alone.
+    """
+    config = _config()
+    config.attributes["connection"] = session.connection()
+    command.upgrade(config, revision)
+
+
+def revision_of(session: Session) -> str | None:
+    """The revision of the schema, as it stands in the database; None: it has none yet."""
+    return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def head() -> str:
+    """The revision that this version works on."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
 
 
 def is_new(database: Database) -> bool:
@@ -47,13 +79,26 @@ def require_current_schema(database: Database) -> None:
     Raises:
         StorageError: the schema is missing, older or newer; the message says what to do.
     """
-    config = _config()
     current = _current_revision(database)
     if current is None:
         raise StorageError("the database has no tables yet: run `cxr-triage migrate`")
-    _refuse_unknown(current, config)
-    if current != ScriptDirectory.from_config(config).get_current_head():
+    refuse_unknown(current)
+    if current != head():
         raise StorageError("the database's schema is older than this version's: run `cxr-triage migrate`")
+
+
+def _require_references(database: Database, session: Session) -> None:
+    """Make sure that every row refers to one that is there: SQLite did not look while tables were made anew."""
+    if database.is_sqlite and session.execute(text("PRAGMA foreign_key_check")).first() is not None:
+        raise StorageError("a migration would lose rows that others refer to: nothing was changed; report this")
+
+
+def _require_alone(held: Lock | None) -> None:
+    if held is None:
+        raise StorageError(
+            "the schema is not changed while the service, a backup or a restore works on the database: "
+            "stop every role on every host, then run `cxr-triage migrate`"
+        )
 
 
 def _config() -> Config:
@@ -65,10 +110,27 @@ def _config() -> Config:
 
 def _current_revision(database: Database) -> str | None:
     with database.read() as session:
-        return MigrationContext.configure(session.connection()).get_current_revision()
+        return revision_of(session)
 
 
-def _refuse_unknown(revision: str | None, config: Config) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
-        raise StorageError("the database's schema was made by a newer version: use that version, or a backup")
+def refuse_unknown(revision: str | None) -> None:
+    """Refuse a revision that this version cannot even migrate.
+
+    Raises:
+        StorageError: it is one; the message says what to do.
+    """
+    if revision is not None and revision.startswith(UNFINISHED):
+        raise StorageError(
+            "a restore into this database has not come to its end: run `cxr-triage restore` again, "
+            "or name an empty database"
+        )
+    if revision is not None and not is_known(revision):
+        raise StorageError(
+            "the database's schema was made by a newer version: use that version, or restore the backup that was "
+            "made before the upgrade"
+        )
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version has that revision of the schema, or an older one."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}

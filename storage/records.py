@@ -179,6 +179,8 @@ class StoredPrediction:
     sha256: str
     #: Relative to the inbox.
     path: Path
+    #: When the image was acknowledged, UTC: what is made of it is dated by that.
+    received_at: datetime
     scored_at: datetime
     prediction: Prediction
 

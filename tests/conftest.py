@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,23 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     name = server.create()
     yield server.url(name)
     server.drop(name)
+
+
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Give a function that makes databases without any table, by kind."""
+    made: list[str] = []
+
+    def make(kind: str) -> str:
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / f'new-{uuid.uuid4().hex}.db'}"
+        server: PostgresServer = request.getfixturevalue("postgres")
+        made.append(server.create())
+        return server.url(made[-1])
+
+    yield make
+    for name in made:
+        request.getfixturevalue("postgres").drop(name)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def stored(header: Dataset, **prediction: Any) -> StoredPrediction:
         study_instance_uid=header.StudyInstanceUID,
         sha256="cd" * 32,
         path=Path("20240304") / "1.dcm",
-        scored_at=builders.MORNING,
+        received_at=builders.MORNING,
+        scored_at=builders.MORNING + timedelta(seconds=9),
         prediction=builders.prediction(**given),
     )
 

@@ -1,15 +1,20 @@
 """The same rows give the same bytes, whoever makes them and when."""
 
+import dataclasses
 import hashlib
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from pydicom.uid import UID
 
 import results
-from cxr_triage.daemon.results.finishing import encode
+from builders import MORNING, finding, thorax_masks
+from cxr_triage.daemon.results.finishing import Encoded, encode
+from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 
 
@@ -44,6 +49,55 @@ def test_another_revision_has_another_report_and_the_same_segs() -> None:
     later = [built.dataset.SOPInstanceUID for built in results.objects(results.source(), digest="00" * 32)]
     assert first[0] == later[0]
     assert first[1] != later[1]
+
+
+def made_again(**changes: datetime) -> list[Encoded]:
+    """Make a study's objects, the prediction's times changed, from a revision that was opened later."""
+    header = results.source(TimezoneOffsetFromUTC="+0000")
+    stored = dataclasses.replace(results.stored(header), **changes)
+    revision = results.revision(created_at=MORNING + timedelta(hours=3))
+    return [
+        encode(each.dataset) for each in build_objects(revision, [stored], {stored.sop_instance_uid: header}, "air")
+    ]
+
+
+def test_what_is_made_again_at_another_time_is_the_same_object() -> None:
+    """As from a backup: neither when an image was scored nor when its revision was opened shows."""
+    first = [encode(built.dataset) for built in results.objects(results.source(TimezoneOffsetFromUTC="+0000"))]
+    assert made_again(scored_at=MORNING + timedelta(hours=3)) == first
+
+
+def test_what_is_made_of_an_image_that_comes_again_has_the_same_uids() -> None:
+    """As after a backup that did not know it: a PACS is not given a second result, only another date."""
+    first = [encode(built.dataset) for built in results.objects(results.source(TimezoneOffsetFromUTC="+0000"))]
+    again = made_again(received_at=MORNING + timedelta(hours=3))
+    assert [each.meta for each in again] == [each.meta for each in first]
+    assert [each.dataset for each in again] == [
+        each.dataset.replace(b"080000.000000", b"110000.000000") for each in first
+    ]
+
+
+@pytest.mark.parametrize("profile", ["air", "ohif"])
+def test_other_content_is_another_object(profile: str) -> None:
+    """Computed again with another outcome, on another machine say: no UID stands for two contents."""
+    header = results.source()
+    masks = thorax_masks(header.Rows, header.Columns)
+    masks[0, 0, 0] ^= True
+    outcomes = [
+        results.stored(header),
+        results.stored(header, masks_CHW=masks),
+        results.stored(header, findings=(finding(probability=0.9001),)),
+    ]
+    made = [
+        build_objects(results.revision(), [outcome], {header.SOPInstanceUID: header}, profile) for outcome in outcomes
+    ]
+    contents: dict[str, set[bytes]] = {}
+    for built in (each for objects in made for each in objects):
+        for uid in (built.dataset.SOPInstanceUID, built.dataset.SeriesInstanceUID):
+            contents.setdefault(uid, set()).add(encode(built.dataset).dataset)
+    assert {len(each) for each in contents.values()} == {1}
+    # The masks of the first and the third are the same, and so is their SEG.
+    assert [len({objects[place].dataset.SOPInstanceUID for objects in made}) for place in (0, 1)] == [2, 3]
 
 
 def test_profiles_share_no_uid() -> None:

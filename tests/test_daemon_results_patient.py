@@ -108,7 +108,7 @@ def test_a_text_that_is_not_in_its_character_set_stays() -> None:
 
 
 def test_dates_follow_the_sources_clock() -> None:
-    """The moment is the ledger's; the zone the source's."""
+    """The moment is when the image came; the zone the source's. When the object was made does not show."""
     for made in _pair(results.source(TimezoneOffsetFromUTC="+0900")):
         assert (
             made.ContentDate,

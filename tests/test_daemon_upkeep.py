@@ -16,6 +16,7 @@ from cxr_triage.model.priority import Policy
 from cxr_triage.storage import waiting
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import InstanceState, ObjectKind
 from peers import eventually, running
@@ -118,6 +119,19 @@ def test_files_go_when_nothing_needs_them_and_they_are_old(house: House) -> None
     assert house.steps.housekeeping.counts().instances[InstanceState.SCORED] == 1
 
 
+def test_files_stay_while_a_backup_is_made(house: House, database: Database) -> None:
+    """It has still to copy them; the next run removes them."""
+    image = house.score(STUDY)
+    house.report(STUDY, deliver=True)
+    house.steps.reading_list.finish(STUDY, actor="test")
+    house.steps.clock.move(timedelta(hours=73))
+    with lock(database, FILES):
+        house.upkeep.forget_files()
+        assert image.exists()
+    house.upkeep.forget_files()
+    assert not image.exists()
+
+
 def test_files_with_work_left_stay(house: House) -> None:
     """However old: an unread study, an object that its destination has not got."""
     image = house.score(STUDY)
@@ -172,8 +186,8 @@ def test_daemons_on_one_postgres_take_turns(tmp_path: Path, postgres_url: str) -
     part.write_bytes(b"half")
     with closing(open_database(postgres_url)) as other, running(UpkeepRole(settings).run):
         eventually(lambda: not part.exists())
-        with other.alone("upkeep put_leftovers_away") as alone:
-            assert alone
+        with lock(other, "upkeep-put_leftovers_away", wait_seconds=60) as alone:
+            assert alone is not None
             part.write_bytes(b"half")
             time.sleep(1)
             assert part.exists()

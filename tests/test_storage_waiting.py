@@ -14,7 +14,6 @@ from sqlalchemy import text
 from cxr_triage.model.errors import StorageError, UnavailableError
 from cxr_triage.storage import postgres, waiting
 from cxr_triage.storage.database import Database, open_database
-from peers import eventually
 
 #: In place of half a minute.
 SHORT_SECONDS = 1.0
@@ -45,12 +44,6 @@ def count(database: Database) -> int:
     """Read."""
     with database.read() as session:
         return int(session.execute(text("SELECT count(*) FROM instance")).scalar_one())
-
-
-def is_free(database: Database, name: str) -> bool:
-    """Try to be alone."""
-    with database.alone(name) as alone:
-        return alone
 
 
 def stop_in_the_middle(database: Database) -> None:
@@ -133,19 +126,3 @@ def test_limits_are_those_of_the_url_where_it_names_them(postgres_url: str) -> N
         with closing(open_database(url, patient=patient)) as database, database.read() as session:
             limits.append([session.scalar(text(f"SHOW {name}")) for name in ("statement_timeout", "lock_timeout")])
     assert limits == [["25s", "20s"], ["77s", "20s"], ["0", "0"]]
-
-
-def test_one_at_a_time_on_postgres(postgres_url: str) -> None:
-    """Across processes, by name, until the block ends, however it does."""
-    with closing(open_database(postgres_url)) as database, closing(open_database(postgres_url)) as other:
-        with database.alone("tidy up") as first, other.alone("tidy up") as second, other.alone("count") as third:
-            assert (first, second, third) == (True, False, True)
-        with pytest.raises(ZeroDivisionError), database.alone("tidy up"):
-            _ = 1 / 0
-        eventually(lambda: is_free(other, "tidy up"))  # the server takes a moment to see that a session has ended
-
-
-def test_on_sqlite_the_role_lock_does_that(sqlite_url: str) -> None:
-    """So nobody has to ask the database."""
-    with closing(open_database(sqlite_url)) as database, database.alone("tidy up") as alone:
-        assert alone

@@ -1,5 +1,6 @@
 """What every object of ours has in common: who made it, when, and how it becomes bytes."""
 
+import hashlib
 import re
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
-from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import StoredPrediction
@@ -20,7 +21,7 @@ from cxr_triage.storage.records import StoredPrediction
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"
 SOFTWARE_VERSION: Final = version("cxr-triage")
-#: Part of every derived UID: other bytes, other UID. Raise the number when the same release would write other bytes.
+#: Part of every derived UID.
 EMITTER: Final = f"{SOFTWARE_VERSION}/1"
 RESEARCH: Final = "research, not for diagnosis"
 #: PS3.3 C.12.1.1.8.
@@ -58,22 +59,30 @@ def equipment(bundle: BundleIdentity) -> dict[str, Any]:
     }
 
 
-def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> None:
-    """Replace what a library made up (patient, times, implementation) by the source's and the ledger's.
+def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
+    """Replace what a library made up (patient, UIDs, times, implementation) by the source's and the ledger's.
 
     Args:
-        dataset: a new object, changed in place.
+        dataset: a new object under UIDs that say what it is about, changed in place.
         source: header of the image that it is about.
-        moment: when its content came to be, aware.
+        moment: when what it is about came, aware. Made again, after a crash or from a backup, it says the same.
+
+    Returns:
+        What the UIDs of its parts are to be derived from.
     """
     correct_ambiguous_vr(dataset, is_little_endian=True)
     with quiet_pydicom():
         copy_patient_and_study(source, dataset)
     # highdicom names itself there, with the time of day; the equipment module says what made the object.
     dataset.pop("ContributingEquipmentSequence", None)
-    _date(dataset, _in_zone_of(source, moment))
+    for prefix in ("InstanceCreation", "Series", "Content"):
+        dataset.pop(f"{prefix}Date", None)
+        dataset.pop(f"{prefix}Time", None)
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     dataset.file_meta.ImplementationVersionName = f"CXRTRIAGE_{SOFTWARE_VERSION}"[:16]  # PS3.5 6.2, VR SH
+    content = _identify(dataset)
+    _date(dataset, _in_zone_of(source, moment))
+    return content
 
 
 class Encoded(NamedTuple):
@@ -98,8 +107,21 @@ def encode(dataset: Dataset) -> Encoded:
     return Encoded(content[:end], content[end:])
 
 
+def _identify(dataset: Dataset) -> str:
+    """Give an object its UIDs, which follow from all that it says but for its dates; the digest of that.
+
+    What is computed again, as from a backup, is the same object as before, or else another one: never another content
+    under the same UID.
+    """
+    content = hashlib.sha256(encode(dataset).dataset).hexdigest()
+    dataset.SeriesInstanceUID = derived_uid(dataset.SeriesInstanceUID, content)
+    uid = UID(derived_uid(dataset.SOPInstanceUID, content))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    return content
+
+
 def _date(dataset: Dataset, moment: datetime) -> None:
-    for prefix in ("InstanceCreation", "Series", "Content"):
+    for prefix in ("Series", "Content"):
         setattr(dataset, f"{prefix}Date", moment.strftime("%Y%m%d"))
         setattr(dataset, f"{prefix}Time", moment.strftime("%H%M%S.%f"))
 

@@ -11,7 +11,14 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.codes import ANATOMICAL_STRUCTURE, ARTIFICIAL_INTELLIGENCE, concept
-from cxr_triage.daemon.results.finishing import EMITTER, MANUFACTURER, RESEARCH, equipment, finish, source_stand_in
+from cxr_triage.daemon.results.finishing import (
+    EMITTER,
+    MANUFACTURER,
+    RESEARCH,
+    equipment,
+    finish,
+    source_stand_in,
+)
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import derived_uid
@@ -28,7 +35,7 @@ NOMINAL_ORIENTATION: Final = [1, 0, 0, 0, 1, 0]
 
 
 def seg_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
-    """The UID of an image's SEG, or of a part of it: it follows from image, weights, profile and emitter alone."""
+    """What the UID of an image's SEG, or of a part of it, is derived from: image, weights, profile and emitter."""
     content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
     return derived_uid("SEG", *content, profile.value, EMITTER, part)
 
@@ -62,11 +69,14 @@ def build_seg(stored: StoredPrediction, source: Dataset, *, profile: Profile) ->
     # PS3.3 C.8.20.2: structures are outlined each on its own, so a pixel may belong to lung and heart.
     segmentation.SegmentsOverlap = "YES"
     _name_dimensions(segmentation, seg_uid(stored, profile, "dimensions"))
-    finish(segmentation, source=source, moment=stored.scored_at)
     if profile is Profile.OHIF:
         _add_nominal_plane(segmentation, source, seg_uid(stored, profile, "frame of reference"))
     else:
         _copy_orientation(segmentation, source)
+    content = finish(segmentation, source=source, moment=stored.received_at)
+    _name_dimensions(segmentation, derived_uid(seg_uid(stored, profile, "dimensions"), content))
+    if profile is Profile.OHIF:
+        segmentation.FrameOfReferenceUID = derived_uid(segmentation.FrameOfReferenceUID, content)
     return segmentation
 
 

@@ -58,7 +58,7 @@ class Report:
 
 
 def sr_uid(revision: Revision, profile: Profile, part: str = "instance") -> str:
-    """The UID of a revision's SR, or of a part of it."""
+    """What the UID of a revision's SR, or of a part of it, is derived from."""
     return derived_uid("SR", revision.study_instance_uid, revision.digest, profile.value, EMITTER, part)
 
 
@@ -81,7 +81,8 @@ def build_sr(report: Report) -> Comprehensive3DSR:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **equipment(bundle),
     )
-    finish(document, source=report.sources[0], moment=revision.created_at)
+    latest = max(image.stored.received_at for image in report.images)
+    finish(document, source=report.sources[0], moment=latest)
     return document
 
 

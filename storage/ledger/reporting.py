@@ -374,6 +374,7 @@ def _stored_prediction(session: Session, instance: InstanceRow, row: PredictionR
         study_instance_uid=header.study_instance_uid,
         sha256=instance.sha256,
         path=Path(instance.path),
+        received_at=instance.received_at,
         scored_at=row.scored_at,
         prediction=predictions.restore(session, row),
     )
