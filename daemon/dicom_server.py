@@ -76,7 +76,12 @@ class DicomServer:
         self._server = entity.make_server(
             listener.getsockname()[:2],
             contexts=contexts,
-            evt_handlers=[*_LOGGED_EVENTS, silence_limit(limits.network_timeout_seconds), *handlers],
+            evt_handlers=[
+                *_LOGGED_EVENTS,
+                silence_limit(limits.network_timeout_seconds),
+                (evt.EVT_CONN_CLOSE, _end_unasked),
+                *handlers,
+            ],
             server_class=_Server,
             listener=listener,
         )
@@ -111,6 +116,19 @@ def silence_limit(seconds: float) -> EventHandlerType:
             transport.socket.settimeout(seconds)
 
     return evt.EVT_CONN_OPEN, limit
+
+
+def _end_unasked(event: Event) -> None:
+    """End an association whose peer went away before it asked for one, as whoever probes a port does.
+
+    pynetdicom would wait for the request until `acse_timeout_seconds` have passed, and count the association meanwhile.
+    """
+    association = event.assoc
+    dul = association.dul
+    # PS3.8 Table 9-10: in Sta2 no request has come; Sta13 may follow on it when the first PDU is none.
+    before_request = dul.state_machine.current_state in {"Sta2", "Sta13"}
+    if before_request and association.requestor.primitive is None and dul.to_user_queue.empty():
+        dul.to_user_queue.put(None)  # type: ignore[arg-type]  # what its own time-out gives
 
 
 class _Server(ThreadedAssociationServer):
