@@ -90,6 +90,7 @@ class DicomServer:
                 silence_limit(limits.network_timeout_seconds),
                 (evt.EVT_CONN_OPEN, _give_back_at_end, [self._places]),
                 (evt.EVT_REQUESTED, _admit, [self._places]),
+                (evt.EVT_CONN_CLOSE, _end_unasked),
                 *handlers,
             ],
             server_class=_Server,
@@ -153,6 +154,19 @@ def _admit(event: Event, places: Places) -> None:
     association.acse.send_reject(*LOCAL_LIMIT_EXCEEDED)
     evt.trigger(association, evt.EVT_REJECTED)
     association.kill()
+
+
+def _end_unasked(event: Event) -> None:
+    """End an association whose peer went away before it asked for one, as whoever probes a port does.
+
+    pynetdicom would wait for the request until `acse_timeout_seconds` have passed, and count the association meanwhile.
+    """
+    association = event.assoc
+    dul = association.dul
+    # PS3.8 Table 9-10: in Sta2 no request has come; Sta13 may follow on it when the first PDU is none.
+    before_request = dul.state_machine.current_state in {"Sta2", "Sta13"}
+    if before_request and association.requestor.primitive is None and dul.to_user_queue.empty():
+        dul.to_user_queue.put(None)  # what its own time-out gives
 
 
 class _Server(ThreadedAssociationServer):

@@ -52,9 +52,20 @@ def prepare_child(logs: LogSettings | None) -> None:
 def prepare_scorer(logs: LogSettings | None, load: Callable[[], Score], workers: int) -> None:
     """Keep `load` for the first job, and take a fair share of the cores."""
     prepare_child(logs)
-    # Read by OpenMP when torch is imported: workers that each take every core only wait for one another.
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    # Both are read by OpenMP when torch is imported.
+    os.environ["OMP_NUM_THREADS"] = str(scoring_threads(workers, os.cpu_count() or 1))
+    # Who waits sleeps: spinning would keep from its core the very thread that is waited for.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     _CHILD.load = load
+
+
+def scoring_threads(workers: int, cores: int) -> int:
+    """Share the cores among the workers, and leave one to the other roles.
+
+    The threads of a network wait for one another a hundred times per image. When one of them has lost its core to
+    another process, all of them wait: on two busy cores, two threads need 1 s for an image and one thread 0.1 s.
+    """
+    return max(1, (cores - 1) // workers)
 
 
 def score(path: Path) -> Scored:

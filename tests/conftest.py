@@ -1,20 +1,18 @@
 """Databases for the tests: everything about the ledger runs on SQLite and on a real Postgres."""
 
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
-from psycopg import sql
 
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.migrate import migrate
 from deliveries import Results
-from postgres import PostgresServer, postgres_server
+from postgres import PostgresServer, running_postgres
 from steps import Steps
 
 # A machine that is busy with other things is not a failure.
@@ -26,16 +24,9 @@ DATABASES = ("sqlite", "postgresql")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Start a Postgres server for this run, which nothing but its socket's folder reaches, and stop it afterwards."""
-    # Not below pytest's folder: when the tests run as root, the server runs as another user, who must reach it.
-    folder = Path(tempfile.mkdtemp(prefix="cxr-triage-postgres-"))
-    try:
-        with postgres_server(folder / "data") as running:
-            # What survives a power cut is Postgres' own business, so the tests need not wait for the disk.
-            running.execute(sql.SQL("ALTER SYSTEM SET fsync = off"), sql.SQL("SELECT pg_reload_conf()"))
-            yield running
-    finally:
-        shutil.rmtree(folder)
+    """Give a Postgres server of this run."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,7 @@ class Daemon:
         *,
         destinations: Mapping[str, tuple[str, int]],
         dicom_port: int | None = None,
+        database: str = "sqlite:///triage.db",
         extra: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -102,6 +103,7 @@ class Daemon:
             folder: everything is below it.
             destinations: AE title and port on loopback by name.
             dicom_port: a free one unless given.
+            database: its URL; a file in the folder unless given.
             extra: more TOML tables; `[worklist]` is on already.
             environment: variables of its processes, besides those of this one.
         """
@@ -115,7 +117,7 @@ class Daemon:
             for name, (title, port) in destinations.items()
         )
         self.config.write_text(
-            f'[dicom]\nport = {self.dicom_port}\n[storage]\nroot = "."\n'
+            f'[dicom]\nport = {self.dicom_port}\n[storage]\nroot = "."\ndatabase = "{database}"\n'
             f"[worklist]\nenabled = true\nport = {self.worklist_port}\n[web]\nport = {self.web_port}\n{tables}{extra}"
         )
         #: Looked at by each start.

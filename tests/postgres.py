@@ -1,6 +1,8 @@
 """A real Postgres server for tests, which nothing but its socket's folder reaches."""
 
+import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 import warnings
@@ -84,3 +86,16 @@ def postgres_server(data: Path) -> Iterator[PostgresServer]:
         yield running
     finally:
         server.cleanup()
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Run a server on data that nobody needs afterwards, and that need not survive a power cut."""
+    # Not below pytest's folder: when the tests run as root, the server runs as another user, who must reach it.
+    folder = Path(tempfile.mkdtemp(prefix="cxr-triage-postgres-"))
+    try:
+        with postgres_server(folder / "data") as running:
+            running.execute(sql.SQL("ALTER SYSTEM SET fsync = off"), sql.SQL("SELECT pg_reload_conf()"))
+            yield running
+    finally:
+        shutil.rmtree(folder)

@@ -18,7 +18,7 @@ from builders import instance_header, radiograph_dataset
 from cxr_triage.daemon.infer import InferRole
 from cxr_triage.daemon.isolation import Fault, Worker
 from cxr_triage.daemon.lanes import MAX_LOST_ATTEMPTS
-from cxr_triage.daemon.readers import Score
+from cxr_triage.daemon.readers import Score, scoring_threads
 from cxr_triage.daemon.settings import load_settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import BundleError, ConfigurationError, StorageError, TriageError
@@ -396,3 +396,11 @@ if __name__ == "__main__":
     wait_until(lambda: not is_alive(child))
 
     assert alive_before
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "threads"), [(1, 1, 1), (1, 2, 1), (1, 8, 7), (2, 8, 3), (7, 8, 1), (64, 8, 1)]
+)
+def test_scoring_leaves_a_core_to_the_other_roles(workers: int, cores: int, threads: int) -> None:
+    """All workers together take one core less than there are, and each at least one."""
+    assert scoring_threads(workers, cores) == threads

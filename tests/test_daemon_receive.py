@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, or
 from reception import Reception, data_set_bytes, receiving
 
 DCMCJPEG = "/usr/bin/dcmcjpeg"
+#: PS3.8 Table 9-26.
+A_ABORT = bytes.fromhex("07000000000400000000")
 
 
 @pytest.fixture
@@ -200,6 +203,17 @@ def test_a_sender_that_vanishes_within_a_message_holds_no_association(tmp_path: 
             store(association, file, impatient)
         eventually(lambda: _is_answered(reception.peer))
         assert reception.files == []
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", A_ABORT], ids=["nothing", "no DICOM", "A-ABORT"])
+def test_a_peer_that_goes_before_it_asks_holds_no_association(tmp_path: Path, database: Database, said: bytes) -> None:
+    """A monitor that probes the port every few seconds takes no modality's place, however long set-up may take."""
+    limits = Limits(maximum_associations=1, acse_timeout_seconds=3600)
+    with receiving(tmp_path, database, limits=limits) as reception:
+        for _ in range(3):
+            with socket.create_connection((LOOPBACK, reception.port)) as probe:
+                probe.sendall(said)
+        eventually(lambda: _is_answered(reception.peer))
 
 
 def _is_answered(peer: Peer) -> bool:

@@ -1,0 +1,60 @@
+"""What the soak sends: the demo's radiographs, made small, each time under fresh UIDs."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Self
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from daemons import chest_radiographs
+
+#: Every second pixel of the demo's 512 x 512: a quarter of the bytes, and the gate takes all of them.
+STEP: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoakStudy:
+    """The images that one association carries: one study."""
+
+    study_instance_uid: str
+    images: tuple[Dataset, ...]
+
+    @classmethod
+    def fresh(cls, number: int, images: int) -> Self:
+        """Make a study that nobody has seen.
+
+        Args:
+            number: chooses the radiographs, in turn.
+            images: how many.
+        """
+        study, series, sources = generate_uid(), generate_uid(), _sources()
+        made = (_again(sources[(number * images + each) % len(sources)], study, series) for each in range(images))
+        return cls(study_instance_uid=study, images=tuple(made))
+
+
+def _again(source: Dataset, study: str, series: str) -> Dataset:
+    image = deepcopy(source)
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+    return image
+
+
+@cache
+def _sources() -> tuple[Dataset, ...]:
+    """The demo's chests, uncompressed and small."""
+    sources = []
+    for path in chest_radiographs():
+        image = dcmread(path)
+        if image.file_meta.TransferSyntaxUID.is_compressed:
+            image.decompress()
+        pixels = np.ascontiguousarray(image.pixel_array[::STEP, ::STEP])
+        image.Rows, image.Columns = pixels.shape
+        image.PixelData = pixels.tobytes()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        if "ImagerPixelSpacing" in image:
+            image.ImagerPixelSpacing = [STEP * float(millimetres) for millimetres in image.ImagerPixelSpacing]
+        sources.append(image)
+    return tuple(sources)
