@@ -16,7 +16,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from daemons import SUCCESS, references
+from daemons import SUCCESS
+from journal import references
 
 AE_TITLE = "SOAKPACS"
 
