@@ -20,7 +20,8 @@ from cxr_triage.storage.ledger import Housekeeping, Reporting
 from cxr_triage.storage.ledger.history import History
 from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
 from cxr_triage.storage.schema import InstanceRow
-from daemons import DCMTK_OPTIONS, Daemon, RecordingPacs, another, chest_radiographs, references, wait_until
+from daemons import DCMTK_OPTIONS, Daemon, RecordingPacs, another, chest_radiographs, wait_until
+from journal import references
 from peers import storescu
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1500)]

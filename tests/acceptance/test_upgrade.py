@@ -23,7 +23,8 @@ from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, Reporting, Scoring
 from cxr_triage.storage.migrate import MIGRATIONS, head, migrate
 from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
-from daemons import Daemon, RecordingPacs, another, chest_radiographs, references, wait_until
+from daemons import Daemon, RecordingPacs, another, chest_radiographs, wait_until
+from journal import references
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
