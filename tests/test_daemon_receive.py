@@ -5,6 +5,7 @@ import hashlib
 import logging
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,13 +208,14 @@ def test_a_sender_that_vanishes_within_a_message_holds_no_association(tmp_path: 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", A_ABORT], ids=["nothing", "no DICOM", "A-ABORT"])
 def test_a_peer_that_goes_before_it_asks_holds_no_association(tmp_path: Path, database: Database, said: bytes) -> None:
-    """A monitor that probes the port every few seconds takes no modality's place, however long set-up may take."""
+    """A monitor that probes the port every few seconds costs no place and no thread, however long set-up may take."""
     limits = Limits(maximum_associations=1, acse_timeout_seconds=3600)
     with receiving(tmp_path, database, limits=limits) as reception:
         for _ in range(3):
             with socket.create_connection((LOOPBACK, reception.port)) as probe:
                 probe.sendall(said)
         eventually(lambda: _is_answered(reception.peer))
+        eventually(lambda: not [thread for thread in threading.enumerate() if "AcceptorThread" in thread.name])
 
 
 def _is_answered(peer: Peer) -> bool:

@@ -1,5 +1,6 @@
 """What the soak sends: the demo's radiographs, made small, each time under fresh UIDs."""
 
+import hashlib
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -8,8 +9,10 @@ from typing import Final, Self
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pynetdicom.dsutils import encode
 
 from daemons import chest_radiographs
+from journal import Sent
 
 #: Every second pixel of the demo's 512 x 512: a quarter of the bytes, and the gate takes all of them.
 STEP: Final = 2
@@ -33,6 +36,13 @@ class SoakStudy:
         study, series, sources = generate_uid(), generate_uid(), _sources()
         made = (_again(sources[(number * images + each) % len(sources)], study, series) for each in range(images))
         return cls(study_instance_uid=study, images=tuple(made))
+
+
+def sent(image: Dataset) -> Sent:
+    """What sending an image offers."""
+    encoded = encode(image, is_implicit_vr=False, is_little_endian=True)
+    assert encoded is not None
+    return Sent(str(image.SOPInstanceUID), hashlib.sha256(encoded).hexdigest())
 
 
 def _again(source: Dataset, study: str, series: str) -> Dataset:

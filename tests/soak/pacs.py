@@ -1,40 +1,22 @@
 """A receiving PACS that keeps nothing in memory but counts: each arrival is a line of a file."""
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Self
 
-from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from pynetdicom import AE, evt
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from daemons import SUCCESS
-from journal import references
+from journal import Arrival
 
 AE_TITLE = "SOAKPACS"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrival:
-    """One object that was sent here, as one answered C-STORE."""
-
-    sop_instance_uid: str
-    #: Whether it is a SEG; else it is an SR.
-    is_seg: bool
-    #: Of its data set as it came.
-    sha256: str
-    #: Every SOP Instance UID that it refers to, but for those of earlier reports.
-    references: list[str]
-    #: The reports that it takes the place of (PS3.3 C.17.2).
-    predecessors: list[str]
 
 
 class CountingPacs:
@@ -73,25 +55,22 @@ class CountingPacs:
         """What has arrived, in that order."""
         with self.path.open() as lines:
             for line in lines:
-                yield Arrival(**json.loads(line))
+                yield _from_line(line)
 
     def _store(self, event: Event, lines: IO[str]) -> int:
-        assert isinstance(event.request, C_STORE)
-        encoded = event.encoded_dataset(include_meta=False)
-        arrival = _arrival(event.dataset, hashlib.sha256(encoded).hexdigest())
+        arrival = Arrival.of(event.dataset, event.encoded_dataset(include_meta=False))
         with self._lock:
-            lines.write(json.dumps(asdict(arrival)) + "\n")
+            lines.write(_as_line(arrival))
             lines.flush()
-            self.segs += arrival.is_seg
+            self.segs += arrival.sop_class_uid == SegmentationStorage
         return SUCCESS
 
 
-def _arrival(ds: Dataset, sha256: str) -> Arrival:
-    predecessors = sorted(uid for item in ds.get("PredecessorDocumentsSequence", []) for uid in references(item))
-    return Arrival(
-        sop_instance_uid=str(ds.SOPInstanceUID),
-        is_seg=ds.SOPClassUID == SegmentationStorage,
-        sha256=sha256,
-        references=sorted(references(ds).difference(predecessors)),
-        predecessors=predecessors,
-    )
+def _as_line(arrival: Arrival) -> str:
+    return json.dumps(asdict(arrival), default=sorted) + "\n"
+
+
+def _from_line(line: str) -> Arrival:
+    told = json.loads(line)
+    told["references"], told["predecessors"] = frozenset(told["references"]), frozenset(told["predecessors"])
+    return Arrival(**told)

@@ -16,6 +16,7 @@ from pynetdicom.sop_class import ModalityWorklistInformationFind  # type: ignore
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import ReadingList
 from daemons import Daemon, wait_until
+from invariants import Folders, at_rest, check_rest, check_vitals
 from soak import judgement
 from soak.pacs import AE_TITLE, CountingPacs
 from soak.samples import Sample, Samples
@@ -99,11 +100,11 @@ class Soak:
             before=before,
             after=after,
             associations=self._senders.associations,
-            repeated=self._senders.sent.repeated,
+            repeated=self._senders.books.repeated,
             seconds=seconds,
             violations=[
                 *(["a process of the daemon was replaced"] if self._daemon.processes() != processes else []),
-                *judgement.grown(before, after),
+                *check_vitals(before, after),
                 *judgement.leaking(samples, self._plan.most_bytes),
                 *self._lost_or_doubled(),
             ],
@@ -111,14 +112,14 @@ class Soak:
 
     def _send(self, images: int) -> None:
         """Send so many, and wait until all of it is done."""
-        goal = self._senders.sent.images + images
+        goal = self._senders.books.images + images
         with closing(open_database(self._url)) as database:
             self._senders.send(2 * images // IMAGES_PER_STUDY, meanwhile=lambda: self._look(database))
-            assert self._senders.sent.images == goal
+            assert self._senders.books.images == goal
 
             def done() -> bool:
                 self._look(database)
-                return judgement.at_rest(self._url, goal)
+                return at_rest(self._url)
 
             wait_until(done, seconds=REST_SECONDS, what=f"{goal} images scored, reported and delivered")
 
@@ -135,7 +136,7 @@ class Soak:
             Sample(
                 seconds=time.monotonic() - self._started,
                 associations=self._senders.associations,
-                acknowledged=self._senders.sent.images,
+                acknowledged=self._senders.books.images,
                 scored=scored,
                 delivered=self._pacs.segs,
                 vitals=self._vitals(),
@@ -144,8 +145,8 @@ class Soak:
 
     def _read_studies(self, reading_list: ReadingList) -> None:
         """Take the older studies off the list, as a reader does: it stays as long as it is in a hospital."""
-        with self._senders.sent.lock:
-            old = [study for study in list(self._senders.sent.acknowledged)[:-LEFT_UNREAD] if study not in self._read]
+        with self._senders.books.lock:
+            old = [study for study in list(self._senders.books.acknowledged)[:-LEFT_UNREAD] if study not in self._read]
         self._read.update(study for study in old if reading_list.finish(study, actor="soak"))
 
     def _vitals(self) -> dict[str, Vitals]:
@@ -167,16 +168,18 @@ class Soak:
     def _back_to(self, before: dict[str, Vitals]) -> dict[str, Vitals]:
         """What is held when it is back, or else a minute after the last image."""
         deadline = time.monotonic() + BACK_SECONDS
-        while list(judgement.grown(before, self._vitals())) and time.monotonic() < deadline:
+        while check_vitals(before, self._vitals()) and time.monotonic() < deadline:
             time.sleep(1)
         return self._vitals()
 
     def _lost_or_doubled(self) -> Iterator[str]:
-        sent = self._senders.sent
-        acknowledged = [uid for images in sent.acknowledged.values() for uid in images]
-        yield from judgement.unlike_sent(self._url, acknowledged, sent.broken_off)
-        yield from judgement.unlike_delivered(self._pacs.arrivals(), acknowledged)
-        yield from judgement.unlike_files(self._daemon.folder / "inbox", len(acknowledged))
+        books, arrivals = self._senders.books, list(self._pacs.arrivals())
+        acknowledged = [sent for images in books.acknowledged.values() for sent in images]
+        folders = Folders.below(self._daemon.folder)
+        offered = [*acknowledged, *books.broken_off]
+        yield from judgement.unfinished(self._url, len(acknowledged))
+        yield from judgement.repeated(arrivals)
+        yield from check_rest(self._url, folders, acknowledged=acknowledged, offered=offered, arrivals=arrivals)
 
 
 @contextmanager

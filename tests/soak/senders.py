@@ -12,8 +12,9 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from daemons import SUCCESS
+from journal import Sent
 from soak.aborts import BadAssociation, RejectedError
-from soak.images import SoakStudy
+from soak.images import SoakStudy, sent
 
 #: What a good association carries, so that images and associations are as many, with half of these broken off.
 IMAGES_PER_STUDY: Final = 2
@@ -22,13 +23,13 @@ ATTEMPTS: Final = 50
 
 
 @dataclass(kw_only=True)
-class Sent:
+class Books:
     """What the senders know; every change is under the lock."""
 
-    #: SOP Instance UIDs by Study Instance UID: images answered with success.
-    acknowledged: dict[str, list[str]] = field(default_factory=dict)
-    #: SOP Instance UIDs that were never sent as a whole.
-    broken_off: list[str] = field(default_factory=list)
+    #: By Study Instance UID: images answered with success.
+    acknowledged: dict[str, list[Sent]] = field(default_factory=dict)
+    #: Images that were never sent as a whole.
+    broken_off: list[Sent] = field(default_factory=list)
     #: Images acknowledged.
     images: int = 0
     #: Associations that were begun again, since the daemon refused or ended them.
@@ -48,7 +49,7 @@ class Senders:
             delivered: tells how many images have their SEG at the PACS.
             most_waiting: images that may be between here and the PACS.
         """
-        self.sent = Sent()
+        self.books = Books()
         self._port = port
         self._count = count
         self._delivered = delivered
@@ -85,7 +86,7 @@ class Senders:
             self._errors.append(error)
 
     def _take(self) -> int | None:
-        with self.sent.lock:
+        with self.books.lock:
             if self._next >= self._last:
                 return None
             self._next += 1
@@ -93,13 +94,13 @@ class Senders:
 
     def _break_off(self, number: int) -> None:
         [image] = SoakStudy.fresh(number, 1).images
-        with self.sent.lock:
-            self.sent.broken_off.append(str(image.SOPInstanceUID))
+        with self.books.lock:
+            self.books.broken_off.append(sent(image))
         bad = BadAssociation.numbered(number, image, self._port)
         self._try(lambda: _has_run(bad))
 
     def _deliver(self, number: int) -> None:
-        while self.sent.images - self._delivered() > self._most_waiting and not self._errors:
+        while self.books.images - self._delivered() > self._most_waiting and not self._errors:
             time.sleep(0.1)
         study = SoakStudy.fresh(number, IMAGES_PER_STUDY)
         left = list(study.images)
@@ -109,8 +110,8 @@ class Senders:
         for _ in range(ATTEMPTS):
             if associate():
                 return
-            with self.sent.lock:
-                self.sent.repeated += 1
+            with self.books.lock:
+                self.books.repeated += 1
             time.sleep(1)
         raise AssertionError(f"{ATTEMPTS} attempts at an association were not enough")
 
@@ -124,9 +125,9 @@ class Senders:
         while association.is_established and left:
             if association.send_c_store(left[0]).get("Status") != SUCCESS:
                 break
-            with self.sent.lock:
-                self.sent.acknowledged.setdefault(study, []).append(str(left.pop(0).SOPInstanceUID))
-                self.sent.images += 1
+            with self.books.lock:
+                self.books.acknowledged.setdefault(study, []).append(sent(left.pop(0)))
+                self.books.images += 1
         if association.is_established:
             association.release()
         return not left

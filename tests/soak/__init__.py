@@ -1,0 +1,1 @@
+"""A long run: thousands of images, and what the daemon holds meanwhile."""
