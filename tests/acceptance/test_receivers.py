@@ -27,7 +27,8 @@ SEED = 20240305
 def test_killed_receivers_are_not_noticed(tmp_path: Path) -> None:
     """Ten kills, an echo four times a second: each is answered; images pushed meanwhile are there once each."""
     chance = random.Random(SEED)
-    sources, acknowledged = chest_radiographs(), []
+    sources = chest_radiographs()
+    acknowledged: list[str] = []
     done = threading.Event()
 
     def push() -> None:
