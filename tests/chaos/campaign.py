@@ -16,7 +16,7 @@ from chaos.databases import running_database
 from chaos.killing import Killer
 from chaos.modality import Modality
 from chaos.pacs import DiskPacs
-from chaos.points.kill_points import AT_PACS, AT_RETENTION, POINTS, Tokens
+from chaos.points.kill_points import AT_PACS, AT_RETENTION, POINTS, Tokens, require_points
 from chaos.service import RETENTION, Service
 from chaos.world import State, World
 from cxr_triage.daemon.settings import DicomSettings
@@ -72,6 +72,7 @@ class Campaign:
         self._echoes_read = 0
         self._tokens = Tokens(self._world.tokens)
         self._tokens.prepare()
+        require_points()
         for point in (*POINTS, AT_RETENTION):
             self._tokens.disarm(point)
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from chaos.points.kill_points import POINTS, KillPoint, Tokens
-from chaos.service import Service
+from chaos.service import KINDS, Service
 from chaos.world import World
 
 #: Between two kills at random, seconds.
@@ -47,10 +47,11 @@ class Killer:
         killed = 0
         while killed < number:
             time.sleep(self._chance.uniform(*PAUSE_SECONDS))
-            victim = self._service.kill_one(self._chance)
+            kind = self._chance.choice(KINDS)
+            victim = self._service.kill_one(kind, self._chance)
             if victim is not None:
                 killed += 1
-                self._count(self._world.state.at_random, victim[1], f"at random: {victim[1]}, process {victim[0]}")
+                self._count(self._world.state.at_random, kind, f"at random: {kind}, process {victim}")
 
     def collect(self) -> list[str]:
         """Count who died at points since the last time; the points."""

@@ -13,11 +13,18 @@ from typing import Self
 
 from chaos.points.kill_points import TOKENS_VARIABLE
 from chaos.world import World
+from cxr_triage.daemon.roles import INFER
+from cxr_triage.daemon.service import ROLES
 from daemons import READY, Daemon, children, descendants, kill_process, wait_until
 
 SUPERVISOR = "supervisor"
 POINTS_FOLDER = Path(__file__).with_name("points")
 START_SECONDS = 240.0
+#: A process of a kind that is to be killed may not be there yet.
+VICTIM_SECONDS = 5.0
+#: Each is as likely to be hit: drawn from the processes that there are, most kills would hit a supervisor that has just
+#: been started and is still alone.
+KINDS = (SUPERVISOR, *(role for role in ROLES), f"{INFER}'s child")
 NEVER = float("inf")
 #: How often the supervisor's process is looked at, and how long nothing is done when it has ended.
 LOOK_SECONDS = 0.02
@@ -33,6 +40,7 @@ retry_first_seconds = 0.5
 retry_longest_seconds = 2
 [upkeep]
 interval_seconds = 2
+leftover_seconds = 2
 [service]
 restart_first_seconds = 0.2
 restart_longest_seconds = 1
@@ -105,13 +113,15 @@ class Service:
             found += [(child, role), *((pid, f"{role}'s child") for pid in descendants(child))]
         return found
 
-    def kill_one(self, chance: random.Random) -> tuple[int, str] | None:
-        """Kill any process; which one. None: there is none."""
-        processes = self.processes()
-        if not processes:
-            return None
+    def kill_one(self, kind: str, chance: random.Random) -> int | None:
+        """Kill a process of a kind, as soon as there is one; which one. None: there was none for a while."""
+        deadline = time.monotonic() + VICTIM_SECONDS
+        while not (processes := [pid for pid, name in self.processes() if name == kind]):
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(LOOK_SECONDS)
         victim = chance.choice(processes)
-        kill_process(victim[0])
+        kill_process(victim)
         return victim
 
     def kill(self, pid: int) -> None:
@@ -155,6 +165,7 @@ class Service:
                 self._down[-1] = (self._down[-1][0], time.monotonic())
 
     def _note_end(self, status: int) -> None:
+        self._world.log(f"serve ended with status {status}")
         if status != -signal.SIGKILL:
             self.odd_ends.append(f"serve ended by itself with status {status}")
         if self.ready:

@@ -3,7 +3,9 @@
 `sitecustomize.py` beside it carries it into every Python process of the daemon, so it imports next to nothing.
 """
 
+import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ TOKENS_VARIABLE = "CHAOS_TOKENS"
 
 BEFORE, DURING, AFTER = "before", "during", "after"
 ITSELF, PARENT = "itself", "parent"
+FILES = "cxr_triage.storage.inbox"
 INTAKE = "cxr_triage.storage.ledger.intake"
 SCORING = "cxr_triage.storage.ledger.scoring"
 REPORTING = "cxr_triage.storage.ledger.reporting"
@@ -37,7 +40,7 @@ class KillPoint(NamedTuple):
 
     #: For people, and of the token's file.
     name: str
-    #: The role that the place is in: one token of each role lies about at a time.
+    #: Whose process it is: what others do there is not meant. One token of each role lies about at a time.
     role: str
     #: Where the code is; both empty: in the PACS of this harness, which kills the sender.
     module: str = ""
@@ -48,6 +51,22 @@ class KillPoint(NamedTuple):
     condition: Callable[..., bool] = _always
     #: Who dies: the process that runs the code, or its parent.
     victim: str = ITSELF
+
+    def owner(self, module: Any) -> tuple[Any, str]:
+        """Who has the function as an attribute, and the attribute's name.
+
+        Raises:
+            AttributeError: the code has changed, and this table has not.
+        """
+        path, _, name = self.attribute.rpartition(".")
+        owner = getattr(module, path) if path else module
+        getattr(owner, name)
+        return owner, name
+
+    def is_here(self) -> bool:
+        """Whether this process is of the point's role, or a child of one that is."""
+        arguments = sys.argv
+        return "--role" in arguments[:-1] and arguments[arguments.index("--role") + 1] == self.role
 
 
 #: After the PACS has stored an object, before it says so.
@@ -64,6 +83,7 @@ POINTS = (
     KillPoint(
         "mid_p_data", "receive", "pynetdicom.dimse_messages", "DIMSEMessage.decode_msg", condition=_data_set_in_part
     ),
+    KillPoint("written_before_rename", "receive", FILES, "Inbox._final_name"),
     KillPoint("after_rename_before_commit", "receive", INTAKE, "Intake.record_received"),
     KillPoint("after_commit_before_answer", "receive", INTAKE, "Intake.record_received", AFTER),
     KillPoint("indexed_before_commit", "infer", SCORING, "Scoring.record_indexed"),
@@ -71,7 +91,7 @@ POINTS = (
     KillPoint("parent_during_inference", "infer", "cxr_triage.daemon.readers", "score", DURING, victim=PARENT),
     KillPoint("scored_before_commit", "infer", SCORING, "Scoring.record_scored"),
     KillPoint("after_scored_commit", "infer", SCORING, "Scoring.record_scored", AFTER),
-    KillPoint("between_results_in_outbox", "report", "cxr_triage.storage.inbox", "Outbox.store", AFTER),
+    KillPoint("between_results_in_outbox", "report", FILES, "Outbox._store", AFTER),
     KillPoint("results_built_before_commit", "report", REPORTING, "Reporting.complete_revision"),
     KillPoint("after_outbox_commit", "report", REPORTING, "Reporting.complete_revision", AFTER),
     AT_PACS,
@@ -125,3 +145,14 @@ class Tokens:
 def victim_of(point: KillPoint) -> int:
     """Who dies when this process comes to a point."""
     return os.getppid() if point.victim == PARENT else os.getpid()
+
+
+def require_points() -> None:
+    """Fail where the code has changed and the table has not: then nobody would die there.
+
+    Raises:
+        AttributeError: it names the point's function.
+    """
+    for point in (*POINTS, AT_RETENTION):
+        if point.module:
+            point.owner(importlib.import_module(point.module))

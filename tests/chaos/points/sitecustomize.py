@@ -39,7 +39,7 @@ def deadly(point: KillPoint, function: Callable[..., Any], tokens: Tokens) -> Ca
 
     @functools.wraps(function)
     def wrapper(*arguments: Any, **options: Any) -> Any:
-        here = point.condition(*arguments)
+        here = point.is_here() and point.condition(*arguments)
         if here and point.when == BEFORE:
             die(point, tokens)
         if here and point.when == DURING:
@@ -73,8 +73,7 @@ class _Wrapping(Loader):
         self._loader.exec_module(module)
         for point in (*POINTS, AT_RETENTION):
             if point.module == module.__name__:
-                path, _, name = point.attribute.rpartition(".")
-                owner = getattr(module, path) if path else module
+                owner, name = point.owner(module)
                 setattr(owner, name, deadly(point, getattr(owner, name), self._tokens))
 
 
