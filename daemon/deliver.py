@@ -78,13 +78,17 @@ class Courier:
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop`; whoever sets it calls `wake` too."""
+        unsure = False
         while not stop.is_set():
             self._wake.clear()
             try:
+                if unsure:  # what was claimed then would wait for the end of its lease
+                    self._dispatch.give_back_forgotten(self._owner_id, self._destination)
+                    unsure = False
                 worked = self.deliver_batch(stop)
             except StorageError as error:
                 log.exception("ledger not reached", destination=self._destination, exc_info=error)
-                worked = False
+                worked, unsure = False, True
             if not worked:
                 self._wake.wait(self._patience.poll.total_seconds())
 

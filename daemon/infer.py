@@ -142,7 +142,7 @@ class Inference:
             self._recover()
             self._warm_up(scoring, bell)
             ready()
-            self._serve(stop, bell, indexing, scoring)
+            self._serve(stop, bell, indexing, scoring, owner=owner)
             self._drain(bell, indexing, scoring)
 
     def _index_lane(self, owner: Owner, spool: Path) -> Lane[Indexed]:
@@ -180,9 +180,15 @@ class Inference:
     def _worker(self, spool: Path, *, prepare: Callable[[], None]) -> Worker[Any]:
         return Worker(folder=spool, deadline_seconds=self._readers.deadline_seconds, prepare=prepare)
 
-    def _serve(self, stop: threading.Event, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
+    def _serve(
+        self, stop: threading.Event, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored], *, owner: Owner
+    ) -> None:
+        unsure = False
         while not stop.is_set():
             try:
+                if unsure:  # what was claimed then would wait for the end of its lease
+                    self._scoring.give_back_forgotten(owner.id, [*indexing.claims, *scoring.claims])
+                    unsure = False
                 indexing.fill(self._give_up)
                 scoring.fill(self._give_up)
                 bell.wait(self._poll_seconds)
@@ -190,6 +196,7 @@ class Inference:
             except StorageError:
                 # Finished jobs are kept until they can be recorded, unless their lease runs out before.
                 log.exception("the ledger does not answer; trying again")
+                unsure = True
                 stop.wait(self._poll_seconds)
 
     def _drain(self, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:

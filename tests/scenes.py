@@ -1,12 +1,13 @@
 """A daemon, a PACS, modalities and one more peer, while something goes wrong; and what must hold when it is over."""
 
 import json
+import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +51,8 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 
 def answer(path: Path, *, port: int) -> int | None:
     """Send a file on an association of its own; the status that it was answered with, None: there was no answer."""
+    if not _accepts(port):
+        return None
     meta = read_file_meta_info(path)
     entity = AE(ae_title="TESTMODALITY")
     entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
@@ -65,6 +68,15 @@ def answer(path: Path, *, port: int) -> int | None:
         return None
     finally:
         association.release()
+
+
+def _accepts(port: int) -> bool:
+    """Look before pynetdicom does, which leaves its socket open where nobody listens."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 class Modality:
@@ -178,7 +190,7 @@ class Scene:
 
 @contextmanager
 def staged(
-    folder: Path, *, database_url: str, data: Path | None = None, storage: dict[str, str] | None = None, extra: str = ""
+    folder: Path, *, database_url: str, data: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> Iterator[Scene]:
     """Run a daemon, its PACS, and another peer that asks for a C-ECHO all the time.
 
@@ -186,19 +198,18 @@ def staged(
         folder: for all of it.
         database_url: an empty or migrated database.
         data: the daemon's own folder, where it is another one.
-        storage: more settings of `[storage]`, by key in capitals.
-        extra: more tables of the configuration.
+        settings: more of them, by the name of the variable that sets them, without prefix.
     """
     data = data or folder / "daemon"
     data.mkdir(exist_ok=True)
     modality = Modality(folder / "images")
-    environment = {f"CXR_TRIAGE_STORAGE__{key}": value for key, value in (storage or {}).items()}
+    environment = {f"CXR_TRIAGE_{name}": value for name, value in (settings or {}).items()}
     pacs = RecordingPacs()
     with pacs.running():
         daemon = Daemon(
             data,
             destinations={"pacs": ("TESTPACS", pacs.port)},
-            extra=BRISK + extra,
+            extra=BRISK,
             environment={"CXR_TRIAGE_STORAGE__DATABASE": database_url, **environment},
         )
         scene = Scene(daemon, folders=Folders.below(data), database_url=database_url, modality=modality)

@@ -63,6 +63,26 @@ def extend(
         return {(row.id, row.attempt) for row in held_still}
 
 
+def give_back_forgotten(database: Database, mine: ColumnElement[bool], table: type[Job], in_hand: Sequence[int]) -> int:
+    """Give back what an owner holds by the ledger's account but not by its own: an answer got lost, or a transition.
+
+    Args:
+        database: of the ledger.
+        mine: which jobs are that owner's.
+        table: of the jobs.
+        in_hand: the jobs that it knows of.
+
+    Returns:
+        How many were given back.
+    """
+    forgotten = select(table).where(mine, table.id.not_in(in_hand)).order_by(table.id)
+    with database.transaction() as session:
+        rows = session.scalars(forgotten.with_for_update()).all()
+        for row in rows:
+            give_back(row, row.next_attempt_at)
+        return len(rows)
+
+
 def lost(database: Database, table: type[Job], is_alive: Callable[[str], bool], now: datetime) -> ColumnElement[bool]:
     """Which jobs have a dead owner or a lease that has run out. Reads only: an idle ledger takes no write lock."""
     with database.read() as session:
