@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from builders import received_instance
+from builders import received_instance, store_file
 from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.backup import Kept, Service, back_up, manifest, restore, restoring
@@ -130,15 +130,26 @@ def test_other_files_are_refused(sqlite_ward: Ward, tmp_path: Path) -> None:
     back_up(sqlite_ward.service, tmp_path / "backup")
     service = empty(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}")
     other = Ward(tmp_path / "new", f"sqlite:///{tmp_path / 'other.db'}")
-    stray = other.inbox.absolute(other.inbox.store(b"later", sop_instance_uid="1.2.3").path)
+    stray = other.inbox.absolute(store_file(other.inbox, b"later", sop_instance_uid="1.2.3").path)
     other.close()
-    with pytest.raises(StorageError, match=rf"1 files that are not in the backup, the first is {stray}.*send them"):
+    with pytest.raises(StorageError, match=rf"1 files that are not in the backup, the first is {stray}.*--keep-other"):
         restore(tmp_path / "backup", service)
     assert [stray] == [path for path in service.inbox.rglob("*") if path.is_file()]
     stray.unlink()
     (service.inbox / "unknown").mkdir()
     (service.inbox / "unknown" / "old.dcm").write_bytes(b"set aside")
     restore(tmp_path / "backup", service)
+
+
+def test_newer_images_of_the_inbox_are_kept_where_a_person_says_so(sqlite_ward: Ward, tmp_path: Path) -> None:
+    """The database was lost, and the folders were not: upkeep takes in what the backup does not know."""
+    back_up(sqlite_ward.service, tmp_path / "backup")
+    newer = sqlite_ward.inbox.absolute(sqlite_ward.image().path)
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    restore(tmp_path / "backup", dataclasses.replace(sqlite_ward.service, database_url=url), keep_other_files=True)
+    back = Ward(tmp_path / "service", url)
+    assert back.files() - back.owned() == {newer}
+    back.close()
 
 
 def test_files_that_are_there_already_stay(

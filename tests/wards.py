@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, select, text
 
-from builders import finding, received_instance, result_object
+from builders import finding, received_instance, result_object, store_file
 from cxr_triage.storage.backup import Service
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
@@ -35,7 +35,7 @@ class Ward:
     def image(self, content: bytes = b"pixels") -> ReceivedInstance:
         """Describe an image whose file is in the inbox."""
         uid = received_instance().sop_instance_uid
-        stored = self.inbox.store(content + uid.encode(), sop_instance_uid=uid, meta=META)
+        stored = store_file(self.inbox, content + uid.encode(), sop_instance_uid=uid, meta=META)
         return received_instance(
             sop_instance_uid=uid,
             path=stored.path,
@@ -96,7 +96,9 @@ class Ward:
 
     def _object(self, kind: ObjectKind, study: str, **changes: Any) -> ResultObject:
         made = result_object(kind, study_instance_uid=study, **changes)
-        stored = self.outbox.store(made.sop_instance_uid.encode(), sop_instance_uid=made.sop_instance_uid, meta=META)
+        stored = store_file(
+            self.outbox, made.sop_instance_uid.encode(), sop_instance_uid=made.sop_instance_uid, meta=META
+        )
         return dataclasses.replace(made, path=stored.path, sha256=stored.sha256)
 
     def owned(self) -> set[Path]:
