@@ -7,7 +7,6 @@ snapshot is what the snapshot's rows speak of.
 import fcntl
 import os
 import secrets
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -35,6 +34,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.locks import FILES, WORK, Lock, lock
 from cxr_triage.storage.migrate import head, migrate, require_current_schema
+from cxr_triage.storage.space import free_bytes
 
 #: How long to wait for upkeep, which removes a few hundred files at a time.
 WAIT_SECONDS: Final = 60.0
@@ -233,7 +233,7 @@ def _touch(path: Path) -> None:
 
 
 def _require_space(folder: Path, needed: int, what: str) -> None:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if needed + SPARE_BYTES > free:
         raise StorageError(
             f"{folder} has {free // 2**20} MiB free, and {what} to be copied take {needed // 2**20 + 1} MiB: make "

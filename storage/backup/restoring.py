@@ -29,6 +29,7 @@ from cxr_triage.storage.inbox import INCOMING, UNKNOWN, DurableFolder
 from cxr_triage.storage.ledger import Dispatch, Scoring
 from cxr_triage.storage.locks import WORK, Lock, lock
 from cxr_triage.storage.migrate import UNFINISHED, head, is_known, migrate, refuse_unknown, revision_of, upgrade
+from cxr_triage.storage.space import free_bytes
 
 PLACES: Final[tuple[Place, ...]] = ("inbox", "outbox")
 #: Of the folder, in the inbox, of the ledger that is worked on; it is gone at the end.
@@ -185,7 +186,7 @@ class _Restore:
     def _require_space(self) -> None:
         needed = 2 * self._backup.ledger.size_bytes  # the copy to work on, and the database, if it is here
         needed += sum(kept.size_bytes for kept in self._files if not self._target(kept).exists())
-        free = shutil.disk_usage(self._service.inbox).free
+        free = free_bytes(self._service.inbox)
         if needed > free:
             raise StorageError(
                 f"{self._service.inbox} has {free // 2**20} MiB free, and the backup takes {needed // 2**20 + 1} MiB"
