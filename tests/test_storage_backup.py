@@ -127,6 +127,28 @@ def test_backup_that_fails_leaves_the_one_before_whole(
     assert len(back_up(ward.service, folder).files) == len(first.files) + 1
 
 
+def test_backup_that_is_cut_off_after_its_manifest_is_whole(
+    sqlite_ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the new manifest speaks of is there, whatever comes after; the next one cleans up."""
+    folder = tmp_path / "backup"
+    back_up(sqlite_ward.service, folder)
+    write = manifest.write
+
+    def write_and_die(made: Manifest, target: Path) -> None:
+        write(made, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "write", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        back_up(sqlite_ward.service, folder)
+    found, wrong = verify(folder)
+    assert wrong == []
+    monkeypatch.undo()
+    back_up(sqlite_ward.service, folder)
+    assert not found.ledger.below(folder).exists()
+
+
 def test_first_backup_that_was_cut_short_is_none_and_is_made_again(sqlite_ward: Ward, tmp_path: Path) -> None:
     """Without its manifest it is nothing, and what it left does not disturb."""
     folder = tmp_path / "backup"

@@ -103,8 +103,9 @@ class _Backup:
         try:
             return self._make(path, made_at, files_lock)
         except BaseException:
-            for left in self._folder.glob(f"{path.name}*"):
-                left.unlink()
+            if not _is_ledger_of(self._folder, path.name):
+                for left in self._folder.glob(f"{path.name}*"):
+                    left.unlink()
             raise
 
     def _make(self, path: Path, made_at: datetime, files_lock: Lock) -> Manifest:
@@ -221,6 +222,14 @@ def _former(folder: Path, service: Service) -> dict[tuple[str, str], Kept]:
     if former.database != service.printable_database:
         raise StorageError(f"{folder} is a backup of another database ({former.database}): name another folder")
     return {(kept.place, kept.path): kept for kept in former.files}
+
+
+def _is_ledger_of(folder: Path, name: str) -> bool:
+    """Whether the backup that is there has that ledger, as when its manifest was written and a later step failed."""
+    try:
+        return manifest.read(folder).ledger.path == name
+    except StorageError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:
