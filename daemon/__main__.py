@@ -271,6 +271,9 @@ def restore(
     leave_out_damaged: Annotated[
         bool, typer.Option("--leave-out-damaged", help="Restore what is whole, instead of nothing.")
     ] = False,
+    keep_other_files: Annotated[
+        bool, typer.Option("--keep-other-files", help="Leave newer images in the inbox: the service takes them in.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Put a backup into an empty database, of either kind, while the service is stopped."""
@@ -281,7 +284,7 @@ def restore(
     if check:
         check_backup(folder, typer.echo)
     else:
-        put_back(settings, folder, typer.echo, leave_out_damaged=leave_out_damaged)
+        put_back(settings, folder, typer.echo, leave_out_damaged=leave_out_damaged, keep_other_files=keep_other_files)
 
 
 @config_app.command("example")
