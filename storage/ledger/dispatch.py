@@ -97,6 +97,7 @@ class Dispatch:
             rows = session.scalars(dead.order_by(DeliveryRow.id).with_for_update()).all()
             for row in rows:
                 row.failures = 0
+                row.commitment_failures = 0
                 self._settle(session, row, DeliveryState.PENDING, Event.REPLAYED, actor=actor)
             return len(rows)
 
