@@ -7,6 +7,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import Final
 
@@ -37,7 +38,8 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
-from cxr_triage.storage.records import Receipt, ReceivedInstance
+from cxr_triage.storage.records import Receipt, ReceivedInstance, StoredFile
+from cxr_triage.storage.space import LowWater
 
 log = get_logger(__name__)
 
@@ -107,11 +109,13 @@ class Receiver:
         *,
         inbox: Inbox,
         intake: Intake,
+        low_water: LowWater,
         on_received: Callable[[], None],
         clock: Clock = utc_now,
     ) -> None:
         self._inbox = inbox
         self._intake = intake
+        self._low_water = low_water
         self._on_received = on_received
         self._clock = clock
 
@@ -140,23 +144,14 @@ class Receiver:
         if self._intake.known(incoming.sop_instance_uid, digest):
             log.info("image received again", sop_instance_uid=incoming.sop_instance_uid)
             return Receipt.SAME_BYTES
-        file = self._inbox.store(
+        self._low_water.require(len(incoming.encoded))
+        with self._inbox.storing(
             incoming.encoded, sop_instance_uid=incoming.sop_instance_uid, meta=part_10_head(incoming)
-        )
-        instance = ReceivedInstance(
-            sop_instance_uid=incoming.sop_instance_uid,
-            sop_class_uid=incoming.sop_class_uid,
-            transfer_syntax_uid=incoming.transfer_syntax_uid,
-            calling_ae_title=incoming.calling_ae_title,
-            called_ae_title=incoming.called_ae_title,
-            path=file.path,
-            sha256=file.sha256,
-            size_bytes=file.size_bytes,
-            received_at=self._clock(),
-        )
-        # Should this fail, the file stays: a commit whose answer got lost may have happened, and then the row
-        # needs it. Upkeep removes files that no row knows.
-        receipt = self._intake.record_received(instance)
+        ) as file:
+            instance = received_instance(incoming, file, received_at=self._clock())
+            # Should this fail, the file stays: a commit whose answer got lost may have happened, and then the row
+            # needs it. Upkeep sees to files that no row knows.
+            receipt = self._intake.record_received(instance)
         log.info("image received", receipt=receipt, **instance.log_context())
         if receipt is Receipt.SAME_BYTES:
             self._inbox.discard(file.path)
@@ -179,6 +174,7 @@ class ReceiveRole:
         receiver = Receiver(
             inbox=inbox,
             intake=Intake(database),
+            low_water=settings.low_water(),
             on_received=lambda: ring(settings.run_folder, INFER),
         )
         try:
@@ -262,13 +258,30 @@ def declared_uids(encoded: bytes, transfer_syntax: UID) -> tuple[str, str] | Non
         return None
 
 
+def received_instance(incoming: Incoming, file: StoredFile, *, received_at: datetime) -> ReceivedInstance:
+    """What the ledger is told of a request whose data set is on disk."""
+    return ReceivedInstance(
+        sop_instance_uid=incoming.sop_instance_uid,
+        sop_class_uid=incoming.sop_class_uid,
+        transfer_syntax_uid=incoming.transfer_syntax_uid,
+        calling_ae_title=incoming.calling_ae_title,
+        called_ae_title=incoming.called_ae_title,
+        path=file.path,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        received_at=received_at,
+    )
+
+
 def part_10_head(incoming: Incoming) -> bytes:
-    """Preamble, prefix and file meta information for a data set (PS3.10 section 7.1)."""
+    """Preamble, prefix and file meta information for a data set, with both AE titles (PS3.10 Table 7.1-1)."""
     meta = create_file_meta(
         sop_class_uid=UID(incoming.sop_class_uid),
         sop_instance_uid=UID(incoming.sop_instance_uid),
         transfer_syntax=UID(incoming.transfer_syntax_uid),
     )
+    meta.SendingApplicationEntityTitle = incoming.calling_ae_title
+    meta.ReceivingApplicationEntityTitle = incoming.called_ae_title
     return bytes(128) + b"DICM" + encode_file_meta(meta)
 
 

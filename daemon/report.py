@@ -1,7 +1,8 @@
 """The report role: turns scored studies into finished DICOM objects in the outbox."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -177,37 +178,40 @@ class Reporter:
         whose answer got lost may have happened, and then its rows need them. Upkeep removes files that no row knows.
         """
         stored: list[ResultObject] = []
-        try:
-            for thing, profile in built:
-                stored.append(self._store(thing, profile))
-        except TriageError:
-            self._discard(stored)
-            raise
-        try:
-            self._reporting.complete_revision(revision, [*kept, *stored], self._destinations)
-        except (ResultError, StaleAttemptError):
-            self._discard(stored)
-            raise
+        with ExitStack() as until_recorded:
+            try:
+                for thing, profile in built:
+                    stored.append(until_recorded.enter_context(self._storing(thing, profile)))
+            except TriageError:
+                self._discard(stored)
+                raise
+            try:
+                self._reporting.complete_revision(revision, [*kept, *stored], self._destinations)
+            except (ResultError, StaleAttemptError):
+                self._discard(stored)
+                raise
 
     def _discard(self, stored: Iterable[ResultObject]) -> None:
         for result in stored:
             self._outbox.discard(result.path)
 
-    def _store(self, built: BuiltObject, profile: Profile) -> ResultObject:
+    @contextmanager
+    def _storing(self, built: BuiltObject, profile: Profile) -> Iterator[ResultObject]:
         dataset = built.dataset
+        uid = str(dataset.SOPInstanceUID)
         encoded = encode(dataset)
-        file = self._outbox.store(encoded.dataset, sop_instance_uid=str(dataset.SOPInstanceUID), meta=encoded.meta)
-        return ResultObject(
-            kind=built.kind,
-            sop_instance_uid=str(dataset.SOPInstanceUID),
-            sop_class_uid=str(dataset.SOPClassUID),
-            series_instance_uid=str(dataset.SeriesInstanceUID),
-            study_instance_uid=str(dataset.StudyInstanceUID),
-            source_sop_instance_uid=built.source_sop_instance_uid,
-            profile=profile.value,
-            path=file.path,
-            sha256=file.sha256,
-        )
+        with self._outbox.storing(encoded.dataset, sop_instance_uid=uid, meta=encoded.meta) as file:
+            yield ResultObject(
+                kind=built.kind,
+                sop_instance_uid=uid,
+                sop_class_uid=str(dataset.SOPClassUID),
+                series_instance_uid=str(dataset.SeriesInstanceUID),
+                study_instance_uid=str(dataset.StudyInstanceUID),
+                source_sop_instance_uid=built.source_sop_instance_uid,
+                profile=profile.value,
+                path=file.path,
+                sha256=file.sha256,
+            )
 
 
 class ReportRole:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
+from cxr_triage.daemon.core_dumps import forbid_core_dumps
 from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.daemon.logs import configure_logs, get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, notify
@@ -60,6 +61,7 @@ def run_role(name: str, settings: Settings, *, roles: Mapping[str, str] = ROLES)
         ConfigurationError: there is no such role, it is switched off, or a folder cannot be written.
         StorageError: the database does not answer or has another schema.
     """
+    forbid_core_dumps()
     configure_logs(settings.logs, role=name)
     role_class = _find(name, settings, roles)
     settings.prepare_folders()
@@ -89,6 +91,7 @@ def run_all(settings: Settings, *, config: Path | None, announce: Callable[[str]
     Raises:
         TriageError: it could not start, or was aborted.
     """
+    forbid_core_dumps()
     configure_logs(settings.logs, role="supervisor")
     settings.prepare_folders()
     create_or_require_schema(settings)

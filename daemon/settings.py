@@ -32,6 +32,7 @@ from cxr_triage.daemon.setting_types import (
 )
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.priority import Level, Mode, Policy
+from cxr_triage.storage.space import MEGABYTE, LowWater
 
 ENVIRONMENT_PREFIX: Final = "CXR_TRIAGE_"
 CONFIG_VARIABLE: Final = "CXR_TRIAGE_CONFIG"
@@ -81,6 +82,12 @@ class StorageSettings(Section):
     inbox: Path = Field(default=Path("inbox"), description="Folder of the received images.")
     outbox: Path = Field(default=Path("outbox"), description="Folder of the finished SR and SEG objects.")
     run: Path = Field(default=Path("run"), description="Folder of locks, heartbeats and wake-up sockets.")
+    minimum_free_megabytes: int = Field(
+        default=500,
+        ge=0,
+        description="New images are refused (0xA700) when less would stay free beside inbox or database, so that there "
+        "is room for the results of those acknowledged before.",
+    )
 
 
 class ModelSettings(Section):
@@ -203,6 +210,11 @@ class UpkeepSettings(Section):
     """What happens by the clock."""
 
     interval_seconds: Seconds = Field(default=15, description="How often leases of dead workers are given back.")
+    leftover_seconds: Seconds = Field(
+        default=60,
+        description="How often to look for files that a crash left without a row, and how long they must "
+        "have been so: an image is then taken into the ledger.",
+    )
     finish_after_hours: Hours = Field(
         default=168, description="Age at which a study leaves the reading list although nobody reported it done."
     )
@@ -304,6 +316,15 @@ class Settings(BaseSettings):
     def printable_database(self) -> str:
         """The database without its password."""
         return without_secrets(self.database_url)
+
+    def low_water(self) -> LowWater:
+        """What must stay free where images and their rows are written."""
+        url = self.database_url
+        database = [Path(url.removeprefix(SQLITE)).parent] if url.startswith(SQLITE) else []
+        return LowWater(
+            folders=[self.inbox_folder, *database],
+            minimum_free_bytes=self.storage.minimum_free_megabytes * MEGABYTE,
+        )
 
     def policy(self) -> Policy:
         """What the site lets findings do."""

@@ -13,6 +13,8 @@ from typing import Final, Literal
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from cxr_triage.daemon.adoption import Adoption
+from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.roles import DELIVER, INFER, UPKEEP
 from cxr_triage.daemon.settings import Settings
@@ -20,14 +22,14 @@ from cxr_triage.daemon.wakeup import ring
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
-from cxr_triage.storage.ledger import Dispatch, Housekeeping, ReadingList, Scoring
+from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Scoring
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
 
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600
-#: A file that no row owns may belong to a row that is about to be written: only past this age it is a leftover.
-LEFTOVER_AGE: Final = timedelta(days=1)
+#: A young lock file may belong to a process that is about to lock it.
+LOCK_AGE: Final = timedelta(days=1)
 
 log = get_logger(__name__)
 
@@ -42,10 +44,20 @@ class Upkeep:
         self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
         self._housekeeping = Housekeeping(database, clock=clock)
-        self._folders: Mapping[Literal["inbox", "outbox"], DurableFolder] = {
-            "inbox": Inbox(settings.inbox_folder, clock=clock),
-            "outbox": Outbox(settings.outbox_folder, clock=clock),
-        }
+        inbox, outbox = Inbox(settings.inbox_folder, clock=clock), Outbox(settings.outbox_folder, clock=clock)
+        self._folders: Mapping[Literal["inbox", "outbox"], DurableFolder] = {"inbox": inbox, "outbox": outbox}
+        adoption = Adoption(
+            inbox=inbox,
+            intake=Intake(database),
+            housekeeping=self._housekeeping,
+            on_adopted=partial(ring, settings.run_folder, INFER),
+            clock=clock,
+        )
+        settle = settings.upkeep.leftover_seconds
+        self._leftovers = (
+            Leftovers("inbox", inbox, self._housekeeping, put_away=adoption.adopt, settle_seconds=settle),
+            Leftovers("outbox", outbox, self._housekeeping, put_away=outbox.discard, settle_seconds=settle),
+        )
 
     def release_leases(self) -> None:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
@@ -78,22 +90,14 @@ class Upkeep:
             self._housekeeping.record_forgotten(files)
             log.info("files removed after their time", count=len(files))
 
-    def remove_leftovers(self) -> None:
-        """Put away what crashes left: files without a name, named files that no row knows, and locks.
+    def put_leftovers_away(self) -> None:
+        """Deal with what crashes left: an image without a row gets one; a result is made again, so its file goes."""
+        for leftovers in self._leftovers:
+            leftovers.look()
 
-        A result that no row knows is made again, so its file goes. An image that no row knows was not acknowledged, or
-        its row is in another database than this one, as after an older backup was restored: its file is set aside.
-        """
-        for place, folder in self._folders.items():
-            incomplete = folder.remove_incomplete()
-            old = list(folder.files(before=self._clock() - LEFTOVER_AGE))
-            unowned = self._housekeeping.unowned(place, old)
-            put_away = folder.set_aside if place == "inbox" else folder.discard
-            for path in unowned:
-                put_away(path)
-            if incomplete or unowned:
-                log.warning("leftovers of a crash put away", folder=place, incomplete=incomplete, unowned=len(unowned))
-        remove_dead_locks(self._settings.run_folder, before=self._clock() - LEFTOVER_AGE)
+    def remove_dead_locks(self) -> None:
+        """Remove the lock files of killed processes."""
+        remove_dead_locks(self._settings.run_folder, before=self._clock() - LOCK_AGE)
 
     def _discard(self, file: OwnedFile) -> None:
         self._folders[file.place].discard(file.path)
@@ -126,7 +130,9 @@ class UpkeepRole:
         upkeep.apply_policy()
         now, every = utc_now(), self._settings.upkeep.interval_seconds
         scheduler.add_job(upkeep.release_leases, "interval", seconds=every, next_run_time=now, **options)
-        for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_leftovers):
+        leftover = self._settings.upkeep.leftover_seconds
+        scheduler.add_job(upkeep.put_leftovers_away, "interval", seconds=leftover, next_run_time=now, **options)
+        for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_dead_locks):
             scheduler.add_job(job, "interval", seconds=RETENTION_SECONDS, next_run_time=now, **options)
         scheduler.start()
         stop.wait()

@@ -6,8 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,6 +21,8 @@ UNKNOWN: Final = "unknown"
 #: PS3.5 section 9.1: at most 64 characters, digits and dots. What a sender calls a UID need not be one.
 _NOT_IN_A_UID: Final = re.compile(r"[^0-9.]")
 _UID_LENGTH: Final = 64
+#: Of the content's digest, in the file's name.
+_NAMED_DIGITS: Final = 16
 
 
 class DurableFolder:
@@ -34,26 +35,34 @@ class DurableFolder:
         #: Folders whose own names have reached the disk, as far as this process knows.
         self._durable: set[Path] = set()
 
-    def store(self, chunks: Iterable[bytes] | bytes, *, sop_instance_uid: str, meta: bytes = b"") -> StoredFile:
+    @contextmanager
+    def storing(
+        self, chunks: Iterable[bytes] | bytes, *, sop_instance_uid: str, meta: bytes = b""
+    ) -> Iterator[StoredFile]:
         """Store a file under a name of its own, also when the same bytes are there already.
+
+        The block is for recording it: until its end, `abandoned` does not name the file. It stays, whatever the block
+        raises: a commit whose answer got lost may have happened.
 
         Args:
             chunks: the data set, or a whole file when there is no `meta`: what the SHA-256 is taken over.
             sop_instance_uid: for the file's name, so that a person finds it.
             meta: preamble, prefix and file meta information (PS3.10 section 7.1), written in front.
 
-        Returns:
+        Yields:
             Where it is: it and its name have reached the disk.
 
         Raises:
             StorageError: nothing was stored. A failed fsync is final: what it left is removed, never tried again.
         """
         try:
-            return self._store([chunks] if isinstance(chunks, bytes) else chunks, sop_instance_uid, meta)
+            stored, file = self._store([chunks] if isinstance(chunks, bytes) else chunks, sop_instance_uid, meta)
         except OSError as error:
             raise StorageError(
                 f"cannot store a file in {self._root}: {error.strerror}; check free space, owner and disk"
             ) from error
+        with file:
+            yield stored
 
     def absolute(self, path: Path) -> Path:
         """Where a stored file is."""
@@ -81,36 +90,55 @@ class DurableFolder:
         except OSError as error:
             raise StorageError(f"cannot move a file within {self._root}: {error.strerror}; check its owner") from error
 
-    def files(self, *, before: datetime) -> Iterator[Path]:
-        """Paths of the stored files that were written before that time."""
-        for file in sorted(self._root.glob("[0-9]*/*.dcm")):
-            with suppress(FileNotFoundError):  # another process may discard it meanwhile
-                if datetime.fromtimestamp(file.stat().st_mtime, UTC) < before:
-                    yield file.relative_to(self._root)
+    def folders(self) -> dict[Path, int]:
+        """Folders of stored files, and when each last got or lost one: a number that is another one then."""
+        return {folder.relative_to(self._root): folder.stat().st_mtime_ns for folder in self._root.glob("[0-9]*")}
+
+    def files(self, folder: Path) -> list[Path]:
+        """Stored files of one of `folders`."""
+        return sorted(file.relative_to(self._root) for file in self.absolute(folder).glob("*.dcm"))
+
+    def is_named_after(self, path: Path, sha256: str) -> bool:
+        """Whether a stored file's name was given for a content of this digest."""
+        return f"-{sha256[:_NAMED_DIGITS]}-" in path.name
+
+    def abandoned(self, paths: Iterable[Path]) -> list[Path]:
+        """Of these stored files, those that are there and that no living process is about to record."""
+        return [path for path in paths if _is_abandoned(self.absolute(path))]
 
     def remove_incomplete(self) -> int:
-        """Remove what died on the way in, and say how much; call it at start. Files of live processes stay."""
+        """Remove what died on the way in, and say how much. Files of live processes stay."""
         return sum(_remove_abandoned(file) for file in (self._root / INCOMING).glob("*.part"))
 
-    def _store(self, chunks: Iterable[bytes], sop_instance_uid: str, meta: bytes) -> StoredFile:
-        temporary = final = self._folder(INCOMING) / f"{secrets.token_hex(16)}.part"
+    def _store(self, chunks: Iterable[bytes], sop_instance_uid: str, meta: bytes) -> tuple[StoredFile, BinaryIO]:
+        temporary, file = self._begin()
+        final = temporary
         try:
-            with temporary.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # says that this process lives, to `remove_incomplete`
-                sha256, size = _write(file, chunks, meta)
-                final = self._final_name(sop_instance_uid, sha256)
-                temporary.rename(final)
-                _sync_folder(final.parent)
+            sha256, size = _write(file, chunks, meta)
+            final = self._final_name(sop_instance_uid, sha256)
+            temporary.rename(final)
+            _sync_folder(final.parent)
         except BaseException:  # also when the process is asked to stop: a file that is not durable is not there
             temporary.unlink(missing_ok=True)
             final.unlink(missing_ok=True)
+            _close(file)
             raise
-        return StoredFile(path=final.relative_to(self._root), sha256=sha256, size_bytes=size)
+        return StoredFile(path=final.relative_to(self._root), sha256=sha256, size_bytes=size), file
+
+    def _begin(self) -> tuple[Path, BinaryIO]:
+        """Open a file without its name yet. Its lock says for as long as it is open that its writer lives."""
+        while True:
+            temporary = self._folder(INCOMING) / f"{secrets.token_hex(16)}.part"
+            file = temporary.open("xb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return temporary, file
+            file.close()  # somebody who tidies up took it for abandoned before it had its lock
 
     def _final_name(self, sop_instance_uid: str, sha256: str) -> Path:
         folder = self._folder(self._clock().strftime("%Y%m%d"))
         uid = _NOT_IN_A_UID.sub("_", sop_instance_uid)[:_UID_LENGTH]
-        return folder / f"{uid}-{sha256[:16]}-{secrets.token_hex(4)}.dcm"
+        return folder / f"{uid}-{sha256[:_NAMED_DIGITS]}-{secrets.token_hex(4)}.dcm"
 
     def _folder(self, name: str) -> Path:
         folder = self._root / name
@@ -144,6 +172,20 @@ def _remove_abandoned(file: Path) -> bool:
     except (BlockingIOError, FileNotFoundError):  # a live process writes it, or has renamed it
         return False
     return True
+
+
+def _is_abandoned(file: Path) -> bool:
+    with suppress(FileNotFoundError), file.open("rb") as opened, suppress(BlockingIOError):
+        # Shared, so that two who look at the same time do not take each other for the writer.
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _close(file: BinaryIO) -> None:
+    """Close a file that is given up: what its buffer holds cannot be written, and need not be."""
+    with suppress(OSError):
+        file.close()
 
 
 def _sync_folder(folder: Path) -> None:

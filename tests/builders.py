@@ -1,6 +1,7 @@
 """What tests are about, in one line each: everything has a sensible default, and a test names what matters to it."""
 
 import dataclasses
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,8 @@ from pydicom.uid import generate_uid as fresh_uid
 
 from cxr_triage.model.findings import Finding, Measurement
 from cxr_triage.model.prediction import BundleIdentity, Prediction
-from cxr_triage.storage.records import InstanceHeader, ObjectKind, ReceivedInstance, ResultObject
+from cxr_triage.storage.inbox import DurableFolder
+from cxr_triage.storage.records import InstanceHeader, ObjectKind, ReceivedInstance, ResultObject, StoredFile
 
 #: A Monday morning on which every test begins.
 MORNING = datetime(2024, 3, 4, 8, 0, tzinfo=UTC)
@@ -104,6 +106,14 @@ def result_object(kind: ObjectKind = ObjectKind.SR, **changes: Any) -> ResultObj
         sha256=f"{number:064x}",
     )
     return dataclasses.replace(made, **changes)
+
+
+def store_file(
+    folder: DurableFolder, content: bytes | Iterable[bytes], *, sop_instance_uid: str, meta: bytes = b""
+) -> StoredFile:
+    """Store a file that nobody is about to record."""
+    with folder.storing(content, sop_instance_uid=sop_instance_uid, meta=meta) as file:
+        return file
 
 
 def thorax_masks(rows: int = 96, columns: int = 80) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from cxr_triage.daemon.receive import (
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
+from cxr_triage.storage.space import LowWater
 from peers import LOOPBACK, serving
 
 
@@ -56,11 +57,15 @@ def receiving(
     allowed_ae_titles: tuple[str, ...] = (),
     require_called_ae_title: bool = False,
     limits: Limits | None = None,
+    low_water: LowWater | None = None,
 ) -> Iterator[Reception]:
     """Run a receiver."""
     reception = Reception(port=0, folder=folder / "inbox", intake=Intake(database))
     receiver = Receiver(
-        inbox=Inbox(reception.folder), intake=reception.intake, on_received=lambda: reception.rings.append(None)
+        inbox=Inbox(reception.folder),
+        intake=reception.intake,
+        low_water=low_water or LowWater(folders=[folder], minimum_free_bytes=0),
+        on_received=lambda: reception.rings.append(None),
     )
 
     def build(listener: socket.socket) -> DicomServer:

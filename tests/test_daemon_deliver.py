@@ -20,7 +20,7 @@ from pynetdicom.dsutils import split_dataset
 from pynetdicom.events import Event
 from sqlalchemy import select
 
-from builders import instance_header, prediction, radiograph_dataset, received_instance
+from builders import instance_header, prediction, radiograph_dataset, received_instance, store_file
 from cxr_triage.daemon.deliver import Courier, DeliverRole, Patience, next_step, pause
 from cxr_triage.daemon.dicom_client import Part10File, Peer, associated, is_stored, store, verify
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
@@ -112,7 +112,7 @@ class Results:
         dataset = radiograph_dataset(SOPClassUID=SOP_CLASSES[kind], StudyInstanceUID=study_instance_uid, Modality=kind)
         buffer = BytesIO()
         dcmwrite(buffer, dataset, enforce_file_format=True)
-        file = self.outbox.store(buffer.getvalue(), sop_instance_uid=dataset.SOPInstanceUID)
+        file = store_file(self.outbox, buffer.getvalue(), sop_instance_uid=dataset.SOPInstanceUID)
         return ResultObject(
             kind=kind,
             sop_instance_uid=dataset.SOPInstanceUID,

@@ -25,6 +25,7 @@ from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
+from cxr_triage.storage.space import LowWater
 from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, stalling, storescu
 from reception import Reception, data_set_bytes, receiving
 
@@ -152,7 +153,10 @@ def test_verification(reception: Reception) -> None:
 @pytest.mark.filterwarnings(REFUSED_CONNECTION)
 def test_stopping_lets_an_association_finish(tmp_path: Path, database: Database) -> None:
     """Who is in the middle of sending may finish; who comes later finds nobody."""
-    receiver = Receiver(inbox=Inbox(tmp_path / "inbox"), intake=Intake(database), on_received=lambda: None)
+    low_water = LowWater(folders=[tmp_path], minimum_free_bytes=0)
+    receiver = Receiver(
+        inbox=Inbox(tmp_path / "inbox"), intake=Intake(database), low_water=low_water, on_received=lambda: None
+    )
     listener = listening_socket(LOOPBACK, 0, name="test")
     port = listener.getsockname()[1]
     server = receiving_server(receiver, listener=listener, ae_title="CXRTRIAGE", limits=Limits())

@@ -25,6 +25,7 @@ from cxr_triage.daemon.receive import (
 )
 from cxr_triage.model.errors import RefusedError, UnreachableError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.space import LowWater
 from peers import eventually, storescu
 from reception import Reception, data_set_bytes, encoded, receiving
 
@@ -63,6 +64,21 @@ def test_a_full_disk_is_said_and_leaves_nothing(reception: Reception, tmp_path: 
     assert reception.files == []
     assert reception.rings == []
     assert reception.send(sent) == 0
+
+
+def test_a_disk_below_its_mark_takes_nothing_new(tmp_path: Path, database: Database) -> None:
+    """What was acknowledged before is still known; and it resumes by itself when there is space again."""
+    old, new = radiograph_file(tmp_path), radiograph_file(tmp_path)
+    mark = LowWater(folders=[tmp_path], minimum_free_bytes=0)
+    with receiving(tmp_path, database, low_water=mark) as reception:
+        assert reception.send(old) == 0
+        object.__setattr__(mark, "minimum_free_bytes", 2**62)
+        with pytest.raises(UnreachableError, match="0xA700"):
+            reception.send(new)
+        assert reception.send(old) == 0
+        assert len(reception.files) == 1
+        object.__setattr__(mark, "minimum_free_bytes", 0)
+        assert reception.send(new) == 0
 
 
 def test_a_missing_ledger_is_said_and_leaves_nothing(tmp_path: Path, empty_sqlite: Database) -> None:

@@ -59,7 +59,7 @@ class Site:
     def score(self, *, mask_rows: int = 96, **tags: Any) -> str:
         """Receive and score an image: the study's UID."""
         dataset = builders.radiograph_dataset(**tags)
-        file = self.inbox.store(_bytes(dataset), sop_instance_uid=dataset.SOPInstanceUID)
+        file = builders.store_file(self.inbox, _bytes(dataset), sop_instance_uid=dataset.SOPInstanceUID)
         Intake(self.database).record_received(
             builders.received_instance(sop_instance_uid=dataset.SOPInstanceUID, path=file.path, sha256=file.sha256)
         )

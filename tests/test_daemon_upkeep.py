@@ -1,13 +1,12 @@
 """What happens by the clock, on both kinds of databases."""
 
-import os
 import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from builders import MORNING, finding, received_instance, result_object
+from builders import finding, received_instance, result_object, store_file
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.upkeep import Upkeep, UpkeepRole
 from cxr_triage.daemon.wakeup import Doorbell
@@ -38,7 +37,7 @@ class House:
     def score(self, study: str) -> Path:
         """Receive and score an image with a real file; where that is."""
         image = received_instance(received_at=self.steps.clock())
-        stored = self.inbox.store(b"pixels", sop_instance_uid=image.sop_instance_uid)
+        stored = store_file(self.inbox, b"pixels", sop_instance_uid=image.sop_instance_uid)
         image = received_instance(
             sop_instance_uid=image.sop_instance_uid, path=stored.path, received_at=self.steps.clock()
         )
@@ -49,7 +48,7 @@ class House:
         """Report with one real file; where that is."""
         steps = self.steps
         revision = steps.reporting.open_revision(study, steps.policy.digest())
-        stored = self.outbox.store(b"report", sop_instance_uid="1.2.3")
+        stored = store_file(self.outbox, b"report", sop_instance_uid="1.2.3")
         report = result_object(ObjectKind.SR, study_instance_uid=study, path=stored.path)
         steps.reporting.complete_revision(revision, [report], [PACS])
         if deliver:
@@ -123,30 +122,6 @@ def test_files_with_work_left_stay(house: House) -> None:
     house.steps.clock.move(timedelta(days=365))
     house.upkeep.forget_files()
     assert (image.exists(), report.exists()) == (True, True)
-
-
-def test_leftovers_of_crashes_go(house: House) -> None:
-    """A named file that no row owns is set aside; a young one may be about to get its row."""
-    owned = house.score(STUDY)
-    old = house.inbox.absolute(house.inbox.store(b"old", sop_instance_uid="1.1").path)
-    young = house.inbox.absolute(house.inbox.store(b"young", sop_instance_uid="1.2").path)
-    for path in (owned, old):
-        os.utime(path, ((MORNING - timedelta(days=2)).timestamp(),) * 2)
-    os.utime(young, (MORNING.timestamp(),) * 2)
-    part = house.settings.inbox_folder / "incoming" / "dead.part"
-    part.write_bytes(b"half")
-    house.upkeep.remove_leftovers()
-    assert [path.exists() for path in (owned, old, young, part)] == [True, False, True, False]
-    assert (house.settings.inbox_folder / "unknown" / old.name).read_bytes() == b"old"
-
-
-def test_results_that_no_row_knows_go(house: House) -> None:
-    """They are made again from what the database knows."""
-    outbox = Outbox(house.settings.outbox_folder)
-    left = outbox.absolute(outbox.store(b"left", sop_instance_uid="1.1").path)
-    os.utime(left, ((MORNING - timedelta(days=2)).timestamp(),) * 2)
-    house.upkeep.remove_leftovers()
-    assert [path for path in house.settings.outbox_folder.rglob("*") if path.is_file()] == []
 
 
 def test_a_changed_policy_reaches_the_open_studies(house: House, database: Database) -> None:
