@@ -9,10 +9,11 @@ from rich.table import Table
 from cxr_triage.daemon.heartbeat import is_alive
 from cxr_triage.daemon.service import enabled_roles
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.records import Counts
 
 
-def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, Any]:
+def as_dict(counts: Counts, commitment: CommitmentCounts, settings: Settings, *, now: datetime) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
     beat = settings.service.heartbeat_seconds
     return {
@@ -22,7 +23,8 @@ def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, A
         "other_bytes": counts.other_bytes,
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
-        "destinations": _destinations(counts, settings),
+        "destinations": _destinations(counts, commitment, settings),
+        "modality_commitments": {state.value: count for state, count in commitment.modality_requests.items()},
         "roles": {role: is_alive(settings.run_folder, role, beat) for role in enabled_roles(settings)},
     }
 
@@ -37,25 +39,34 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     overview.add_row("images", "known UID, other bytes", str(status["other_bytes"]))
     overview.add_row("images", "oldest waiting", _seconds(status["oldest_unscored_seconds"]))
     overview.add_row("objects", "oldest waiting", _seconds(status["oldest_undelivered_seconds"]))
-    destinations = Table("destination", "address", "pending", "stored", "committed", "dead")
+    if any(status["modality_commitments"].values()):
+        for state, count in status["modality_commitments"].items():
+            overview.add_row("commitment for modalities", state, str(count))
+    destinations = Table("destination", "address", "delivered when", "pending", "stored", "committed", "dead")
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in ("pending", "stored", "committed", "dead"))
         address = f"{row['ae_title']}@{row['host']}:{row['port']}" if row["host"] else "no longer configured"
-        destinations.add_row(row["name"], address, *counts)
+        destinations.add_row(row["name"], address, "committed" if row["commitment"] else "stored", *counts)
     alive = [role for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
+    for row in status["destinations"]:
+        if row["commitment_trouble"]:
+            console.print(f"storage commitment at {row['name']}: {row['commitment_trouble']}", markup=False)
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")
 
 
-def _destinations(counts: Counts, settings: Settings) -> list[dict[str, Any]]:
+def _destinations(counts: Counts, commitment: CommitmentCounts, settings: Settings) -> list[dict[str, Any]]:
     """The configured ones, then those that only the ledger knows."""
     rows = [destination.model_dump() for destination in settings.destinations]
     known = {row["name"] for row in rows}
-    unset = {"ae_title": "", "host": "", "port": None, "profile": ""}
+    unset = {"ae_title": "", "host": "", "port": None, "profile": "", "commitment": False}
     rows += [{"name": name, **unset} for name in counts.deliveries if name not in known]
     for row in rows:
         row["deliveries"] = {state.value: count for state, count in counts.deliveries.get(row["name"], {}).items()}
+        requests = commitment.requests.get(row["name"], {})
+        row["commitment_requests"] = {state.value: count for state, count in requests.items()}
+        row["commitment_trouble"] = commitment.troubles.get(row["name"], "")
     return rows
 
 

@@ -54,6 +54,15 @@ class ModalityRequestState(StrEnum):
     ABANDONED = "abandoned"
 
 
+class Subject(StrEnum):
+    """What a destination is asked to commit to."""
+
+    #: Our SR and SEG, delivered there.
+    RESULTS = "results"
+    #: Images that modalities ask us about, which got there by another way.
+    IMAGES = "images"
+
+
 class Outcome(StrEnum):
     """What became of one object in a request."""
 
@@ -157,7 +166,7 @@ class ModalityReport:
 
     def log_context(self) -> dict[str, str | int]:
         """What a log line may say of it: no patient data."""
-        return {"calling_ae_title": self.calling_ae_title, "attempt": self.attempt} | self.report.log_context()
+        return {"calling_ae_title": self.calling_ae_title, "attempt": self.attempt, **self.report.log_context()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

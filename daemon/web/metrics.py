@@ -13,8 +13,10 @@ from cxr_triage.daemon.heartbeat import is_alive
 from cxr_triage.daemon.service import enabled_roles
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Housekeeping
+from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.records import Counts, InstanceState
 
 State = TypeVar("State", bound=StrEnum)
@@ -25,7 +27,8 @@ class LedgerCollector(Collector):
 
     def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
         self._settings = settings
-        self._housekeeping = Housekeeping(database)
+        self._database = database
+        self._housekeeping = Housekeeping(database, committing=settings.committing)
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -37,6 +40,7 @@ class LedgerCollector(Collector):
         yield InfoMetricFamily("cxr_triage_build", "Version of the product", {"version": version("cxr-triage")})
         yield self._roles()
         yield from _of_counts(self._housekeeping.counts(), self._clock())
+        yield from _of_commitment(count_commitments(self._database))
 
     def _roles(self) -> Metric:
         family = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
@@ -66,6 +70,21 @@ def _of_counts(counts: Counts, now: datetime) -> Iterator[Metric]:
     yield _age("cxr_triage_oldest_unscored_seconds", "Age of the oldest waiting image", counts.oldest_unscored_at, now)
     yield _age(
         "cxr_triage_oldest_undelivered_seconds", "Age of the oldest waiting object", counts.oldest_undelivered_at, now
+    )
+
+
+def _of_commitment(counts: CommitmentCounts) -> Iterator[Metric]:
+    requests = GaugeMetricFamily(
+        "cxr_triage_commitment_requests",
+        "Requests for storage commitment by destination",
+        labels=["destination", "state"],
+    )
+    for destination, states in counts.requests.items():
+        for state, count in states.items():
+            requests.add_metric([destination, state.value], count)
+    yield requests
+    yield _per_state(
+        "cxr_triage_modality_commitments", "Requests of modalities for storage commitment", counts.modality_requests
     )
 
 

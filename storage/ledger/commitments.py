@@ -18,6 +18,7 @@ from cxr_triage.storage.commitment_records import (
     Outcome,
     Reception,
     Reference,
+    Subject,
     in_words,
 )
 from cxr_triage.storage.database import Database
@@ -49,7 +50,7 @@ class Commitments:
         self._clock = clock
 
     def plan(
-        self, owner: str, destination: str, *, limit: int, settle: timedelta, results: bool, images: bool
+        self, owner: str, destination: str, *, limit: int, settle: timedelta, subjects: Collection[Subject]
     ) -> CommitmentRequest | None:
         """Write down the next request, under a new transaction UID; None: there is nothing to ask for.
 
@@ -57,15 +58,14 @@ class Commitments:
             owner: who sends it.
             destination: whom to ask.
             limit: how many objects at most.
-            settle: how long an object must have been stored there.
-            results: whether to ask for delivered results whose files are still in the outbox.
-            images: whether to ask for images that modalities wait for; results go first.
+            settle: how long a result must have been stored there.
+            subjects: what to ask for, results whose files are still in the outbox before images.
         """
         now = self._clock()
         result_waits = _result_to_ask(destination, now, settle)
         image_waits = image_to_ask(now)
-        results = results and leases.any_of(self._database, DeliveryRow, result_waits)
-        images = not results and images and self._any_image(image_waits)
+        results = Subject.RESULTS in subjects and leases.any_of(self._database, DeliveryRow, result_waits)
+        images = not results and Subject.IMAGES in subjects and self._any_image(image_waits)
         if not (results or images):
             return None
         with self._database.transaction() as session:
@@ -136,7 +136,7 @@ class Commitments:
             told = list(_note_outcomes(report, items))
             for item in told:
                 if item.delivery_id is not None:
-                    self._settle_result(session, row, item, resend_at, ask_again_at)
+                    self._settle_result(session, row, item, resend_at)
             settle_images(session, [item for item in told if item.delivery_id is None], self._clock(), ask_again_at)
             if told and all(item.outcome is not None for item in items.values()):
                 row.state, row.last_error, row.changed_at = CommitmentState.ANSWERED, None, self._clock()
@@ -151,15 +151,6 @@ class Commitments:
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Do the same with the requests whose sender died or took too long: nobody knows whether they were sent."""
         return self._free(leases.lost(self._database, CommitmentRow, is_alive, now), LOST_SENDER)
-
-    def counts(self) -> CommitmentCounts:
-        """Count the requests in both directions, as one snapshot."""
-        with self._database.read() as session:
-            return CommitmentCounts(
-                requests=_requests(session),
-                troubles=_troubles(session),
-                modality_requests=_modality_requests(session),
-            )
 
     def _any_image(self, waits: ColumnElement[bool]) -> bool:
         with self._database.read() as session:
@@ -223,12 +214,16 @@ class Commitments:
         """End a request without a report; its objects may be asked for again from that time on."""
         row.state, row.last_error, row.changed_at = state, error, self._clock()
         leases.give_back(row)
-        for table in (DeliveryRow, ModalityRequestItemRow):
-            linked = select(table).where(table.commitment_id == row.id).order_by(table.id).with_for_update()
-            for subject in session.scalars(linked):
-                subject.commitment_id = None
-                if not isinstance(subject, DeliveryRow) or subject.state is DeliveryState.STORED:
-                    subject.next_attempt_at = retry_at
+        deliveries = select(DeliveryRow).where(DeliveryRow.commitment_id == row.id).order_by(DeliveryRow.id)
+        for delivery in session.scalars(deliveries.with_for_update()):
+            delivery.commitment_id = None
+            if delivery.state is DeliveryState.STORED:
+                delivery.next_attempt_at = retry_at
+        item = ModalityRequestItemRow
+        images = select(item).where(item.commitment_id == row.id).order_by(item.id)
+        for image in session.scalars(images.with_for_update()):
+            image.commitment_id = None
+            image.next_attempt_at = retry_at
 
     def _settle_result(
         self,
@@ -236,7 +231,6 @@ class Commitments:
         request: CommitmentRow,
         item: CommitmentItemRow,
         resend_at: Callable[[int], datetime | None],
-        ask_again_at: Callable[[int], datetime],
     ) -> None:
         row = session.get_one(DeliveryRow, item.delivery_id, with_for_update=True)
         if item.outcome is Outcome.COMMITTED:
@@ -245,15 +239,12 @@ class Commitments:
             return
         if row.state is not DeliveryState.STORED or _asked_since(session, item):
             return
-        if item.failure_reason == DUPLICATE_TRANSACTION_UID:  # says nothing of the object
-            row.commitment_id = None
-            leases.give_back(row, ask_again_at(1))
-            return
         row.commitment_failures += 1
         retry_at = resend_at(row.commitment_failures)
         reason = f"{request.destination} does not commit to it: {in_words(item.failure_reason or 0)}"
-        state = DeliveryState.DEAD if retry_at is None else DeliveryState.PENDING
-        self._settle(session, row, state, Event.NOT_COMMITTED, reason)
+        # A transaction UID in use says nothing of the object: it is asked for again, not sent again.
+        again = DeliveryState.STORED if item.failure_reason == DUPLICATE_TRANSACTION_UID else DeliveryState.PENDING
+        self._settle(session, row, DeliveryState.DEAD if retry_at is None else again, Event.NOT_COMMITTED, reason)
         row.next_attempt_at = retry_at
 
     def _settle(
@@ -351,6 +342,16 @@ def _asked_since(session: Session, item: CommitmentItemRow) -> bool:
     later = aliased(CommitmentItemRow)
     since = exists().where(later.delivery_id == item.delivery_id, later.commitment_id > item.commitment_id)
     return bool(session.scalar(select(since)))
+
+
+def count_commitments(database: Database) -> CommitmentCounts:
+    """Count the requests in both directions, as one snapshot."""
+    with database.read() as session:
+        return CommitmentCounts(
+            requests=_requests(session),
+            troubles=_troubles(session),
+            modality_requests=_modality_requests(session),
+        )
 
 
 def _requests(session: Session) -> dict[str, dict[CommitmentState, int]]:
