@@ -123,7 +123,9 @@ def _reference_item(reference: Reference) -> Dataset:
 
 
 def _items(message: Dataset, keyword: str) -> Sequence[Dataset]:
-    items = _value(message, keyword) or []
+    items = _value(message, keyword)
+    if items is None:
+        return []
     if not isinstance(items, Items):
         raise UnusableMessageError(f"its {keyword} is no sequence", INVALID_ARGUMENT_VALUE)
     if len(items) > MAXIMUM_REFERENCES:
