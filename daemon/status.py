@@ -42,17 +42,19 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     if any(status["modality_commitments"].values()):
         for state, count in status["modality_commitments"].items():
             overview.add_row("commitment for modalities", state, str(count))
-    destinations = Table("destination", "address", "delivered when", "pending", "stored", "committed", "dead")
+    destinations = Table("destination", "address", "pending", "stored", "committed", "dead")
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in ("pending", "stored", "committed", "dead"))
         address = f"{row['ae_title']}@{row['host']}:{row['port']}" if row["host"] else "no longer configured"
-        destinations.add_row(row["name"], address, "committed" if row["commitment"] else "stored", *counts)
+        destinations.add_row(row["name"], address, *counts)
     alive = [role for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
     for row in status["destinations"]:
+        if row["commitment"]:
+            console.print(f"{row['name']}: delivered when committed; stored waits for that", markup=False)
         if row["commitment_trouble"]:
-            console.print(f"storage commitment at {row['name']}: {row['commitment_trouble']}", markup=False)
+            console.print(f"{row['name']}: storage commitment: {row['commitment_trouble']}", markup=False)
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")
 
 

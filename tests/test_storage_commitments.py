@@ -1,7 +1,9 @@
 """Storage commitment in the ledger: asked for once at a time, never lost, and believed only where it was asked."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Barrier
 
 import pytest
 from sqlalchemy import select
@@ -24,7 +26,7 @@ from cxr_triage.storage.commitment_records import (
     Reference,
     Subject,
 )
-from cxr_triage.storage.database import Database
+from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Commitments, Housekeeping, ModalityCommitments
 from cxr_triage.storage.ledger.commitments import LOST_SENDER, NO_REPORT, count_commitments
 from cxr_triage.storage.records import Delivery, DeliveryState, ReceivedInstance
@@ -636,3 +638,52 @@ def test_a_large_request_is_taken(commitment: Commitment) -> None:
     told = commitment.due()
     assert told is not None
     assert (len(told.report.committed), len(told.report.failed)) == (3, 1200)
+
+
+def test_senders_at_the_same_time_do_not_ask_twice(database_url: str, stored: Commitment) -> None:
+    """As on several machines that share one Postgres: each object is in one request."""
+    for number in range(10):
+        stored.store_results(f"1.3.{number}")
+
+    def plan_all(number: int) -> list[Reference]:
+        database = open_database(database_url)
+        commitments = Commitments(database, lease=LEASE, clock=stored.clock)
+        planned: list[Reference] = []
+        while request := commitments.plan(f"deliver-{number}", "pacs", limit=3, settle=SETTLE, subjects=set(Subject)):
+            planned += request.references
+        database.close()
+        return planned
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        planned = [each for references in pool.map(plan_all, range(4)) for each in references]
+    assert len(planned) == len(set(planned)) == 22
+
+
+def test_reports_at_the_same_time_decide_a_request_once(database_url: str, commitment: Commitment) -> None:
+    """Two receivers take the last two answers of the PACS: the modality is told, once, and of both images."""
+    images = [reference(commitment.steps.receive()) for _ in range(2)]
+    for attempt in range(10):
+        uid = f"1.2.3.{attempt}"
+        commitment.ask(*images, uid=uid)
+        requests = [commitment.plan(limit=1) for _ in images]
+        barrier = Barrier(2)
+
+        def take(request: CommitmentRequest | None, barrier: Barrier = barrier) -> None:
+            assert request is not None
+            database = open_database(database_url)
+            commitments = Commitments(database, lease=LEASE, clock=commitment.clock)
+            barrier.wait()
+            commitments.record_report(
+                report_of(request.transaction_uid, *request.references),
+                destinations={"pacs"},
+                resend_at=commitment.resend_at,
+                ask_again_at=commitment.ask_again_at,
+            )
+            database.close()
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(take, requests))
+        told = commitment.due()
+        assert told is not None
+        assert told.report == report_of(uid, *images)
+        commitment.modalities.record_reported(told)
