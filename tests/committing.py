@@ -171,8 +171,8 @@ class Peer:
         for uid in (VERIFICATION, *SOP_CLASSES.values()):
             ae.add_supported_context(uid)
         if self.offers:
-            roles = {"scu_role": True, "scp_role": True} if self.takes_scp else {}
-            ae.add_supported_context(SOP_CLASS, **roles)
+            role = True if self.takes_scp else None
+            ae.add_supported_context(SOP_CLASS, scu_role=role, scp_role=role)
         server = ae.start_server((LOOPBACK, self.port), block=False, evt_handlers=self.handlers)
         assert server is not None
         try:
