@@ -240,6 +240,8 @@ class Commitments:
         if row.state is not DeliveryState.STORED or _asked_since(session, item):
             return
         row.commitment_failures += 1
+        # What comes now is a step of its own, with chances of its own.
+        row.failures = row.refusals = 0
         retry_at = resend_at(row.commitment_failures)
         reason = f"{request.destination} does not commit to it: {in_words(item.failure_reason or 0)}"
         # A transaction UID in use says nothing of the object: it is asked for again, not sent again.
