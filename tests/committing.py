@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
@@ -27,6 +26,7 @@ from cxr_triage.daemon.commitment.messages import (
 from cxr_triage.daemon.deliver import DeliverRole
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.receive import ReceiveRole
+from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.commitment_records import CommitmentReport, CommitmentState, Failure, Reference
@@ -115,9 +115,9 @@ class Site:
 
     def _finished(self, kind: ObjectKind, study_instance_uid: str) -> ResultObject:
         dataset = radiograph_dataset(SOPClassUID=SOP_CLASSES[kind], StudyInstanceUID=study_instance_uid, Modality=kind)
-        buffer = BytesIO()
-        dcmwrite(buffer, dataset, enforce_file_format=True)
-        file = store_file(self.outbox, buffer.getvalue(), sop_instance_uid=dataset.SOPInstanceUID)
+        encoded = encode(dataset)
+        uid = dataset.SOPInstanceUID
+        file = store_file(self.outbox, encoded.dataset, sop_instance_uid=uid, meta=encoded.meta)
         return ResultObject(
             kind=kind,
             sop_instance_uid=dataset.SOPInstanceUID,
