@@ -136,10 +136,12 @@ def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOp
     from cxr_triage.daemon.status import as_dict, print_tables
     from cxr_triage.storage.clock import utc_now
     from cxr_triage.storage.ledger import Housekeeping
+    from cxr_triage.storage.ledger.commitments import count_commitments
 
     settings = _settings(context, config)
     with _database(settings) as database:
-        found = as_dict(Housekeeping(database).counts(), settings, now=utc_now())
+        counts = Housekeeping(database, committing=settings.committing).counts()
+        found = as_dict(counts, count_commitments(database), settings, now=utc_now())
     _show(found, as_json, print_tables)
 
 

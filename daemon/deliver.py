@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 from pynetdicom.association import Association
 
 from cxr_triage.daemon import breaker
 from cxr_triage.daemon.breaker import Stage
-from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, store, verify
+from cxr_triage.daemon.commitment.workers import commitment_workers
+from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, peer, store, verify
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
 from cxr_triage.daemon.roles import DELIVER
-from cxr_triage.daemon.settings import Destination, Settings
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import (
     OutOfResourcesError,
@@ -328,24 +330,10 @@ class DeliverRole:
         try:
             _warn_of_the_unconfigured(settings, Housekeeping(database))
             with Doorbell.listen(settings.run_folder, DELIVER) as bell:
-                _run_all(couriers, bell, stop, ready)
+                _run_all([*couriers, *commitment_workers(settings, database, owner.id)], bell, stop, ready)
         finally:
             database.close()
             owner.release()
-
-
-def peer(destination: Destination, settings: Settings) -> Peer:
-    """Give the DICOM application behind a destination's name."""
-    deliver = settings.deliver
-    return Peer(
-        calling_ae_title=settings.dicom.ae_title,
-        ae_title=destination.ae_title,
-        host=destination.host,
-        port=destination.port,
-        acse_timeout_seconds=deliver.acse_timeout_seconds,
-        dimse_timeout_seconds=deliver.dimse_timeout_seconds,
-        network_timeout_seconds=deliver.network_timeout_seconds,
-    )
 
 
 def _warn_of_the_unconfigured(settings: Settings, housekeeping: Housekeeping) -> None:
@@ -371,7 +359,14 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _run_all(couriers: Sequence[Courier], bell: Doorbell, stop: threading.Event, ready: Callable[[], None]) -> None:
+class _Worker(Protocol):
+    """What runs in a thread of the role."""
+
+    def wake(self) -> None: ...
+    def run(self, stop: threading.Event) -> None: ...
+
+
+def _run_all(couriers: Sequence[_Worker], bell: Doorbell, stop: threading.Event, ready: Callable[[], None]) -> None:
     """Run every courier in a thread; a courier that fails ends all, so that the role starts afresh."""
     ended = threading.Event()
     with ThreadPoolExecutor(max_workers=len(couriers) + 1, thread_name_prefix="courier") as pool:

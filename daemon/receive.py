@@ -26,6 +26,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
+from cxr_triage.daemon.commitment.port import CommitmentPort, commitment_port
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.roles import INFER
@@ -181,14 +182,16 @@ class ReceiveRole:
             on_received=lambda: ring(settings.run_folder, INFER),
         )
         try:
-            receiving_server(
-                receiver,
-                listener=listener,
-                ae_title=settings.dicom.ae_title,
-                limits=_limits(settings),
-                allowed_ae_titles=settings.dicom.allowed_ae_titles,
-                require_called_ae_title=settings.dicom.require_called_ae_title,
-            ).serve(stop, ready)
+            with commitment_port(settings, database) as commitment:
+                receiving_server(
+                    receiver,
+                    listener=listener,
+                    ae_title=settings.dicom.ae_title,
+                    limits=_limits(settings),
+                    allowed_ae_titles=settings.dicom.allowed_ae_titles,
+                    require_called_ae_title=settings.dicom.require_called_ae_title,
+                    commitment=commitment,
+                ).serve(stop, ready)
         finally:
             database.close()
 
@@ -201,15 +204,16 @@ def receiving_server(
     limits: Limits,
     allowed_ae_titles: tuple[str, ...] = (),
     require_called_ae_title: bool = False,
+    commitment: CommitmentPort | None = None,
 ) -> DicomServer:
-    """Put a receiver behind a listening socket: Storage and Verification as SCP."""
+    """Put a receiver behind a listening socket: Storage and Verification as SCP, and Storage Commitment if wanted."""
     return DicomServer(
         ae_title=ae_title,
         listener=listener,
         contexts=storage_contexts(),
-        handlers=[(evt.EVT_C_STORE, _answer_store, [receiver])],
+        handlers=[(evt.EVT_C_STORE, _answer_store, [receiver]), *(commitment.handlers if commitment else ())],
         limits=limits,
-        allowed_ae_titles=allowed_ae_titles,
+        allowed_ae_titles=commitment.calling_ae_titles if commitment else allowed_ae_titles,
         require_called_ae_title=require_called_ae_title,
     )
 

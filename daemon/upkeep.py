@@ -19,7 +19,15 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
-from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Scoring
+from cxr_triage.storage.ledger import (
+    Commitments,
+    Dispatch,
+    Housekeeping,
+    Intake,
+    ModalityCommitments,
+    ReadingList,
+    Scoring,
+)
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
@@ -41,8 +49,11 @@ class Upkeep:
         self._clock = clock
         self._scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
         self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
+        lease = timedelta(seconds=settings.deliver.lease_seconds)
+        self._commitments = Commitments(database, lease=lease, clock=clock)
+        self._modality_commitments = ModalityCommitments(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
-        self._housekeeping = Housekeeping(database, clock=clock)
+        self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
         inbox, outbox = Inbox(settings.inbox_folder, clock=clock), Outbox(settings.outbox_folder, clock=clock)
         self._folders: Mapping[Literal["inbox", "outbox"], DurableFolder] = {"inbox": inbox, "outbox": outbox}
         adoption = Adoption(
@@ -61,11 +72,24 @@ class Upkeep:
     def release_leases(self) -> None:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
         is_alive = partial(owner_is_alive, self._settings.run_folder)
-        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch)):
+        commitments = (DELIVER, self._commitments), (DELIVER, self._modality_commitments)
+        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch), *commitments):
             released = ledger.release_leases(is_alive, self._clock())
             if released:
                 log.warning("work of dead owners given back", job=role, count=released)
                 ring(self._settings.run_folder, role)
+
+    def end_waiting(self) -> None:
+        """Let what waits too long for storage commitment be asked for again, or fail for the modality that asks."""
+        lapsed = self._commitments.lapse()
+        if lapsed:
+            log.warning("no storage commitment report came in time", count=lapsed)
+        age = timedelta(hours=self._settings.dicom.commitment_give_up_hours)
+        given_up = self._modality_commitments.give_up(self._clock() - age)
+        if given_up:
+            log.warning("storage commitment not reached for modalities", count=given_up)
+        if lapsed or given_up:
+            ring(self._settings.run_folder, DELIVER)
 
     def finish_aged(self) -> None:
         """Take studies off the reading list that nobody reported done."""
@@ -144,6 +168,7 @@ class UpkeepRole:
         options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None, "next_run_time": utc_now()}
         times: dict[Callable[[], None], float] = {
             upkeep.release_leases: every,
+            upkeep.end_waiting: every,
             upkeep.put_leftovers_away: leftover,
             upkeep.finish_aged: RETENTION_SECONDS,
             upkeep.forget_files: RETENTION_SECONDS,

@@ -28,6 +28,7 @@ LIVES_IN = {
     "pynetdicom": [
         "daemon/receive.py",
         "daemon/deliver.py",
+        "daemon/commitment/",
         "daemon/dicom_client.py",
         "daemon/dicom_server.py",
         "daemon/worklist/",

@@ -13,8 +13,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Housekeeping
+from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.records import Circuit, Counts, InstanceState
 
 State = TypeVar("State", bound=StrEnum)
@@ -25,7 +27,8 @@ class LedgerCollector(Collector):
 
     def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
         self._settings = settings
-        self._housekeeping = Housekeeping(database)
+        self._database = database
+        self._housekeeping = Housekeeping(database, committing=settings.committing)
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -39,6 +42,7 @@ class LedgerCollector(Collector):
         counts = self._housekeeping.counts()
         yield from _of_counts(counts, self._clock())
         yield from _of_destinations(counts, {each.name for each in self._settings.destinations}, self._clock())
+        yield from _of_commitment(count_commitments(self._database))
 
     def _roles(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
@@ -114,6 +118,21 @@ def _down_seconds(circuit: Circuit, now: datetime) -> float:
     if not circuit.is_open or circuit.changed_at is None:
         return 0.0
     return max(0.0, (now - circuit.changed_at).total_seconds())
+
+
+def _of_commitment(counts: CommitmentCounts) -> Iterator[Metric]:
+    requests = GaugeMetricFamily(
+        "cxr_triage_commitment_requests",
+        "Requests for storage commitment by destination",
+        labels=["destination", "state"],
+    )
+    for destination, states in counts.requests.items():
+        for state, count in states.items():
+            requests.add_metric([destination, state.value], count)
+    yield requests
+    yield _per_state(
+        "cxr_triage_modality_commitments", "Requests of modalities for storage commitment", counts.modality_requests
+    )
 
 
 def _per_state(name: str, text: str, states: Mapping[State, int]) -> Metric:

@@ -193,7 +193,7 @@ class Dispatch:
         with self._database.transaction() as session:
             rows = session.scalars(dead.order_by(DeliveryRow.id).with_for_update()).all()
             for row in rows:
-                row.failures = row.refusals = 0
+                row.failures = row.refusals = row.commitment_failures = 0
                 self._settle(session, row, DeliveryState.PENDING, Event.REPLAYED, actor=actor)
             return [row.destination for row in rows]
 

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.schema import DeliveryRow, InstanceRow
+from cxr_triage.storage.schema import CommitmentRow, DeliveryRow, InstanceRow, Leased, ModalityRequestRow
 
-Job = TypeVar("Job", InstanceRow, DeliveryRow)
+Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow)
 
 
 def is_due(table: type[Job], now: datetime) -> ColumnElement[bool]:
@@ -43,7 +43,7 @@ def held(session: Session, table: type[Job], job_id: int, attempt: int) -> Job:
     return row
 
 
-def give_back(row: InstanceRow | DeliveryRow, next_attempt_at: datetime | None = None) -> None:
+def give_back(row: Leased, next_attempt_at: datetime | None = None) -> None:
     """End an attempt: whoever is next may have the job from that time on."""
     row.owner = None
     row.lease_until = None
