@@ -1,11 +1,17 @@
-"""A file per role whose age says whether the role lives. The database is not written for that."""
+"""A file per role whose age says whether the role lives. The database is not written for that.
 
+The age is counted from the file's time of modification, set to CLOCK_BOOTTIME: the wall clock may be set, and a time of
+modification can be written to a full disk.
+"""
+
+import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from cxr_triage.storage.service_clock import boottime_seconds
 
 #: Beats that may be missed before a role counts as dead.
 MISSED_BEATS: Final = 3
@@ -18,9 +24,9 @@ def beating(run_folder: Path, role: str, every_seconds: float) -> Iterator[None]
 
     def beat() -> None:
         while not stop.wait(every_seconds):
-            file.touch()
+            _beat(file)
 
-    file.touch()
+    _beat(file)
     heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
     heart.start()
     try:
@@ -37,7 +43,17 @@ def is_alive(run_folder: Path, role: str, every_seconds: float) -> bool:
         beaten_at = _file(run_folder, role).stat().st_mtime
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
-    return time.time() - beaten_at < MISSED_BEATS * every_seconds
+    # A file from before the machine's last start may seem to be of the future.
+    return 0 <= boottime_seconds() - beaten_at < MISSED_BEATS * every_seconds
+
+
+def _beat(file: Path) -> None:
+    # Not `touch`, which would show the wall clock's time for a moment.
+    descriptor, now = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o640), boottime_seconds()
+    try:
+        os.utime(descriptor, (now, now))
+    finally:
+        os.close(descriptor)
 
 
 def _file(run_folder: Path, role: str) -> Path:

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
+from pebble.pool import base_pool, process
 
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.steady import measure_by_monotonic_clock
 from cxr_triage.model.errors import TriageError
 
 Result = TypeVar("Result")
@@ -33,6 +35,7 @@ DEADLINE_GRACE_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 5.0
 
 log = get_logger(__name__)
+measure_by_monotonic_clock(base_pool, process)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Dispatch, Scoring
+from cxr_triage.storage.service_clock import ServiceClock
 
 
 def replay_image(sop_instance_uid: str, settings: Settings, database: Database, *, actor: str) -> str:
@@ -16,7 +17,8 @@ def replay_image(sop_instance_uid: str, settings: Settings, database: Database, 
     Raises:
         TriageError: there is no such image.
     """
-    scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds))
+    clock = ServiceClock.of(settings.run_folder)
+    scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
     if not scoring.replay(sop_instance_uid, actor=actor):
         raise TriageError(f"no image {sop_instance_uid} was set aside, or its file is gone: have it sent again")
     ring(settings.run_folder, INFER)
@@ -29,7 +31,8 @@ def replay_deliveries(destination: str, settings: Settings, database: Database, 
     Raises:
         TriageError: there are none.
     """
-    dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
+    clock = ServiceClock.of(settings.run_folder)
+    dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
     count = dispatch.replay_dead(destination, actor=actor)
     if not count:
         raise TriageError(f"nothing was given up for destination {destination!r}: `cxr-triage status` shows the counts")

@@ -1,18 +1,21 @@
-"""`cxr-triage status`: how much is where, how old the oldest is, and who is alive."""
+"""`cxr-triage status`: how much is where, how old the oldest is, what a person must look at, and who is alive."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from cxr_triage.daemon.alerts import Alert
 from cxr_triage.daemon.heartbeat import is_alive
 from cxr_triage.daemon.service import enabled_roles
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.records import Counts
 
 
-def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, Any]:
+def as_dict(counts: Counts, settings: Settings, *, now: datetime, alerts: Iterable[Alert]) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
     beat = settings.service.heartbeat_seconds
     return {
@@ -23,6 +26,7 @@ def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, A
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
         "destinations": _destinations(counts, settings),
+        "alerts": [{"alert": alert.name.value, "subject": alert.subject, "message": alert.message} for alert in alerts],
         "roles": {role: is_alive(settings.run_folder, role, beat) for role in enabled_roles(settings)},
     }
 
@@ -45,6 +49,9 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     alive = [role for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
+    for alert in status["alerts"]:
+        about = " ".join(part for part in (alert["alert"], alert["subject"]) if part)
+        console.print(f"[red]alert {about}:[/red] {escape(alert['message'])}")
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")
 
 

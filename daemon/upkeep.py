@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, timedelta
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,32 +14,52 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cxr_triage.daemon.adoption import Adoption
+from cxr_triage.daemon.alerts import AlertLog, current_alerts
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.rhythm import Every, keep_rhythm
 from cxr_triage.daemon.roles import DELIVER, INFER, UPKEEP
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
-from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Scoring
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
+from cxr_triage.storage.service_clock import KEPT_EVERY, ReadableClock, ServiceClock, boottime_seconds
 
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600
 #: A young lock file may belong to a process that is about to lock it.
 LOCK_AGE: Final = timedelta(days=1)
 
+#: Alerts are looked after at every so manieth interval: counting takes longer than giving leases back.
+INTERVALS_PER_ALERT: Final = 4
+#: A machine's clock is often corrected in the first minutes after its start: nothing ages before that.
+SETTLING_SECONDS: Final = 600
+
 log = get_logger(__name__)
+
+
+def _unless_the_clock_jumped(job: Callable[["Upkeep"], None]) -> Callable[["Upkeep"], None]:
+    """Let a job be, while the machine's clock and the service's time are at odds: a person decides who is right."""
+
+    @wraps(job)
+    def run(upkeep: "Upkeep") -> None:
+        if not upkeep.clock.reading().jumped:
+            job(upkeep)
+
+    return run
 
 
 class Upkeep:
     """The jobs; each may run at any time, any number of times."""
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, database: Database, *, clock: ReadableClock) -> None:
         self._settings = settings
-        self._clock = clock
+        self.clock = clock
+        self._alert_log = AlertLog()
         self._scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
         self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
@@ -63,15 +83,16 @@ class Upkeep:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
         is_alive = partial(owner_is_alive, self._settings.run_folder)
         for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch)):
-            released = ledger.release_leases(is_alive, self._clock())
+            released = ledger.release_leases(is_alive, self.clock())
             if released:
                 log.warning("work of dead owners given back", job=role, count=released)
                 ring(self._settings.run_folder, role)
 
+    @_unless_the_clock_jumped
     def finish_aged(self) -> None:
         """Take studies off the reading list that nobody reported done."""
         age = timedelta(hours=self._settings.upkeep.finish_after_hours)
-        finished = self._reading_list.finish_aged(self._clock() - age)
+        finished = self._reading_list.finish_aged(self.clock() - age)
         if finished:
             log.info("studies left the list by age", count=finished)
 
@@ -81,9 +102,10 @@ class Upkeep:
         if changed:
             log.info("priorities recomputed under a changed policy", count=changed)
 
+    @_unless_the_clock_jumped
     def forget_files(self) -> None:
         """Remove the files that nothing needs any more and that are old enough, then record that they are gone."""
-        before = self._clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
+        before = self.clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
         while files := self._housekeeping.forgettable_files(before):
             for file in files:
                 self._discard(file)
@@ -95,9 +117,14 @@ class Upkeep:
         for leftovers in self._leftovers:
             leftovers.look()
 
+    @_unless_the_clock_jumped
     def remove_dead_locks(self) -> None:
         """Remove the lock files of killed processes."""
-        remove_dead_locks(self._settings.run_folder, before=self._clock() - LOCK_AGE)
+        remove_dead_locks(self._settings.run_folder, before=self.clock() - LOCK_AGE)
+
+    def tell_alerts(self) -> None:
+        """Log what a person must look at, once when it appears and once when it has gone."""
+        self._alert_log.tell(current_alerts(self._housekeeping.counts(), self.clock, self._settings))
 
     def _discard(self, file: OwnedFile) -> None:
         self._folders[file.place].discard(file.path)
@@ -116,29 +143,38 @@ class UpkeepRole:
         with _only_holder(self._settings.run_folder, stop, interval) as held:
             if not held:
                 return
-            database = open_database(self._settings.database_url)
+            database, clock = open_database(self._settings.database_url), ServiceClock.of(self._settings.run_folder)
             try:
-                self._keep_house(Upkeep(self._settings, database), stop)
+                self._keep_house(Upkeep(self._settings, database, clock=clock), clock, stop)
             finally:
                 database.close()
 
-    def _keep_house(self, upkeep: Upkeep, stop: threading.Event) -> None:
+    def _keep_house(self, upkeep: Upkeep, clock: ServiceClock, stop: threading.Event) -> None:
         # One thread: the jobs write, and writers would only wait for each other. A failed job is logged and tried
         # again at its next time.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         upkeep.apply_policy()
-        now, every = utc_now(), self._settings.upkeep.interval_seconds
-        scheduler.add_job(upkeep.release_leases, "interval", seconds=every, next_run_time=now, **options)
-        leftover = self._settings.upkeep.leftover_seconds
-        scheduler.add_job(upkeep.put_leftovers_away, "interval", seconds=leftover, next_run_time=now, **options)
+        now = utc_now()  # the scheduler's clock is the machine's: `keep_rhythm`
+        for job, every in self._jobs(upkeep, clock):
+            scheduler.add_job(job, Every(every), next_run_time=now, **options)
+        settled = now + timedelta(seconds=max(0.0, SETTLING_SECONDS - boottime_seconds()))
         for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_dead_locks):
-            scheduler.add_job(job, "interval", seconds=RETENTION_SECONDS, next_run_time=now, **options)
+            scheduler.add_job(job, Every(timedelta(seconds=RETENTION_SECONDS)), next_run_time=settled, **options)
         scheduler.start()
-        stop.wait()
+        keep_rhythm(scheduler, stop)
         # Its thread looks once more after the shutdown, and would find jobs that it can no longer start.
         scheduler.remove_all_jobs()
         scheduler.shutdown(wait=True)
+
+    def _jobs(self, upkeep: Upkeep, clock: ServiceClock) -> tuple[tuple[Callable[[], None], timedelta], ...]:
+        interval = timedelta(seconds=self._settings.upkeep.interval_seconds)
+        return (
+            (clock.keep, KEPT_EVERY),
+            (upkeep.release_leases, interval),
+            (upkeep.put_leftovers_away, timedelta(seconds=self._settings.upkeep.leftover_seconds)),
+            (upkeep.tell_alerts, INTERVALS_PER_ALERT * interval),
+        )
 
 
 @contextmanager

@@ -305,6 +305,7 @@ class Event(StrEnum):
     DELIVERY_RETRIED = "delivery_retried"
     DELIVERY_DEAD = "delivery_dead"
     FILE_FORGOTTEN = "file_forgotten"
+    CLOCK_ACCEPTED = "clock_accepted"
 
 
 class AuditRow(Base):

@@ -8,6 +8,7 @@ from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Reporting, Scoring
 from cxr_triage.storage.records import Claim, ListedStudy, ObjectKind, ReceivedInstance, ResultObject, Revision
+from cxr_triage.storage.service_clock import Reading
 
 LEASE = timedelta(minutes=5)
 OWNER = "infer-1-host-1"
@@ -23,6 +24,10 @@ class SetClock:
     def __call__(self) -> datetime:
         """Read it."""
         return self.now
+
+    def reading(self) -> Reading:
+        """Read it beside the machine's clock, which agrees."""
+        return Reading(wall=self.now, now=self.now, jumped=False)
 
     def move(self, by: timedelta) -> None:
         """Move it."""

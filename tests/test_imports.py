@@ -34,7 +34,7 @@ LIVES_IN = {
         "daemon/demo/",
     ],
     "highdicom": ["daemon/results/"],
-    "apscheduler": ["daemon/upkeep.py"],
+    "apscheduler": ["daemon/upkeep.py", "daemon/rhythm.py"],
     "pebble": ["daemon/isolation.py"],
     "starlette": ["daemon/web/"],
     "uvicorn": ["daemon/web/"],

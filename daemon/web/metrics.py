@@ -9,13 +9,14 @@ from typing import TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from cxr_triage.daemon.alerts import Alert, current_alerts
 from cxr_triage.daemon.heartbeat import is_alive
 from cxr_triage.daemon.service import enabled_roles
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.records import Counts, InstanceState
+from cxr_triage.storage.service_clock import ReadableClock
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -23,9 +24,9 @@ State = TypeVar("State", bound=StrEnum)
 class LedgerCollector(Collector):
     """Counts per state, ages of the oldest, and which roles live."""
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, database: Database, *, clock: ReadableClock) -> None:
         self._settings = settings
-        self._housekeeping = Housekeeping(database)
+        self._housekeeping = Housekeeping(database, clock=clock)
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -36,7 +37,9 @@ class LedgerCollector(Collector):
         """
         yield InfoMetricFamily("cxr_triage_build", "Version of the product", {"version": version("cxr-triage")})
         yield self._roles()
-        yield from _of_counts(self._housekeeping.counts(), self._clock())
+        counts = self._housekeeping.counts()
+        yield from _of_counts(counts, self._clock())
+        yield _alerts(current_alerts(counts, self._clock, self._settings))
 
     def _roles(self) -> Metric:
         family = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
@@ -46,7 +49,7 @@ class LedgerCollector(Collector):
         return family
 
 
-def registry(settings: Settings, database: Database, *, clock: Clock = utc_now) -> CollectorRegistry:
+def registry(settings: Settings, database: Database, *, clock: ReadableClock) -> CollectorRegistry:
     """A registry of our metrics alone."""
     own = CollectorRegistry(auto_describe=False)
     own.register(LedgerCollector(settings, database, clock=clock))
@@ -81,6 +84,13 @@ def _deliveries(counts: Counts) -> Metric:
     for destination, states in counts.deliveries.items():
         for state, count in states.items():
             family.add_metric([destination, state.value], count)
+    return family
+
+
+def _alerts(raised: Iterable[Alert]) -> Metric:
+    family = GaugeMetricFamily("cxr_triage_alert", "1 while a person must look", labels=["alert", "subject"])
+    for alert in raised:
+        family.add_metric([alert.name.value, alert.subject], 1)
     return family
 
 

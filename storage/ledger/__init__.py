@@ -1,5 +1,6 @@
 """The ledger: one class per concern; each method is one transaction is one transition."""
 
+from cxr_triage.storage.ledger.clock_change import ClockChange
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
@@ -7,4 +8,4 @@ from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 
-__all__ = ["Dispatch", "Housekeeping", "Intake", "ReadingList", "Reporting", "Scoring"]
+__all__ = ["ClockChange", "Dispatch", "Housekeeping", "Intake", "ReadingList", "Reporting", "Scoring"]
