@@ -1,6 +1,7 @@
 """APScheduler counts by the machine's clock; this lets its jobs keep their rhythm when that clock is set by years."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -24,6 +25,18 @@ class Every(BaseTrigger):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return f"every {self.interval}"
+
+
+def add_job(scheduler: BaseScheduler, job: Callable[[], None], every: timedelta, *, first: datetime) -> None:
+    """Run a job again and again.
+
+    Args:
+        scheduler: whose clock is the machine's.
+        job: one run at a time, however late it is.
+        every: from one run to the next.
+        first: by the machine's clock.
+    """
+    scheduler.add_job(job, Every(every), next_run_time=first, coalesce=True, max_instances=1, misfire_grace_time=None)
 
 
 def keep_rhythm(scheduler: BaseScheduler, stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ from cxr_triage.daemon.adoption import Adoption
 from cxr_triage.daemon.alerts import AlertLog, current_alerts
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
-from cxr_triage.daemon.rhythm import Every, keep_rhythm
+from cxr_triage.daemon.rhythm import add_job, keep_rhythm
 from cxr_triage.daemon.roles import DELIVER, INFER, UPKEEP
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
@@ -153,14 +153,13 @@ class UpkeepRole:
         # One thread: the jobs write, and writers would only wait for each other. A failed job is logged and tried
         # again at its next time.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         upkeep.apply_policy()
         now = utc_now()  # the scheduler's clock is the machine's: `keep_rhythm`
         for job, every in self._jobs(upkeep, clock):
-            scheduler.add_job(job, Every(every), next_run_time=now, **options)
+            add_job(scheduler, job, every, first=now)
         settled = now + timedelta(seconds=max(0.0, SETTLING_SECONDS - boottime_seconds()))
         for job in (upkeep.finish_aged, upkeep.forget_files, upkeep.remove_dead_locks):
-            scheduler.add_job(job, Every(timedelta(seconds=RETENTION_SECONDS)), next_run_time=settled, **options)
+            add_job(scheduler, job, timedelta(seconds=RETENTION_SECONDS), first=settled)
         scheduler.start()
         keep_rhythm(scheduler, stop)
         # Its thread looks once more after the shutdown, and would find jobs that it can no longer start.

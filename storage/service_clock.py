@@ -78,7 +78,9 @@ class _Anchor:
         if not self.downtime_unknown:
             return abs(ahead) <= TOLERANCE
         refused = timedelta(seconds=self.refused_seconds)
-        return _is_downtime(ahead) and not (refused and _is_downtime(ahead - refused))
+        # Set forward and still so after a short time off looks like right after a long one: a person decides.
+        still_refused = refused > timedelta(0) and _is_downtime(ahead - refused)
+        return _is_downtime(ahead) and not still_refused
 
 
 def _is_downtime(ahead: timedelta) -> bool:
