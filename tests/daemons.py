@@ -95,6 +95,7 @@ class Daemon:
         destinations: Mapping[str, tuple[str, int]],
         dicom_port: int | None = None,
         extra: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Write the configuration; `start` starts.
 
@@ -103,7 +104,9 @@ class Daemon:
             destinations: AE title and port on loopback by name.
             dicom_port: a free one unless given.
             extra: more TOML tables; `[worklist]` is on already.
+            environment: more variables, for every process.
         """
+        self._more_variables = environment or {}
         self.folder = folder
         self.log = folder / "service.log"
         free_port, self.worklist_port, self.web_port = free_ports(3)
@@ -177,11 +180,12 @@ class Daemon:
 
     def _environment(self) -> dict[str, str]:
         # Which weights are tested is the caller's choice; nothing else of the configuration is.
-        return {
+        ours = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("CXR_TRIAGE_") or name.startswith("CXR_TRIAGE_MODEL__")
         }
+        return {**ours, **self._more_variables}
 
     def _read(self, stream: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
         with stream:
@@ -241,6 +245,8 @@ class RecordingPacs:
         self.arrivals: Counter[str] = Counter()
         self.contents: dict[str, set[str]] = defaultdict(set)
         self.objects: dict[str, Dataset] = {}
+        #: What a C-STORE is answered; what is not a success is not kept.
+        self.answer = SUCCESS
         self.port = 0
         self._lock = threading.Lock()
 
@@ -267,6 +273,8 @@ class RecordingPacs:
 
     def _store(self, event: Event) -> int:
         assert isinstance(event.request, C_STORE)
+        if self.answer != SUCCESS:
+            return self.answer
         encoded = event.encoded_dataset(include_meta=False)
         uid = str(event.request.AffectedSOPInstanceUID)
         with self._lock:

@@ -8,6 +8,13 @@ from pathlib import Path
 
 #: Debian's package `faketime`; the folder is named after the machine's architecture.
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+#: Runs first in every Python. libfaketime 0.9.10 breaks time.sleep (https://github.com/wolfcw/libfaketime/issues/426).
+SITE = """
+import select
+import time
+
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
 
 
 class WallClock:
@@ -15,6 +22,9 @@ class WallClock:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "wall-clock"
+        self._site = folder / "site"
+        self._site.mkdir()
+        (self._site / "sitecustomize.py").write_text(SITE)
         self.set(timedelta(0))
 
     @property
@@ -26,6 +36,7 @@ class WallClock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
+            "PYTHONPATH": str(self._site),
         }
 
     def set(self, ahead: timedelta) -> None:
