@@ -117,9 +117,8 @@ class Site:
                 return counts().instances[InstanceState.SCORED] == len(self.images)
 
             wait_until(scored, seconds=240, what="every image is scored")
-            assert Counter(image.sop_instance_uid for image in History(database).scored_images()) == Counter(
-                self.images
-            )
+            predictions = Counter(image.sop_instance_uid for image in History(database).scored_images())
+        assert predictions == Counter(self.images)
 
     def wait_until_put_off(self, seconds: float = 120) -> None:
         """Every SEG so far was refused, and waits; the SR that cites it waits for it."""
