@@ -20,14 +20,16 @@ class SetClock:
 
     def __init__(self, now: datetime = MORNING) -> None:
         self.now = now
+        #: How far the machine's clock is ahead and not believed.
+        self.jump = timedelta(0)
 
     def __call__(self) -> datetime:
         """Read it."""
         return self.now
 
     def reading(self) -> Reading:
-        """Read it beside the machine's clock, which agrees."""
-        return Reading(wall=self.now, now=self.now, jumped=False)
+        """Read it beside the machine's clock."""
+        return Reading(wall=self.now + self.jump, now=self.now, jumped=bool(self.jump))
 
     def move(self, by: timedelta) -> None:
         """Move it."""
