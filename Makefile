@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What is installed: the tree itself (editable), or the built wheel: `make test INSTALL=wheel`.
 INSTALL ?= editable
 # Debian packages that tests use as real peers.
-PEERS := dcmtk orthanc systemd strace
+PEERS := dcmtk faketime orthanc strace systemd
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance check format clean

@@ -40,6 +40,7 @@ from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import Circuit, Delivery, DeliveryState, ResultObject
+from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
@@ -313,17 +314,19 @@ class DeliverRole:
         settings = self._settings
         owner = Owner.take(settings.run_folder, DELIVER)
         database = open_database(settings.database_url)
-        dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
-        circuits = Circuits(database)
+        clock = ServiceClock.of(settings.run_folder)
+        dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
+        circuits = Circuits(database, clock=clock)
         couriers = [
             Courier(
                 destination=destination.name,
                 peer=peer(destination, settings),
                 dispatch=dispatch,
                 circuits=circuits,
-                outbox=Outbox(settings.outbox_folder),
+                outbox=Outbox(settings.outbox_folder, clock=clock),
                 owner_id=owner.id,
                 patience=_patience(settings),
+                clock=clock,
             )
             for destination in settings.destinations
         ]

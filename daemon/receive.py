@@ -40,6 +40,7 @@ from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
 from cxr_triage.storage.records import Receipt, ReceivedInstance, StoredFile
+from cxr_triage.storage.service_clock import ServiceClock
 from cxr_triage.storage.space import LowWater
 
 log = get_logger(__name__)
@@ -173,13 +174,15 @@ class ReceiveRole:
         settings = self._settings
         listener = listening_socket(settings.dicom.host, settings.dicom.port, name="dicom")
         database = open_database(settings.database_url)
-        inbox = Inbox(settings.inbox_folder)
+        clock = ServiceClock.of(settings.run_folder)
+        inbox = Inbox(settings.inbox_folder, clock=clock)
         inbox.remove_incomplete()
         receiver = Receiver(
             inbox=inbox,
             intake=Intake(database),
             low_water=settings.low_water(),
             on_received=lambda: ring(settings.run_folder, INFER),
+            clock=clock,
         )
         try:
             with commitment_port(settings, database) as commitment:

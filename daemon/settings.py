@@ -116,7 +116,11 @@ class StorageSettings(Section):
     )
     inbox: Path = Field(default=Path("inbox"), description="Folder of the received images.")
     outbox: Path = Field(default=Path("outbox"), description="Folder of the finished SR and SEG objects.")
-    run: Path = Field(default=Path("run"), description="Folder of locks, heartbeats and wake-up sockets.")
+    run: Path = Field(
+        default=Path("run"),
+        description="Folder of locks, heartbeats, wake-up sockets and the service's time; this machine's own, and kept "
+        "over its restarts.",
+    )
     minimum_free_megabytes: int = Field(
         default=500,
         ge=0,

@@ -1,12 +1,14 @@
-"""`cxr-triage status`: how much is where, how old the oldest is, and who is alive."""
+"""`cxr-triage status`: how much is where, how old the oldest is, what a person must look at, and who is alive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
+from cxr_triage.daemon.alerts import Alert
 from cxr_triage.daemon.breaker import Stage, stage
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
@@ -16,7 +18,9 @@ from cxr_triage.storage.records import Circuit, Counts, DeliveryState
 DELIVERY_STATES: Final = ("pending", "stored", "committed", "dead")
 
 
-def as_dict(counts: Counts, commitment: CommitmentCounts, settings: Settings, *, now: datetime) -> dict[str, Any]:
+def as_dict(
+    counts: Counts, commitment: CommitmentCounts, settings: Settings, *, now: datetime, alerts: Iterable[Alert]
+) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
     present = presences(settings)
     return {
@@ -28,6 +32,7 @@ def as_dict(counts: Counts, commitment: CommitmentCounts, settings: Settings, *,
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
         "destinations": (destinations := _destinations(counts, commitment, settings, now)),
         "modality_commitments": {state.value: count for state, count in commitment.modality_requests.items()},
+        "alerts": [{"alert": alert.name.value, "subject": alert.subject, "message": alert.message} for alert in alerts],
         "remarks": [sentence for row in destinations for sentence in _remarks(row)],
         "roles": {role: found.alive > 0 for role, found in present.items()},
         "processes": {role: {"alive": found.alive, "of": found.of} for role, found in present.items()},
@@ -54,6 +59,9 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     alive = [_present(role, **status["processes"][role]) for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
+    for alert in status["alerts"]:
+        about = " ".join(part for part in (alert["alert"], alert["subject"]) if part)
+        console.print(f"[red]alert {about}:[/red] {escape(alert['message'])}")
     for sentence in status["remarks"]:
         console.print(sentence, markup=False)
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")

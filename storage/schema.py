@@ -434,6 +434,7 @@ class Event(StrEnum):
     CIRCUIT_OPENED = "circuit_opened"
     CIRCUIT_CLOSED = "circuit_closed"
     FILE_FORGOTTEN = "file_forgotten"
+    CLOCK_ACCEPTED = "clock_accepted"
 
 
 class AuditRow(Base):

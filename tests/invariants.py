@@ -283,7 +283,8 @@ class _Pacs:
         segs: dict[str, Arrival] = {}
         for arrival in arrivals:
             self._contents[arrival.sop_instance_uid].add(arrival.sha256)
-            kept = {Comprehensive3DSRStorage: reports, SegmentationStorage: segs}.get(arrival.sop_class_uid)
+            by_class: dict[str, dict[str, Arrival]] = {Comprehensive3DSRStorage: reports, SegmentationStorage: segs}
+            kept = by_class.get(arrival.sop_class_uid)
             if kept is not None:
                 kept[arrival.sop_instance_uid] = arrival
         superseded = {uid for report in reports.values() for uid in report.predecessors}

@@ -37,6 +37,7 @@ from cxr_triage.storage.ledger import Commitments, Housekeeping
 from cxr_triage.storage.ledger.commitments import LOST_SENDER, count_commitments
 from cxr_triage.storage.records import DeliveryState, ResultObject
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, orthanc
+from steps import SetClock
 
 COMMITTED = {DeliveryState.COMMITTED: 2}
 STORED = {DeliveryState.STORED: 2}
@@ -235,7 +236,7 @@ def test_a_pacs_that_refuses_is_left_alone_for_long(site: Site, peer_is: dict[st
         eventually(lambda: site.states() == {DeliveryState.STORED: 4})
         assert site.requests() == {CommitmentState.REFUSED: 1}
     counts = Housekeeping(site.database, committing=settings.committing).counts()
-    status = as_dict(counts, count_commitments(site.database), settings, now=utc_now())
+    status = as_dict(counts, count_commitments(site.database), settings, now=utc_now(), alerts=[])
     assert words in status["destinations"][0]["commitment_trouble"]
     assert status["oldest_undelivered_seconds"] is not None
 
@@ -349,7 +350,7 @@ def test_upkeep_asks_again_where_no_report_came(site: Site) -> None:
     with Peer().serving() as pacs, roles(configured := site.settings(pacs.port, deliver=settings)):
         asked_for_both(site, pacs)
         before = len(pacs.asked)
-        upkeep = Upkeep(configured, site.database)
+        upkeep = Upkeep(configured, site.database, clock=SetClock(utc_now()))
         upkeep.end_waiting()
         eventually(lambda: len(pacs.asked) > before)
         (uid, asked), *_ = pacs.asked

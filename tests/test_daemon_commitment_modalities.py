@@ -31,6 +31,7 @@ from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import ModalityCommitments
 from cxr_triage.storage.ledger.commitments import count_commitments
 from peers import LOOPBACK, REFUSED_CONNECTION, Orthanc, eventually, free_port, orthanc
+from steps import SetClock
 
 XRAY = "XRAY1"
 UID = "1.2.3.4"
@@ -179,9 +180,9 @@ def test_a_pacs_that_never_gets_the_image_fails_in_the_end(site: Site) -> None:
             assert asked_by(modality, site, image) == SUCCESS
             eventually(lambda: len(pacs.asked) == 1)
             assert report_to(site.port, all_failed(*pacs.asked[-1], NO_SUCH_OBJECT_INSTANCE)) == SUCCESS
-            Upkeep(settings, site.database).end_waiting()
+            Upkeep(settings, site.database, clock=SetClock(utc_now())).end_waiting()
             assert modality.told == []
-            Upkeep(settings, site.database, clock=lambda: utc_now() + timedelta(hours=1)).end_waiting()
+            Upkeep(settings, site.database, clock=SetClock(utc_now() + timedelta(hours=1))).end_waiting()
             eventually(lambda: modality.told == [committed(failed=(Failure(image, NO_SUCH_OBJECT_INSTANCE),))])
 
 

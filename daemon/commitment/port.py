@@ -47,6 +47,7 @@ from cxr_triage.storage.commitment_records import ModalityReport, ModalityReques
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Commitments, ModalityCommitments
 from cxr_triage.storage.owners import Owner
+from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
@@ -232,14 +233,21 @@ def commitment_port(settings: Settings, database: Database) -> Iterator[Commitme
         return
     lease = timedelta(seconds=settings.deliver.lease_seconds)
     wake = partial(ring, settings.run_folder, DELIVER)
-    taker = ReportTaker(Commitments(database, lease=lease), persistence=Persistence.of(settings.deliver), on_taken=wake)
+    clock = ServiceClock.of(settings.run_folder)
+    taker = ReportTaker(
+        Commitments(database, lease=lease, clock=clock),
+        persistence=Persistence.of(settings.deliver),
+        on_taken=wake,
+        clock=clock,
+    )
     owner = Owner.take(settings.run_folder, RECEIVE)
     desk = (
         ModalityDesk(
-            ModalityCommitments(database, lease=lease),
+            ModalityCommitments(database, lease=lease, clock=clock),
             modalities=[modality.ae_title for modality in settings.modality],
             owner_id=owner.id,
             on_taken=wake,
+            clock=clock,
         )
         if settings.dicom.commitment
         else None

@@ -10,6 +10,7 @@ from cxr_triage.daemon.settings import Destination, Settings
 from cxr_triage.storage.commitment_records import Subject
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Commitments, ModalityCommitments
+from cxr_triage.storage.service_clock import ServiceClock
 
 
 def commitment_workers(settings: Settings, database: Database, owner_id: str) -> list[Asker | Reporter]:
@@ -18,7 +19,8 @@ def commitment_workers(settings: Settings, database: Database, owner_id: str) ->
 
 
 def _askers(settings: Settings, database: Database, owner_id: str) -> list[Asker]:
-    commitments = Commitments(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
+    clock = ServiceClock.of(settings.run_folder)
+    commitments = Commitments(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
     return [
         Asker(
             destination=destination.name,
@@ -27,6 +29,7 @@ def _askers(settings: Settings, database: Database, owner_id: str) -> list[Asker
             owner_id=owner_id,
             pace=Pace.of(settings.deliver),
             subjects=_subjects(destination, settings),
+            clock=clock,
         )
         for destination in settings.destinations
         if destination.name in settings.asked_for_commitment
@@ -43,7 +46,8 @@ def _subjects(destination: Destination, settings: Settings) -> set[Subject]:
 def _reporters(settings: Settings, database: Database, owner_id: str) -> list[Reporter]:
     if not settings.dicom.commitment:
         return []
-    requests = ModalityCommitments(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
+    clock = ServiceClock.of(settings.run_folder)
+    requests = ModalityCommitments(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
     insistence = Insistence(
         poll=timedelta(seconds=settings.deliver.poll_seconds),
         persistence=Persistence.of(settings.deliver),
@@ -56,6 +60,7 @@ def _reporters(settings: Settings, database: Database, owner_id: str) -> list[Re
             requests=requests,
             owner_id=owner_id,
             insistence=insistence,
+            clock=clock,
         )
         for modality in settings.modality
     ]

@@ -10,14 +10,15 @@ from typing import TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from cxr_triage.daemon.alerts import Alert, current_alerts
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.records import Circuit, Counts, InstanceState
+from cxr_triage.storage.service_clock import ReadableClock
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -25,10 +26,10 @@ State = TypeVar("State", bound=StrEnum)
 class LedgerCollector(Collector):
     """Counts per state, ages of the oldest, and which roles live."""
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, database: Database, *, clock: ReadableClock) -> None:
         self._settings = settings
         self._database = database
-        self._housekeeping = Housekeeping(database, committing=settings.committing)
+        self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -43,6 +44,7 @@ class LedgerCollector(Collector):
         yield from _of_counts(counts, self._clock())
         yield from _of_destinations(counts, {each.name for each in self._settings.destinations}, self._clock())
         yield from _of_commitment(count_commitments(self._database))
+        yield _alerts(current_alerts(counts, self._clock, self._settings))
 
     def _roles(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
@@ -55,7 +57,7 @@ class LedgerCollector(Collector):
         yield from (up, alive, wanted)
 
 
-def registry(settings: Settings, database: Database, *, clock: Clock = utc_now) -> CollectorRegistry:
+def registry(settings: Settings, database: Database, *, clock: ReadableClock) -> CollectorRegistry:
     """A registry of our metrics alone."""
     own = CollectorRegistry(auto_describe=False)
     own.register(LedgerCollector(settings, database, clock=clock))
@@ -147,6 +149,13 @@ def _deliveries(counts: Counts) -> Metric:
     for destination, states in counts.deliveries.items():
         for state, count in states.items():
             family.add_metric([destination, state.value], count)
+    return family
+
+
+def _alerts(raised: Iterable[Alert]) -> Metric:
+    family = GaugeMetricFamily("cxr_triage_alert", "1 while a person must look", labels=["alert", "subject"])
+    for alert in raised:
+        family.add_metric([alert.name.value, alert.subject], 1)
     return family
 
 

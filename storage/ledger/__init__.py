@@ -1,6 +1,7 @@
 """The ledger: one class per concern; each method is one transaction is one transition."""
 
 from cxr_triage.storage.ledger.circuits import Circuits
+from cxr_triage.storage.ledger.clock_change import ClockChange
 from cxr_triage.storage.ledger.commitments import Commitments
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
@@ -12,6 +13,7 @@ from cxr_triage.storage.ledger.scoring import Scoring
 
 __all__ = [
     "Circuits",
+    "ClockChange",
     "Commitments",
     "Dispatch",
     "Housekeeping",

@@ -57,6 +57,7 @@ class Housekeeping:
                 circuits=circuits_in(session),
                 listed_studies=_count(session, StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)),
                 other_bytes=_count(session, InstanceRow.other_bytes.is_(True)),
+                failed_unread=_count(session, _failed_unread()),
                 oldest_unscored_at=session.scalar(
                     select(func.min(InstanceRow.received_at)).where(
                         InstanceRow.state.in_((InstanceState.RECEIVED, InstanceState.INDEXED))
@@ -186,6 +187,12 @@ def _held_back(session: Session) -> dict[str, int]:
         .order_by(DeliveryRow.destination)
     )
     return dict(iter(counted))
+
+
+def _failed_unread() -> ColumnElement[bool]:
+    unread = select(StudyRow.study_instance_uid).where(StudyRow.finished_at.is_(None))
+    of_a_reader = or_(InstanceRow.study_instance_uid.is_(None), InstanceRow.study_instance_uid.in_(unread))
+    return (InstanceRow.state == InstanceState.FAILED) & of_a_reader
 
 
 def _count(session: Session, which: ColumnElement[bool]) -> int:
