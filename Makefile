@@ -10,7 +10,7 @@ INSTALL ?= editable
 PEERS := dcmtk faketime orthanc strace systemd
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance check format clean
+.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance chaos check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -59,6 +59,9 @@ test-fast: install-for-test  ## tests without the acceptance runs
 
 test-acceptance: peers install-for-test  ## the whole product as a process, with real peers
 	$(PYTEST) -m acceptance $(ARGS)
+
+chaos: peers tools  ## kill the daemon 500 times on each database, and check what must hold; ARGS="--kills 100"
+	@$(BIN)/python tests/chaos $(ARGS)
 
 check: tools  ## lint, format and types
 	$(BIN)/ruff check .

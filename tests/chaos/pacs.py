@@ -41,9 +41,7 @@ class DiskPacs(RecordingPacs):
 
     def _write(self, event: Event, arrival: Arrival, encoded: bytes) -> None:
         with (self._objects / f"{arrival.sop_instance_uid}-{arrival.sha256[:16]}.dcm").open("wb") as file:
-            file.write(bytes(128) + b"DICM")
-            file.write(encode_file_meta(event.file_meta))
-            file.write(encoded)
+            file.write(bytes(128) + b"DICM" + encode_file_meta(event.file_meta) + encoded)
             file.flush()
             os.fsync(file.fileno())
 
