@@ -10,7 +10,7 @@ INSTALL ?= editable
 PEERS := dcmtk faketime orthanc strace systemd
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance chaos check format clean
+.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance chaos soak check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -62,6 +62,9 @@ test-acceptance: peers install-for-test  ## the whole product as a process, with
 
 chaos: peers tools  ## kill the daemon 500 times on each database, and check what must hold; ARGS="--kills 100"
 	@$(BIN)/python tests/chaos $(ARGS)
+
+soak: tools  ## 10,000 images and associations, half of them broken off; ARGS="--images 1000 --warm-up 200"
+	@$(BIN)/python tests/soak $(ARGS)
 
 check: tools  ## lint, format and types
 	$(BIN)/ruff check .
