@@ -26,7 +26,7 @@ from cxr_triage.storage.backup.source import Advance, Place, Service, in_silence
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import INCOMING, UNKNOWN, DurableFolder
-from cxr_triage.storage.ledger import Dispatch, Scoring
+from cxr_triage.storage.ledger import Commitments, Dispatch, ModalityCommitments, Scoring
 from cxr_triage.storage.locks import WORK, Lock, lock
 from cxr_triage.storage.migrate import UNFINISHED, head, is_known, migrate, refuse_unknown, revision_of, upgrade
 from cxr_triage.storage.space import free_bytes
@@ -213,8 +213,11 @@ class _Restore:
     def _give_claims_back(self, ledger: Database) -> int:
         """Whoever held a claim when the snapshot was taken works on it no more."""
         now, no_lease = self._clock(), timedelta(0)
-        released = Scoring(ledger, lease=no_lease, clock=self._clock).release_leases(_nobody_lives, now)
-        return released + Dispatch(ledger, lease=no_lease, clock=self._clock).release_leases(_nobody_lives, now)
+        ledgers = (
+            kind(ledger, lease=no_lease, clock=self._clock)
+            for kind in (Scoring, Dispatch, Commitments, ModalityCommitments)
+        )
+        return sum(each.release_leases(_nobody_lives, now) for each in ledgers)
 
     def _copy_files(self) -> None:
         for done, kept in enumerate(self._files, start=1):
