@@ -1,5 +1,6 @@
 """Bring a database to the schema of this version."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -54,14 +55,14 @@ def upgrade(session: Session, revision: str = "head") -> None:
 
 def revision_of(session: Session) -> str | None:
     """The revision of the schema, as it stands in the database; None: it has none yet."""
-    return MigrationContext.configure(session.connection()).get_current_revision()
+    # Alembic asks by a table that it makes anew each time, and SQLAlchemy would keep hundreds of such questions.
+    connection = session.connection().execution_options(compiled_cache=None)
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:
     """The revision that this version works on."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
+    return _head_of(MIGRATIONS)
 
 
 def is_new(database: Database) -> bool:
@@ -99,6 +100,14 @@ def _require_alone(held: Lock | None) -> None:
             "the schema is not changed while the service, a backup or a restore works on the database: "
             "stop every role on every host, then run `cxr-triage migrate`"
         )
+
+
+@cache
+def _head_of(folder: Path) -> str:
+    """Read the scripts once: they do not change under a process, and readiness is asked for every few seconds."""
+    revision = ScriptDirectory(str(folder)).get_current_head()
+    assert revision is not None
+    return revision
 
 
 def _config() -> Config:

@@ -1,5 +1,6 @@
 """The schema: migrated equals declared, by one starter or several."""
 
+import gc
 import subprocess
 import sys
 
@@ -79,3 +80,16 @@ def test_unknown_schema_is_refused(database_url: str, revision: str, what_to_do:
     with pytest.raises(StorageError, match=what_to_do):
         migrate(database_url)
     database.close()
+
+
+def test_asking_for_the_schema_keeps_nothing(database: Database) -> None:
+    """A monitor that asks whether the service is ready, for years, costs no memory."""
+
+    def kept_by(questions: int) -> int:
+        for _ in range(questions):
+            require_current_schema(database)
+        gc.collect()
+        return len(gc.get_objects())
+
+    few = kept_by(5)
+    assert kept_by(50) < few + 50
