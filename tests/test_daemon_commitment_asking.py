@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from pynetdicom import evt
 from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation  # type: ignore[attr-defined]
 
@@ -29,6 +30,7 @@ from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.status import as_dict
 from cxr_triage.daemon.upkeep import Upkeep
+from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import RefusedError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.commitment_records import NO_SUCH_OBJECT_INSTANCE, CommitmentState, Reference, Subject
@@ -239,6 +241,9 @@ def test_a_pacs_that_refuses_is_left_alone_for_long(site: Site, peer_is: dict[st
     status = as_dict(counts, count_commitments(site.database), settings, now=utc_now(), alerts=[])
     assert words in status["destinations"][0]["commitment_trouble"]
     assert status["oldest_undelivered_seconds"] is not None
+    metrics = generate_latest(registry(settings, site.database)).decode()
+    assert 'cxr_triage_commitment_requests{destination="pacs",state="refused"} 1.0' in metrics
+    assert 'cxr_triage_modality_commitments{state="waiting"} 0.0' in metrics
 
 
 @pytest.mark.parametrize("peer_is", [{"aborts": True}, {"statuses": [0x0213]}])

@@ -279,6 +279,45 @@ def test_a_modality_that_is_off_is_told_when_it_is_back(site: Site) -> None:
     assert modality.told == [told, told]
 
 
+class _Killed(BaseException):
+    """Ends a sender where it stands, as SIGKILL does: nothing that it would have done afterwards is done."""
+
+
+def test_a_reporter_that_dies_after_the_report_repeats_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modality hears the same twice, and the request is done once."""
+
+    def die(*_arguments: object) -> None:
+        raise _Killed
+
+    modality = Peer(ae_title=XRAY)
+    settings = serving(site, free_port(), modality.port)
+    requests = ModalityCommitments(site.database, lease=LEASE)
+    with modality.serving():
+        with roles(settings, deliver=False):
+            assert asked_by(modality, site, UNKNOWN) == SUCCESS
+        dead, living = (
+            Reporter(
+                modality=XRAY,
+                peer=peer(settings.modality[0], settings),
+                requests=requests,
+                owner_id=owner,
+                insistence=Insistence(),
+            )
+            for owner in ("deliver-dead", "deliver-living")
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(ModalityCommitments, "record_reported", die)
+            with pytest.raises(_Killed):
+                dead.report_next()
+        assert not living.report_next()
+        assert requests.release_leases(lambda owner: owner != "deliver-dead", utc_now()) == 1
+        assert living.report_next()
+        assert not living.report_next()
+    told = committed(failed=(Failure(UNKNOWN, NO_SUCH_OBJECT_INSTANCE),))
+    assert modality.told == [told, told]
+    assert states(site) == {ModalityRequestState.REPORTED: 1}
+
+
 def test_a_modality_that_does_not_select_our_role_is_not_told(site: Site) -> None:
     """PS3.7 D.3.3.4: without it we are SCU there, and may not report. After the time for it, it is given up."""
     modality = Peer(ae_title=XRAY, takes_scp=False)
