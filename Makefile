@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What is installed: the tree itself (editable), or the built wheel: `make test INSTALL=wheel`.
 INSTALL ?= editable
 # Debian packages that tests use as real peers.
-PEERS := dcmtk orthanc systemd
+PEERS := dcmtk faketime orthanc strace systemd
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance check format clean
+.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance chaos soak check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -59,6 +59,12 @@ test-fast: install-for-test  ## tests without the acceptance runs
 
 test-acceptance: peers install-for-test  ## the whole product as a process, with real peers
 	$(PYTEST) -m acceptance $(ARGS)
+
+chaos: peers tools  ## kill the daemon 500 times on each database, and check what must hold; ARGS="--kills 100"
+	@$(BIN)/python tests/chaos $(ARGS)
+
+soak: tools  ## 10,000 images and associations, half of them broken off; ARGS="--images 1000 --warm-up 200"
+	@$(BIN)/python tests/soak $(ARGS)
 
 check: tools  ## lint, format and types
 	$(BIN)/ruff check .

@@ -39,8 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 order_app = typer.Typer(help="Ordered priorities, until the RIS tells them.", no_args_is_help=True)
+clock_app = typer.Typer(help="The service's time, and what it makes of the machine's clock.")
 config_app = typer.Typer(help="What can be configured.", no_args_is_help=True)
 app.add_typer(order_app, name="order")
+app.add_typer(clock_app, name="clock")
 app.add_typer(config_app, name="config")
 
 ConfigOption = Annotated[
@@ -133,13 +135,18 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
 @app.command()
 def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Count images, results and deliveries by state; say how old the oldest is and who is alive."""
+    from cxr_triage.daemon.alerts import current_alerts
     from cxr_triage.daemon.status import as_dict, print_tables
-    from cxr_triage.storage.clock import utc_now
     from cxr_triage.storage.ledger import Housekeeping
+    from cxr_triage.storage.ledger.commitments import count_commitments
 
     settings = _settings(context, config)
+    clock = _clock(settings)
     with _database(settings) as database:
-        found = as_dict(Housekeeping(database).counts(), settings, now=utc_now())
+        counts = Housekeeping(database, committing=settings.committing, clock=clock).counts()
+        commitment = count_commitments(database)
+    alerts = current_alerts(counts, clock, settings)
+    found = as_dict(counts, commitment, settings, now=clock(), alerts=alerts)
     _show(found, as_json, print_tables)
 
 
@@ -147,12 +154,12 @@ def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOp
 def worklist(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Print the reading list in its order, with the reasons."""
     from cxr_triage.daemon.listing import print_table, rows
-    from cxr_triage.storage.clock import utc_now
     from cxr_triage.storage.ledger import ReadingList
 
     settings = _settings(context, config)
+    clock = _clock(settings)
     with _database(settings) as database:
-        listed = rows(ReadingList(database).studies(), now=utc_now(), policy=settings.policy())
+        listed = rows(ReadingList(database, clock=clock).studies(), now=clock(), policy=settings.policy())
     _show(listed, as_json, print_table)
 
 
@@ -171,7 +178,7 @@ def order_set(
     settings = _settings(context, config)
     with _database(settings) as database:
         ordered = Level[level.upper()]
-        reading_list = ReadingList(database)
+        reading_list = ReadingList(database, clock=_clock(settings))
         reading_list.set_ordered(_uid(study), ordered, actor=_actor(), policy=settings.policy())
         listed = {each.study_instance_uid for each in reading_list.studies()}
     typer.echo(
@@ -190,8 +197,9 @@ def history(
     from cxr_triage.daemon.listing import history_rows, print_history
     from cxr_triage.storage.ledger import ReadingList
 
-    with _database(_settings(context, config)) as database:
-        entries = history_rows(ReadingList(database).history(_uid(study)))
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        entries = history_rows(ReadingList(database, clock=_clock(settings)).history(_uid(study)))
     if not entries:
         raise TriageError(f"nothing is known of study {study}: `cxr-triage worklist` shows what waits")
     _show(entries, as_json, print_history)
@@ -206,8 +214,9 @@ def done(
     """Take a study off the reading list: it has been read."""
     from cxr_triage.storage.ledger import ReadingList
 
-    with _database(_settings(context, config)) as database:
-        if not ReadingList(database).finish(_uid(study), actor=_actor()):
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        if not ReadingList(database, clock=_clock(settings)).finish(_uid(study), actor=_actor()):
             raise TriageError(f"study {study} is not on the reading list: `cxr-triage worklist` shows what is")
     typer.echo(f"{study} is done")
 
@@ -238,6 +247,25 @@ def replay(
         else:
             done = replay_failed(settings, database, actor=_actor())
     typer.echo(done)
+
+
+@clock_app.callback(invoke_without_command=True)
+def clock_show(context: typer.Context, config: ConfigOption = None) -> None:
+    """Show the machine's clock, the service's time, and how far they are apart."""
+    from cxr_triage.daemon.clock_command import describe
+
+    if context.invoked_subcommand is None:
+        typer.echo(describe(_clock(_settings(context, config)).reading()))
+
+
+@clock_app.command("accept")
+def clock_accept(context: typer.Context, config: ConfigOption = None) -> None:
+    """Say that the machine's clock was set rightly, while the service is stopped: the time waited stays what it was."""
+    from cxr_triage.daemon.clock_command import accept
+
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        typer.echo(accept(_clock(settings), settings, database, actor=_actor()))
 
 
 @app.command()
@@ -271,6 +299,9 @@ def restore(
     leave_out_damaged: Annotated[
         bool, typer.Option("--leave-out-damaged", help="Restore what is whole, instead of nothing.")
     ] = False,
+    keep_other_files: Annotated[
+        bool, typer.Option("--keep-other-files", help="Leave newer images in the inbox: the service takes them in.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Put a backup into an empty database, of either kind, while the service is stopped."""
@@ -281,7 +312,7 @@ def restore(
     if check:
         check_backup(folder, typer.echo)
     else:
-        put_back(settings, folder, typer.echo, leave_out_damaged=leave_out_damaged)
+        put_back(settings, folder, typer.echo, leave_out_damaged=leave_out_damaged, keep_other_files=keep_other_files)
 
 
 @config_app.command("example")
@@ -311,6 +342,12 @@ def _database(settings: Settings) -> Iterator[Any]:
         yield database
     finally:
         database.close()
+
+
+def _clock(settings: Settings) -> Any:
+    from cxr_triage.storage.service_clock import ServiceClock
+
+    return ServiceClock.of(settings.run_folder)
 
 
 def _show(found: Any, as_json: bool, tables: Callable[[Any, Console], None]) -> None:

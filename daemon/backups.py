@@ -53,7 +53,7 @@ def check_backup(folder: Path, say: Say) -> None:
     say(f"{folder} is whole: {_contents(found)}, as of {found.made_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
-def restore(settings: Settings, folder: Path, say: Say, *, leave_out_damaged: bool) -> None:
+def restore(settings: Settings, folder: Path, say: Say, *, leave_out_damaged: bool, keep_other_files: bool) -> None:
     """Put a backup in place and say what is there now.
 
     Raises:
@@ -66,7 +66,11 @@ def restore(settings: Settings, folder: Path, say: Say, *, leave_out_damaged: bo
         raise TriageError(f"the service is at work in {settings.run_folder} ({', '.join(alive)}): stop it first")
     with _progress() as advance:
         done = backups.restore(
-            folder.absolute(), _service(settings), leave_out_damaged=leave_out_damaged, advance=advance
+            folder.absolute(),
+            _service(settings),
+            leave_out_damaged=leave_out_damaged,
+            keep_other_files=keep_other_files,
+            advance=advance,
         )
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M:%S} UTC"
     say(f"restored into {settings.printable_database}: {_contents(done.backup)}, as of {made_at}")

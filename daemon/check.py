@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from cxr_triage.daemon.deliver import peer
+from cxr_triage.daemon.commitment.asking import verify_offer
+from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.dicom_client import verify as verify_peer
 from cxr_triage.daemon.service import PORTS, enabled_roles, presence
 from cxr_triage.daemon.settings import Destination, Settings, require_writable
@@ -94,4 +95,7 @@ def _port(settings: Settings, role: str) -> str:
 def _destination(destination: Destination, settings: Settings) -> str:
     found = peer(destination, settings)
     verify_peer(found)
-    return f"{found} answers C-ECHO"
+    if destination.name not in settings.asked_for_commitment:
+        return f"{found} answers C-ECHO"
+    verify_offer(found)
+    return f"{found} answers C-ECHO, and offers storage commitment"

@@ -11,5 +11,4 @@ LIMIT_BYTES: Final = 1
 def forbid_core_dumps() -> None:
     """Leave no core when this process, or one that it starts, crashes."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    limit = LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(LIMIT_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (LIMIT_BYTES if hard else 0, hard))

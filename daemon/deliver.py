@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 from pynetdicom.association import Association
 
 from cxr_triage.daemon import breaker
 from cxr_triage.daemon.breaker import Stage
-from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, store, verify
+from cxr_triage.daemon.commitment.workers import commitment_workers
+from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, peer, store, verify
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
 from cxr_triage.daemon.roles import DELIVER
-from cxr_triage.daemon.settings import Destination, Settings
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import (
     OutOfResourcesError,
@@ -38,6 +40,7 @@ from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import Circuit, Delivery, DeliveryState, ResultObject
+from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
@@ -78,13 +81,17 @@ class Courier:
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop`; whoever sets it calls `wake` too."""
+        unsure = False
         while not stop.is_set():
             self._wake.clear()
             try:
+                if unsure:  # what was claimed then would wait for the end of its lease
+                    self._dispatch.give_back_forgotten(self._owner_id, self._destination)
+                    unsure = False
                 worked = self.deliver_batch(stop)
             except StorageError as error:
                 log.exception("ledger not reached", destination=self._destination, exc_info=error)
-                worked = False
+                worked, unsure = False, True
             if not worked:
                 self._wake.wait(self._patience.poll.total_seconds())
 
@@ -307,41 +314,29 @@ class DeliverRole:
         settings = self._settings
         owner = Owner.take(settings.run_folder, DELIVER)
         database = open_database(settings.database_url)
-        dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
-        circuits = Circuits(database)
+        clock = ServiceClock.of(settings.run_folder)
+        dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
+        circuits = Circuits(database, clock=clock)
         couriers = [
             Courier(
                 destination=destination.name,
                 peer=peer(destination, settings),
                 dispatch=dispatch,
                 circuits=circuits,
-                outbox=Outbox(settings.outbox_folder),
+                outbox=Outbox(settings.outbox_folder, clock=clock),
                 owner_id=owner.id,
                 patience=_patience(settings),
+                clock=clock,
             )
             for destination in settings.destinations
         ]
         try:
             _warn_of_the_unconfigured(settings, Housekeeping(database))
             with Doorbell.listen(settings.run_folder, DELIVER) as bell:
-                _run_all(couriers, bell, stop, ready)
+                _run_all([*couriers, *commitment_workers(settings, database, owner.id)], bell, stop, ready)
         finally:
             database.close()
             owner.release()
-
-
-def peer(destination: Destination, settings: Settings) -> Peer:
-    """Give the DICOM application behind a destination's name."""
-    deliver = settings.deliver
-    return Peer(
-        calling_ae_title=settings.dicom.ae_title,
-        ae_title=destination.ae_title,
-        host=destination.host,
-        port=destination.port,
-        acse_timeout_seconds=deliver.acse_timeout_seconds,
-        dimse_timeout_seconds=deliver.dimse_timeout_seconds,
-        network_timeout_seconds=deliver.network_timeout_seconds,
-    )
 
 
 def _warn_of_the_unconfigured(settings: Settings, housekeeping: Housekeeping) -> None:
@@ -367,7 +362,14 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _run_all(couriers: Sequence[Courier], bell: Doorbell, stop: threading.Event, ready: Callable[[], None]) -> None:
+class _Worker(Protocol):
+    """What runs in a thread of the role."""
+
+    def wake(self) -> None: ...
+    def run(self, stop: threading.Event) -> None: ...
+
+
+def _run_all(couriers: Sequence[_Worker], bell: Doorbell, stop: threading.Event, ready: Callable[[], None]) -> None:
     """Run every courier in a thread; a courier that fails ends all, so that the role starts afresh."""
     ended = threading.Event()
     with ThreadPoolExecutor(max_workers=len(couriers) + 1, thread_name_prefix="courier") as pool:

@@ -1,7 +1,7 @@
 """What a destination is asked: a C-ECHO, or to store a finished file as it lies on disk."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,12 @@ from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
+from cxr_triage.daemon.settings import Destination, Modality, Settings
 from cxr_triage.model.errors import OutOfResourcesError, RefusedError, ResultError, UnreachableError
 
 # Send the bytes of the file; otherwise they would be decoded and encoded again.
@@ -97,9 +100,40 @@ class Part10File:
         return (*told, found) == (sop_class_uid, sop_instance_uid, sha256)
 
 
+def peer(address: Destination | Modality, settings: Settings) -> Peer:
+    """Give the DICOM application behind a table of the configuration."""
+    deliver = settings.deliver
+    return Peer(
+        calling_ae_title=settings.dicom.ae_title,
+        ae_title=address.ae_title,
+        host=address.host,
+        port=address.port,
+        acse_timeout_seconds=deliver.acse_timeout_seconds,
+        dimse_timeout_seconds=deliver.dimse_timeout_seconds,
+        network_timeout_seconds=deliver.network_timeout_seconds,
+    )
+
+
 @contextmanager
 def associated(peer: Peer, files: Iterable[Part10File] = ()) -> Iterator[Association]:
     """Hold an association for Verification, and for storing these files in the transfer syntaxes that they are in.
+
+    Raises:
+        UnreachableError: there is none, and why.
+    """
+    with connected(peer, _contexts(files)) as association:
+        yield association
+
+
+@contextmanager
+def connected(
+    peer: Peer,
+    contexts: list[PresentationContext],
+    *,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[EventHandlerType] = (),
+) -> Iterator[Association]:
+    """Hold an association for these contexts; what the peer sends on it goes to the handlers.
 
     Raises:
         UnreachableError: there is none, and why.
@@ -113,9 +147,10 @@ def associated(peer: Peer, files: Iterable[Part10File] = ()) -> Iterator[Associa
         association = entity.associate(
             peer.host,
             peer.port,
-            contexts=_contexts(files),
+            contexts=contexts,
             ae_title=peer.ae_title,
-            evt_handlers=[dicom_server.silence_limit(peer.network_timeout_seconds)],
+            ext_neg=list(roles),
+            evt_handlers=[dicom_server.silence_limit(peer.network_timeout_seconds), *handlers],
         )
     except OSError as error:
         raise UnreachableError(f"{peer} has no address: check the host name") from error

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, evt, timer
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import ThreadedAssociationServer
 
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.places import Places
+from cxr_triage.daemon.steady import measure_by_monotonic_clock
 
 log = get_logger(__name__)
+measure_by_monotonic_clock(timer)
 
 #: PS3.4 Table A.4-1.
 VERIFICATION: Final = UID("1.2.840.10008.1.1")

@@ -27,11 +27,12 @@ from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import BundleError, ConfigurationError, StaleAttemptError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.priority import Policy
-from cxr_triage.storage.clock import utc_now
+from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import Scoring
 from cxr_triage.storage.owners import Owner, owner_is_alive
 from cxr_triage.storage.records import Claim, InstanceHeader
+from cxr_triage.storage.service_clock import ServiceClock
 
 SPOOL_SUFFIX: Final = ".spool"
 #: Kept of the time to drain, so that claims are given back before anyone loses patience.
@@ -99,7 +100,15 @@ class Inference:
     """The role with everything named: what `InferRole` makes of the settings, and what tests make directly."""
 
     def __init__(
-        self, scoring: Scoring, *, readers: Readers, timing: Timing, policy: Policy, inbox: Path, run_folder: Path
+        self,
+        scoring: Scoring,
+        *,
+        readers: Readers,
+        timing: Timing,
+        policy: Policy,
+        inbox: Path,
+        run_folder: Path,
+        clock: Clock = utc_now,
     ) -> None:
         """Describe the role; nothing starts yet.
 
@@ -110,6 +119,7 @@ class Inference:
             policy: what the site decides.
             inbox: folder that claims' paths start from.
             run_folder: of locks and doorbells.
+            clock: gives the present.
         """
         self._scoring = scoring
         self._readers = readers
@@ -117,6 +127,7 @@ class Inference:
         self._policy = policy
         self._inbox = inbox
         self._run_folder = run_folder
+        self._clock = clock
         self._extension_seconds = timing.lease_seconds / EXTENSIONS_PER_LEASE
         self._poll_seconds = min(timing.poll_seconds, self._extension_seconds)
         self._extend_at = 0.0
@@ -142,7 +153,7 @@ class Inference:
             self._recover()
             self._warm_up(scoring, bell)
             ready()
-            self._serve(stop, bell, indexing, scoring)
+            self._serve(stop, bell, indexing, scoring, owner=owner)
             self._drain(bell, indexing, scoring)
 
     def _index_lane(self, owner: Owner, spool: Path) -> Lane[Indexed]:
@@ -180,9 +191,15 @@ class Inference:
     def _worker(self, spool: Path, *, prepare: Callable[[], None]) -> Worker[Any]:
         return Worker(folder=spool, deadline_seconds=self._readers.deadline_seconds, prepare=prepare)
 
-    def _serve(self, stop: threading.Event, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
+    def _serve(
+        self, stop: threading.Event, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored], *, owner: Owner
+    ) -> None:
+        unsure = False
         while not stop.is_set():
             try:
+                if unsure:  # what was claimed then would wait for the end of its lease
+                    self._scoring.give_back_forgotten(owner.id, [*indexing.claims, *scoring.claims])
+                    unsure = False
                 indexing.fill(self._give_up)
                 scoring.fill(self._give_up)
                 bell.wait(self._poll_seconds)
@@ -190,6 +207,7 @@ class Inference:
             except StorageError:
                 # Finished jobs are kept until they can be recorded, unless their lease runs out before.
                 log.exception("the ledger does not answer; trying again")
+                unsure = True
                 stop.wait(self._poll_seconds)
 
     def _drain(self, bell: Doorbell, indexing: Lane[Indexed], scoring: Lane[Scored]) -> None:
@@ -235,7 +253,7 @@ class Inference:
             claim,
             error_class=outcome.error_class,
             explanation=outcome.explanation,
-            retry_at=self._timing.retry.at(claim.failures + 1, utc_now()),
+            retry_at=self._timing.retry.at(claim.failures + 1, self._clock()),
         )
         self._record(claim, record, "failed", outcome.error_class)
 
@@ -247,7 +265,7 @@ class Inference:
             claim,
             error_class=fault.error_class,
             explanation=fault.explanation,
-            retry_at=utc_now() + timedelta(seconds=self._timing.retry.machine_wait(faults)),
+            retry_at=self._clock() + timedelta(seconds=self._timing.retry.machine_wait(faults)),
         )
         self._record(claim, put_back, "put back", fault.explanation)
         self._machine_faults[claim.instance_id] = faults
@@ -274,7 +292,7 @@ class Inference:
 
     def _recover(self) -> None:
         """Take back what dead processes left, so that it need not wait for its lease."""
-        released = self._scoring.release_leases(partial(owner_is_alive, self._run_folder), utc_now())
+        released = self._scoring.release_leases(partial(owner_is_alive, self._run_folder), self._clock())
         if released:
             log.info("claims of dead workers given back", claims=released)
 
@@ -302,15 +320,16 @@ class InferRole:
             StorageError: the database or a folder cannot be used.
         """
         settings, infer = self._settings, self._settings.infer
-        database = open_database(settings.database_url)
+        database, clock = open_database(settings.database_url), ServiceClock.of(settings.run_folder)
         try:
             Inference(
-                Scoring(database, lease=timedelta(seconds=infer.lease_seconds)),
+                Scoring(database, lease=timedelta(seconds=infer.lease_seconds), clock=clock),
                 readers=_readers(settings),
                 timing=_timing(settings),
                 policy=settings.policy(),
                 inbox=settings.inbox_folder,
                 run_folder=settings.run_folder,
+                clock=clock,
             ).run(stop, ready)
         finally:
             database.close()

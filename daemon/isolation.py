@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
+from pebble.pool import base_pool, process
 
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.steady import measure_by_monotonic_clock
 from cxr_triage.model.errors import TriageError, is_machine_fault
 
 Result = TypeVar("Result")
@@ -35,6 +37,7 @@ MISSING: Final = "missing"
 STOP_SECONDS: Final = 5.0
 
 log = get_logger(__name__)
+measure_by_monotonic_clock(base_pool, process)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

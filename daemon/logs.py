@@ -31,6 +31,7 @@ SPEAKING_KEYS: Final = frozenset(
     {
         *("event", "level", "logger", "timestamp", "where", "role", "exception", "error_class", "category"),
         *("calling_ae_title", "called_ae_title", "destination", "address", "database", "folder", "path"),
+        *("alert", "subject"),
         *("job", "kind", "reason", "explanation", "receipt", "state", "status"),
     }
 )

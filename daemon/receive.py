@@ -26,6 +26,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
+from cxr_triage.daemon.commitment.port import CommitmentPort, commitment_port
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.roles import INFER
@@ -39,6 +40,7 @@ from cxr_triage.storage.database import open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
 from cxr_triage.storage.records import Receipt, ReceivedInstance, StoredFile
+from cxr_triage.storage.service_clock import ServiceClock
 from cxr_triage.storage.space import LowWater
 
 log = get_logger(__name__)
@@ -172,23 +174,27 @@ class ReceiveRole:
         settings = self._settings
         listener = listening_socket(settings.dicom.host, settings.dicom.port, name="dicom")
         database = open_database(settings.database_url)
-        inbox = Inbox(settings.inbox_folder)
+        clock = ServiceClock.of(settings.run_folder)
+        inbox = Inbox(settings.inbox_folder, clock=clock)
         inbox.remove_incomplete()
         receiver = Receiver(
             inbox=inbox,
             intake=Intake(database),
             low_water=settings.low_water(),
             on_received=lambda: ring(settings.run_folder, INFER),
+            clock=clock,
         )
         try:
-            receiving_server(
-                receiver,
-                listener=listener,
-                ae_title=settings.dicom.ae_title,
-                limits=_limits(settings),
-                allowed_ae_titles=settings.dicom.allowed_ae_titles,
-                require_called_ae_title=settings.dicom.require_called_ae_title,
-            ).serve(stop, ready)
+            with commitment_port(settings, database) as commitment:
+                receiving_server(
+                    receiver,
+                    listener=listener,
+                    ae_title=settings.dicom.ae_title,
+                    limits=_limits(settings),
+                    allowed_ae_titles=settings.dicom.allowed_ae_titles,
+                    require_called_ae_title=settings.dicom.require_called_ae_title,
+                    commitment=commitment,
+                ).serve(stop, ready)
         finally:
             database.close()
 
@@ -201,15 +207,16 @@ def receiving_server(
     limits: Limits,
     allowed_ae_titles: tuple[str, ...] = (),
     require_called_ae_title: bool = False,
+    commitment: CommitmentPort | None = None,
 ) -> DicomServer:
-    """Put a receiver behind a listening socket: Storage and Verification as SCP."""
+    """Put a receiver behind a listening socket: Storage and Verification as SCP, and Storage Commitment if wanted."""
     return DicomServer(
         ae_title=ae_title,
         listener=listener,
         contexts=storage_contexts(),
-        handlers=[(evt.EVT_C_STORE, _answer_store, [receiver])],
+        handlers=[(evt.EVT_C_STORE, _answer_store, [receiver]), *(commitment.handlers if commitment else ())],
         limits=limits,
-        allowed_ae_titles=allowed_ae_titles,
+        allowed_ae_titles=commitment.calling_ae_titles if commitment else allowed_ae_titles,
         require_called_ae_title=require_called_ae_title,
     )
 

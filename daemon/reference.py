@@ -8,10 +8,13 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from cxr_triage.daemon.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Destination, Section, Settings
+from cxr_triage.daemon.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Destination, Modality, Section, Settings
 
-#: The one table that may be repeated, and so is an array in TOML.
-REPEATED: Final = "destination"
+#: The tables that may be repeated, and so are arrays in TOML, with what the example file says in place of defaults.
+REPEATED: Final[Mapping[str, tuple[type[Section], Mapping[str, Any]]]] = {
+    "destination": (Destination, {"name": "pacs", "ae_title": "PACS", "host": "pacs.example.org", "port": 104}),
+    "modality": (Modality, {"ae_title": "XRAY1", "host": "xray1.example.org", "port": 104}),
+}
 _HEAD: Final = f"""\
 # Settings
 
@@ -30,7 +33,7 @@ def reference_page() -> str:
     """The reference as Markdown."""
     parts = [_HEAD]
     for name, section in _sections():
-        title = f"[[{name}]]" if name == REPEATED else f"[{name}]"
+        title = f"[[{name}]]" if name in REPEATED else f"[{name}]"
         rows = "\n".join(_row(key, field) for key, field in section.model_fields.items())
         text = f"## `{title}`\n\n{section.__doc__}\n\n| setting | default | meaning |\n| --- | --- | --- |\n{rows}\n"
         parts.append(text)
@@ -38,12 +41,12 @@ def reference_page() -> str:
 
 
 def example_configuration() -> str:
-    """A TOML file that says the defaults; the table that may be repeated is commented out."""
+    """A TOML file that says the defaults; the tables that may be repeated are commented out."""
     parts = [_EXAMPLE_HEAD]
     for name, section in _sections():
         comment = f"# {section.__doc__}"
-        if name == REPEATED:
-            lines = [f"# [[{name}]]", *(f"# {line}" for line in _example_destination())]
+        if name in REPEATED:
+            lines = [f"# [[{name}]]", *(f"# {line}" for line in _example_table(*REPEATED[name]))]
         else:
             lines = [f"[{name}]"]
             for key, field in section.model_fields.items():
@@ -54,8 +57,8 @@ def example_configuration() -> str:
 
 def _sections() -> Iterator[tuple[str, type[Section]]]:
     for name, field in Settings.model_fields.items():
-        if name == REPEATED:
-            yield name, Destination
+        if name in REPEATED:
+            yield name, REPEATED[name][0]
         elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield name, field.annotation
 
@@ -65,9 +68,8 @@ def _row(key: str, field: FieldInfo) -> str:
     return f"| `{key}` | {default} | {field.description} |"
 
 
-def _example_destination() -> Iterator[str]:
-    example = {"name": "pacs", "ae_title": "PACS", "host": "pacs.example.org", "port": 104}
-    for key, field in Destination.model_fields.items():
+def _example_table(section: type[Section], example: Mapping[str, Any]) -> Iterator[str]:
+    for key, field in section.model_fields.items():
         yield f"# {field.description}"
         yield f"{key} = {_toml(example.get(key, field.default))}"
 

@@ -9,6 +9,7 @@ from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Circuits, Dispatch, Scoring
+from cxr_triage.storage.service_clock import ServiceClock
 
 
 def replay_uid(sop_instance_uid: str, settings: Settings, database: Database, *, actor: str) -> str:
@@ -65,17 +66,21 @@ def replay_dead(destination: str, settings: Settings, database: Database, *, act
     return f"{_counted(count, 'object')} sent again to {destination}"
 
 
+def _clock(settings: Settings) -> ServiceClock:
+    return ServiceClock.of(settings.run_folder)
+
+
 def _scoring(settings: Settings, database: Database) -> Scoring:
-    return Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds))
+    return Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=_clock(settings))
 
 
 def _dispatch(settings: Settings, database: Database) -> Dispatch:
-    return Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds))
+    return Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=_clock(settings))
 
 
 def _deliver_now(destinations: Iterable[str], settings: Settings, database: Database) -> None:
     """Who asks for a replay has mended something: a destination that is left alone is tried at once."""
-    Circuits(database).end_pauses(*destinations)
+    Circuits(database, clock=_clock(settings)).end_pauses(*destinations)
     ring(settings.run_folder, DELIVER)
 
 

@@ -21,10 +21,11 @@ from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError, TriageError, is_machine_fault
 from cxr_triage.model.header import open_dataset, quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
-from cxr_triage.storage.database import open_database
+from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import Reporting
 from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
+from cxr_triage.storage.service_clock import ServiceClock
 
 #: Studies looked at in one go, besides those that wait for another attempt.
 BATCH: Final = 20
@@ -229,7 +230,7 @@ class ReportRole:
         settings = self._settings
         database = open_database(settings.database_url)
         try:
-            reporter = self._reporter(Reporting(database))
+            reporter = self._reporter(database)
             with Doorbell.listen(settings.run_folder, REPORT) as bell:
                 ready()
                 while not stop.is_set():
@@ -240,14 +241,15 @@ class ReportRole:
         finally:
             database.close()
 
-    def _reporter(self, reporting: Reporting) -> Reporter:
-        settings = self._settings
+    def _reporter(self, database: Database) -> Reporter:
+        settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
         return Reporter(
-            reporting,
-            inbox=Inbox(settings.inbox_folder),
-            outbox=Outbox(settings.outbox_folder),
+            Reporting(database, clock=clock),
+            inbox=Inbox(settings.inbox_folder, clock=clock),
+            outbox=Outbox(settings.outbox_folder, clock=clock),
             destinations=[(destination.name, destination.profile) for destination in settings.destinations],
             policy_digest=settings.policy().digest(),
+            clock=clock,
         )
 
 

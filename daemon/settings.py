@@ -75,6 +75,30 @@ class DicomSettings(Section):
     acse_timeout_seconds: Seconds = Field(default=30, description="Longest wait within association set-up.")
     dimse_timeout_seconds: Seconds = Field(default=60, description="Longest wait for the rest of a DIMSE message.")
     network_timeout_seconds: Seconds = Field(default=60, description="Longest silence of a peer before we hang up.")
+    commitment: bool = Field(
+        default=False,
+        description="Whether modalities may ask for storage commitment, on which they delete their images. We pass on "
+        "what the PACS says, and never commit ourselves.",
+    )
+    commitment_destination: str = Field(
+        default="",
+        description="Name of the `[[destination]]` that is asked whether it has the images; required with "
+        "`commitment = true`.",
+    )
+    commitment_give_up_hours: Hours = Field(
+        default=72, description="Age at which a modality's request fails for the images that the PACS has not yet."
+    )
+    commitment_report_hours: Hours = Field(
+        default=72, description="How long to try to tell a modality the result before that is given up."
+    )
+
+
+class Modality(Section):
+    """Where one modality that may ask for storage commitment is reached with the result. Repeat the table for more."""
+
+    ae_title: AeTitle = Field(description="AE title that it calls us with, and that it answers to.")
+    host: Host = Field(description="Its address.")
+    port: Port = Field(description="Its TCP port.")
 
 
 class StorageSettings(Section):
@@ -92,7 +116,11 @@ class StorageSettings(Section):
     )
     inbox: Path = Field(default=Path("inbox"), description="Folder of the received images.")
     outbox: Path = Field(default=Path("outbox"), description="Folder of the finished SR and SEG objects.")
-    run: Path = Field(default=Path("run"), description="Folder of locks, heartbeats and wake-up sockets.")
+    run: Path = Field(
+        default=Path("run"),
+        description="Folder of locks, heartbeats, wake-up sockets and the service's time; this machine's own, and kept "
+        "over its restarts.",
+    )
     minimum_free_megabytes: int = Field(
         default=500,
         ge=0,
@@ -157,6 +185,25 @@ class DeliverSettings(Section):
         description="Offers of an object that a destination refuses for good; the wait between them is the short one.",
     )
     poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+    commitment_delay_seconds: Seconds = Field(
+        default=30, description="How long an object has been stored before its destination is asked to commit to it."
+    )
+    commitment_wait_seconds: Seconds = Field(
+        default=5,
+        description="How long the association of a request for commitment stays open for a report on it; most PACS "
+        "open one of their own.",
+    )
+    commitment_retry_hours: Hours = Field(
+        default=6,
+        description="When to ask for commitment again where no report came, or where the destination refused to be "
+        "asked.",
+    )
+    commitment_maximum_failures: int = Field(
+        default=5,
+        ge=1,
+        description="How often a destination may answer that it does not commit to an object; it is sent again each "
+        "time but the last.",
+    )
 
 
 class Destination(Section):
@@ -170,6 +217,11 @@ class Destination(Section):
         default="air",
         description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study), or `ohif` (the "
         "same with a nominal plane and an outline in every group of the SR, for viewers that need them).",
+    )
+    commitment: bool = Field(
+        default=False,
+        description="Whether it is asked for storage commitment; an object then counts as delivered, and may leave the "
+        "outbox, only once it has committed to it.",
     )
 
 
@@ -261,6 +313,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     model: ModelSettings = ModelSettings()
     destination: tuple[Destination, ...] = ()
+    modality: tuple[Modality, ...] = ()
     worklist: WorklistSettings = WorklistSettings()
     web: WebSettings = WebSettings()
     infer: InferSettings = InferSettings()
@@ -287,6 +340,7 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         _refuse_doubles([destination.name for destination in self.destination])
         _refuse_clashes(self)
+        _require_commitment_destination(self)
         if not (self.web.allow_remote or is_loopback(self.web.host)):
             raise ValueError(
                 f"web.host = {self.web.host!r} is reached from other machines: write 127.0.0.1, or set "
@@ -298,6 +352,17 @@ class Settings(BaseSettings):
     def destinations(self) -> tuple[Destination, ...]:
         """Where SR and SEG are sent."""
         return self.destination
+
+    @property
+    def committing(self) -> frozenset[str]:
+        """Names of the destinations where an object counts as delivered only once they have committed to it."""
+        return frozenset(destination.name for destination in self.destination if destination.commitment)
+
+    @property
+    def asked_for_commitment(self) -> frozenset[str]:
+        """Names of the destinations that are asked for storage commitment: to results, to images, or to both."""
+        images = {self.dicom.commitment_destination} if self.dicom.commitment else set()
+        return self.committing | images
 
     @property
     def inbox_folder(self) -> Path:
@@ -422,6 +487,25 @@ def _refuse_doubles(names: list[str]) -> None:
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise ValueError(f"destination.name = {doubles[0]!r} is given twice: give each destination its own name")
+
+
+def _require_commitment_destination(settings: Settings) -> None:
+    titles = [modality.ae_title for modality in settings.modality]
+    doubles = sorted({title for title in titles if titles.count(title) > 1})
+    if doubles:
+        raise ValueError(f"modality.ae_title = {doubles[0]!r} is given twice: one AE title has one address")
+    if not settings.dicom.commitment:
+        return
+    named = settings.dicom.commitment_destination
+    if named not in {destination.name for destination in settings.destination}:
+        raise ValueError(
+            f"dicom.commitment_destination = {named!r} names no [[destination]]: dicom.commitment = true needs the "
+            "PACS that commits to the images, since modalities delete theirs on it"
+        )
+    if not titles:
+        raise ValueError(
+            "dicom.commitment = true, but there is no [[modality]]: add the address of each modality that is to be told"
+        )
 
 
 def _refuse_clashes(settings: Settings) -> None:

@@ -1,21 +1,26 @@
-"""`cxr-triage status`: how much is where, how old the oldest is, and who is alive."""
+"""`cxr-triage status`: how much is where, how old the oldest is, what a person must look at, and who is alive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
+from cxr_triage.daemon.alerts import Alert
 from cxr_triage.daemon.breaker import Stage, stage
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.records import Circuit, Counts, DeliveryState
 
 DELIVERY_STATES: Final = ("pending", "stored", "committed", "dead")
 
 
-def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, Any]:
+def as_dict(
+    counts: Counts, commitment: CommitmentCounts, settings: Settings, *, now: datetime, alerts: Iterable[Alert]
+) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
     present = presences(settings)
     return {
@@ -25,7 +30,9 @@ def as_dict(counts: Counts, settings: Settings, *, now: datetime) -> dict[str, A
         "other_bytes": counts.other_bytes,
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
-        "destinations": (destinations := _destinations(counts, settings, now)),
+        "destinations": (destinations := _destinations(counts, commitment, settings, now)),
+        "modality_commitments": {state.value: count for state, count in commitment.modality_requests.items()},
+        "alerts": [{"alert": alert.name.value, "subject": alert.subject, "message": alert.message} for alert in alerts],
         "remarks": [sentence for row in destinations for sentence in _remarks(row)],
         "roles": {role: found.alive > 0 for role, found in present.items()},
         "processes": {role: {"alive": found.alive, "of": found.of} for role, found in present.items()},
@@ -42,6 +49,9 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     overview.add_row("images", "known UID, other bytes", str(status["other_bytes"]))
     overview.add_row("images", "oldest waiting", _seconds(status["oldest_unscored_seconds"]))
     overview.add_row("objects", "oldest waiting", _seconds(status["oldest_undelivered_seconds"]))
+    if any(status["modality_commitments"].values()):
+        for state, count in status["modality_commitments"].items():
+            overview.add_row("commitment for modalities", state, str(count))
     destinations = Table("destination", Column("address", overflow="fold"), "state", *DELIVERY_STATES)
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in DELIVERY_STATES)
@@ -49,6 +59,9 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     alive = [_present(role, **status["processes"][role]) for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
+    for alert in status["alerts"]:
+        about = " ".join(part for part in (alert["alert"], alert["subject"]) if part)
+        console.print(f"[red]alert {about}:[/red] {escape(alert['message'])}")
     for sentence in status["remarks"]:
         console.print(sentence, markup=False)
     console.print(f"alive: {', '.join(alive) or 'none'}; no sign of life: {', '.join(silent) or 'none'}")
@@ -58,17 +71,22 @@ def _present(role: str, alive: int, of: int) -> str:
     return role if of == 1 else f"{role} ({alive} of {of})"
 
 
-def _destinations(counts: Counts, settings: Settings, now: datetime) -> list[dict[str, Any]]:
+def _destinations(
+    counts: Counts, commitment: CommitmentCounts, settings: Settings, now: datetime
+) -> list[dict[str, Any]]:
     """The configured ones, then those that only the ledger knows."""
     rows = [destination.model_dump() | {"configured": True} for destination in settings.destinations]
     known = {row["name"] for row in rows}
-    unset = {"ae_title": "", "host": "", "port": None, "profile": "", "configured": False}
+    unset = {"ae_title": "", "host": "", "port": None, "profile": "", "commitment": False, "configured": False}
     rows += [{"name": name, **unset} for name in counts.deliveries if name not in known]
     for row in rows:
         name = row["name"]
         row["deliveries"] = {state.value: count for state, count in counts.deliveries.get(name, {}).items()}
         row["held_back"] = counts.held_back.get(name, 0)
         row["circuit"] = _circuit(counts.circuits.get(name, Circuit()), settings, now)
+        requests = commitment.requests.get(name, {})
+        row["commitment_requests"] = {state.value: count for state, count in requests.items()}
+        row["commitment_trouble"] = commitment.troubles.get(name, "")
     return rows
 
 
@@ -95,6 +113,10 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: not reached since {circuit['since']}: {circuit['reason']}"
     if dead := counts.get(DeliveryState.DEAD):
         yield f"{name}: objects given up: {dead}; `cxr-triage replay --dead {name}` sends them again"
+    if row["commitment"]:
+        yield f"{name}: delivered when committed; stored waits for that"
+    if row["commitment_trouble"]:
+        yield f"{name}: storage commitment: {row['commitment_trouble']}"
     if row["held_back"]:
         yield f"{name}: SRs that wait for a SEG that was given up: {row['held_back']}"
 

@@ -3,46 +3,81 @@
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, wraps
 from typing import Final, Literal
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cxr_triage.daemon.adoption import Adoption
+from cxr_triage.daemon.alerts import AlertLog, current_alerts
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.rhythm import add_job, keep_rhythm
 from cxr_triage.daemon.roles import DELIVER, INFER
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import StorageError
-from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
-from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Scoring
+from cxr_triage.storage.ledger import (
+    Commitments,
+    Dispatch,
+    Housekeeping,
+    Intake,
+    ModalityCommitments,
+    ReadingList,
+    Scoring,
+)
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
 from cxr_triage.storage.records import OwnedFile
+from cxr_triage.storage.service_clock import KEPT_EVERY, ReadableClock, ServiceClock, boottime_seconds
 
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600
 #: A young lock file may belong to a process that is about to lock it.
 LOCK_AGE: Final = timedelta(days=1)
 
+#: Alerts are looked after at every so manieth interval: counting takes longer than giving leases back.
+INTERVALS_PER_ALERT: Final = 4
+#: A machine's clock is often corrected in the first minutes after its start: nothing ages before that.
+SETTLING_SECONDS: Final = 600
+
 log = get_logger(__name__)
+
+
+def _unless_the_clock_jumped(job: Callable[["Upkeep"], None]) -> Callable[["Upkeep"], None]:
+    """Let a job be, while the machine's clock and the service's time are at odds: a person decides who is right."""
+
+    @wraps(job)
+    def run(upkeep: "Upkeep") -> None:
+        if not upkeep.clock.reading().jumped:
+            job(upkeep)
+
+    return run
+
+
+#: A job, how often, and when first.
+_Job = tuple[Callable[[], None], timedelta, datetime]
 
 
 class Upkeep:
     """The jobs; each may run at any time, any number of times."""
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, database: Database, *, clock: ReadableClock) -> None:
         self._settings = settings
         self._database = database
-        self._clock = clock
+        self.clock = clock
+        self._alert_log = AlertLog()
         self._scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
         self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
+        lease = timedelta(seconds=settings.deliver.lease_seconds)
+        self._commitments = Commitments(database, lease=lease, clock=clock)
+        self._modality_commitments = ModalityCommitments(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
-        self._housekeeping = Housekeeping(database, clock=clock)
+        self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
         inbox, outbox = Inbox(settings.inbox_folder, clock=clock), Outbox(settings.outbox_folder, clock=clock)
         self._folders: Mapping[Literal["inbox", "outbox"], DurableFolder] = {"inbox": inbox, "outbox": outbox}
         adoption = Adoption(
@@ -61,16 +96,30 @@ class Upkeep:
     def release_leases(self) -> None:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
         is_alive = partial(owner_is_alive, self._settings.run_folder)
-        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch)):
-            released = ledger.release_leases(is_alive, self._clock())
+        commitments = (DELIVER, self._commitments), (DELIVER, self._modality_commitments)
+        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch), *commitments):
+            released = ledger.release_leases(is_alive, self.clock())
             if released:
                 log.warning("work of dead owners given back", job=role, count=released)
                 ring(self._settings.run_folder, role)
 
+    def end_waiting(self) -> None:
+        """Let what waits too long for storage commitment be asked for again, or fail for the modality that asks."""
+        lapsed = self._commitments.lapse()
+        if lapsed:
+            log.warning("no storage commitment report came in time", count=lapsed)
+        age = timedelta(hours=self._settings.dicom.commitment_give_up_hours)
+        given_up = self._modality_commitments.give_up(self.clock() - age)
+        if given_up:
+            log.warning("storage commitment not reached for modalities", count=given_up)
+        if lapsed or given_up:
+            ring(self._settings.run_folder, DELIVER)
+
+    @_unless_the_clock_jumped
     def finish_aged(self) -> None:
         """Take studies off the reading list that nobody reported done."""
         age = timedelta(hours=self._settings.upkeep.finish_after_hours)
-        finished = self._reading_list.finish_aged(self._clock() - age)
+        finished = self._reading_list.finish_aged(self.clock() - age)
         if finished:
             log.info("studies left the list by age", count=finished)
 
@@ -80,12 +129,13 @@ class Upkeep:
         if changed:
             log.info("priorities recomputed under a changed policy", count=changed)
 
+    @_unless_the_clock_jumped
     def forget_files(self) -> None:
         """Remove the files that nothing needs any more and that are old enough, then record that they are gone.
 
         A backup that is being made still needs them: then the next run removes them.
         """
-        before = self._clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
+        before = self.clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
         while self._forget_some(before):
             pass
 
@@ -107,9 +157,14 @@ class Upkeep:
         for leftovers in self._leftovers:
             leftovers.look()
 
+    @_unless_the_clock_jumped
     def remove_dead_locks(self) -> None:
         """Remove the lock files of killed processes."""
-        remove_dead_locks(self._settings.run_folder, before=self._clock() - LOCK_AGE)
+        remove_dead_locks(self._settings.run_folder, before=self.clock() - LOCK_AGE)
+
+    def tell_alerts(self) -> None:
+        """Log what a person must look at, once when it appears and once when it has gone."""
+        self._alert_log.tell(current_alerts(self._housekeeping.counts(), self.clock, self._settings))
 
     def _discard(self, file: OwnedFile) -> bool:
         try:
@@ -129,34 +184,50 @@ class UpkeepRole:
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Keep house until `stop`; a job in progress is finished."""
         ready()
-        database = open_database(self._settings.database_url)
+        database, clock = open_database(self._settings.database_url), ServiceClock.of(self._settings.run_folder)
         try:
-            self._keep_house(Upkeep(self._settings, database), database, stop)
+            self._keep_house(Upkeep(self._settings, database, clock=clock), clock, database, stop)
         finally:
             database.close()
 
-    def _keep_house(self, upkeep: Upkeep, database: Database, stop: threading.Event) -> None:
-        every, leftover = self._settings.upkeep.interval_seconds, self._settings.upkeep.leftover_seconds
-        _until_done(upkeep.apply_policy, stop, every)
+    def _keep_house(self, upkeep: Upkeep, clock: ServiceClock, database: Database, stop: threading.Event) -> None:
+        _until_done(upkeep.apply_policy, stop, self._settings.upkeep.interval_seconds)
         # One thread: the jobs write, and writers would only wait for each other. A failed job is logged and tried
         # again at its next time.
         scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None, "next_run_time": utc_now()}
-        times: dict[Callable[[], None], float] = {
-            upkeep.release_leases: every,
-            upkeep.put_leftovers_away: leftover,
-            upkeep.finish_aged: RETENTION_SECONDS,
-            upkeep.forget_files: RETENTION_SECONDS,
-        }
-        for job, seconds in times.items():
-            scheduler.add_job(partial(_alone, database, job), "interval", seconds=seconds, name=job.__name__, **options)
+        now = utc_now()  # the scheduler's clock is the machine's: `keep_rhythm`
+        settled = now + timedelta(seconds=max(0.0, SETTLING_SECONDS - boottime_seconds()))
+        for job, every, first in self._shared_jobs(upkeep, now=now, settled=settled):
+            add_job(scheduler, wraps(job)(partial(_alone, database, job)), every, first=first)
         # The run folder is this daemon's own.
-        scheduler.add_job(upkeep.remove_dead_locks, "interval", seconds=RETENTION_SECONDS, **options)
+        for job, every, first in self._own_jobs(upkeep, clock, now=now, settled=settled):
+            add_job(scheduler, job, every, first=first)
         scheduler.start()
-        stop.wait()
+        keep_rhythm(scheduler, stop)
         # Its thread looks once more after the shutdown, and would find jobs that it can no longer start.
         scheduler.remove_all_jobs()
         scheduler.shutdown(wait=True)
+
+    def _shared_jobs(self, upkeep: Upkeep, *, now: datetime, settled: datetime) -> tuple[_Job, ...]:
+        """What one daemon does for all that share a database."""
+        interval = timedelta(seconds=self._settings.upkeep.interval_seconds)
+        retention = timedelta(seconds=RETENTION_SECONDS)
+        return (
+            (upkeep.release_leases, interval, now),
+            (upkeep.end_waiting, interval, now),
+            (upkeep.put_leftovers_away, timedelta(seconds=self._settings.upkeep.leftover_seconds), now),
+            (upkeep.finish_aged, retention, settled),
+            (upkeep.forget_files, retention, settled),
+        )
+
+    def _own_jobs(self, upkeep: Upkeep, clock: ServiceClock, *, now: datetime, settled: datetime) -> tuple[_Job, ...]:
+        """What each daemon does for itself."""
+        interval = timedelta(seconds=self._settings.upkeep.interval_seconds)
+        return (
+            (clock.keep, KEPT_EVERY, now),
+            (upkeep.tell_alerts, INTERVALS_PER_ALERT * interval, now),
+            (upkeep.remove_dead_locks, timedelta(seconds=RETENTION_SECONDS), settled),
+        )
 
 
 def _until_done(job: Callable[[], None], stop: threading.Event, retry_seconds: float) -> None:

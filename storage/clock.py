@@ -1,4 +1,4 @@
-"""The time, as an argument: tests bring their own."""
+"""The time, as an argument: tests bring their own, the service brings a `ServiceClock`."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

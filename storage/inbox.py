@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.disk import sync_folder
 from cxr_triage.storage.records import StoredFile
 
 #: Where files are written before they have their name; on the same file system, so that renaming is one step.
@@ -117,7 +118,7 @@ class DurableFolder:
             sha256, size = _write(file, chunks, meta)
             final = self._final_name(sop_instance_uid, sha256)
             temporary.rename(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except BaseException:  # also when the process is asked to stop: a file that is not durable is not there
             temporary.unlink(missing_ok=True)
             final.unlink(missing_ok=True)
@@ -147,7 +148,7 @@ class DurableFolder:
             folder.mkdir(parents=True, exist_ok=True)
             # Whoever created a folder earlier may have died before its name was on the disk: make sure once.
             for parent in {self._root, self._root.parent, *(path.parent for path in created)}:
-                _sync_folder(parent)
+                sync_folder(parent)
             self._durable.add(folder)
         return folder
 
@@ -186,14 +187,6 @@ def _close(file: BinaryIO) -> None:
     """Close a file that is given up: what its buffer holds cannot be written, and need not be."""
     with suppress(OSError):
         file.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Inbox(DurableFolder):

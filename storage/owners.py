@@ -6,11 +6,10 @@ import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from cxr_triage.model.errors import StorageError
-
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+from cxr_triage.storage.service_clock import boot_id
 
 
 class Owner:
@@ -103,5 +102,5 @@ def _lock_path(folder: Path, owner_id: str) -> Path:
 def _host_token(folder: Path) -> str:
     """Name this boot and this folder: containers share the boot's ID but not the folder."""
     status = folder.stat()
-    identity = f"{_BOOT_ID.read_text()}:{status.st_dev}:{status.st_ino}"
+    identity = f"{boot_id()}:{status.st_dev}:{status.st_ino}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]

@@ -325,6 +325,8 @@ class Counts:
     listed_studies: int
     #: Images that came with a known SOP Instance UID and other bytes.
     other_bytes: int
+    #: Failed images of studies that nobody has read yet, or of no study.
+    failed_unread: int
     #: When the oldest image was received that is neither scored nor set aside, UTC; None = none waits.
     oldest_unscored_at: datetime | None
     #: When the oldest delivery was made that is still pending, UTC; None = none waits.

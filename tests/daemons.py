@@ -254,6 +254,8 @@ class RecordingPacs:
         self.objects: dict[str, Dataset] = {}
         #: Every arrival, in their order.
         self.journal: list[Arrival] = []
+        #: What a C-STORE is answered; what is not a success is not kept.
+        self.answer = SUCCESS
         self.port = 0
         self._lock = threading.Lock()
 
@@ -279,6 +281,8 @@ class RecordingPacs:
             return [ds for ds in self.objects.values() if ds.SOPClassUID == sop_class]
 
     def _store(self, event: Event) -> int:
+        if self.answer != SUCCESS:
+            return self.answer
         arrival = Arrival.of(event.dataset, event.encoded_dataset(include_meta=False))
         uid = arrival.sop_instance_uid
         with self._lock:

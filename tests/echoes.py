@@ -58,11 +58,16 @@ def _ask(peer: Peer) -> Echo:
     return Echo(seconds=time.monotonic() - began, tries=0)
 
 
+def _set_at_end_of_input(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
 def _main(port: int, every_seconds: float) -> None:
     logging.disable(logging.CRITICAL)
     peer = Peer(calling_ae_title="ECHO", ae_title="CXRTRIAGE", host="127.0.0.1", port=port)
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    threading.Thread(target=_set_at_end_of_input, args=(stop,), daemon=True).start()
     echoes: list[Echo] = []
     due = time.monotonic()
     while not stop.wait(max(0.0, due - time.monotonic())):

@@ -283,9 +283,10 @@ class _Pacs:
         segs: dict[str, Arrival] = {}
         for arrival in arrivals:
             self._contents[arrival.sop_instance_uid].add(arrival.sha256)
-            kept = {Comprehensive3DSRStorage: reports, SegmentationStorage: segs}.get(arrival.sop_class_uid)
-            if kept is not None:
-                kept[arrival.sop_instance_uid] = arrival
+            if arrival.sop_class_uid == Comprehensive3DSRStorage:
+                reports[arrival.sop_instance_uid] = arrival
+            elif arrival.sop_class_uid == SegmentationStorage:
+                segs[arrival.sop_instance_uid] = arrival
         superseded = {uid for report in reports.values() for uid in report.predecessors}
         self._current = _by_reference(
             report for report in reports.values() if report.sop_instance_uid not in superseded

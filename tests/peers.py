@@ -162,6 +162,12 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return json.loads(answer.read())
 
+    def delete(self, path: str) -> None:
+        """Remove a resource."""
+        request = urllib.request.Request(self._http + path, method="DELETE")
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            answer.read()
+
     def instances(self) -> list[str]:
         """SOP Instance UIDs that it has, sorted."""
         return sorted(each["MainDicomTags"]["SOPInstanceUID"] for each in self.get("/instances?expand"))
@@ -176,7 +182,11 @@ class Orthanc:
 
 @contextmanager
 def orthanc(
-    folder: Path, *, modalities: dict[str, tuple[str, str, int]] | None = None, plugins: Sequence[str] = ()
+    folder: Path,
+    *,
+    modalities: dict[str, tuple[str, str, int]] | None = None,
+    plugins: Sequence[str] = (),
+    ae_title: str = "PACS",
 ) -> Iterator[Orthanc]:
     """Run Orthanc, reachable from this machine only.
 
@@ -184,6 +194,7 @@ def orthanc(
         folder: for its configuration and data.
         modalities: what it may send to, by name: AE title, host, port.
         plugins: paths of shared objects.
+        ae_title: its own.
     """
     folder.mkdir(exist_ok=True)
     server = Orthanc(dicom_port=free_port(), http_port=(http_port := free_port()))
@@ -191,7 +202,7 @@ def orthanc(
         "Name": "PACS",
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "index"),
-        "DicomAet": "PACS",
+        "DicomAet": ae_title,
         "DicomPort": server.dicom_port,
         "HttpPort": http_port,
         "RemoteAccessAllowed": False,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,7 +178,7 @@ class Scene:
 
 @contextmanager
 def staged(
-    folder: Path, *, database_url: str, data: Path | None = None, storage: dict[str, str] | None = None, extra: str = ""
+    folder: Path, *, database_url: str, data: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> Iterator[Scene]:
     """Run a daemon, its PACS, and another peer that asks for a C-ECHO all the time.
 
@@ -186,19 +186,18 @@ def staged(
         folder: for all of it.
         database_url: an empty or migrated database.
         data: the daemon's own folder, where it is another one.
-        storage: more settings of `[storage]`, by key in capitals.
-        extra: more tables of the configuration.
+        settings: more of them, by the name of the variable that sets them, without prefix.
     """
     data = data or folder / "daemon"
     data.mkdir(exist_ok=True)
     modality = Modality(folder / "images")
-    environment = {f"CXR_TRIAGE_STORAGE__{key}": value for key, value in (storage or {}).items()}
+    environment = {f"CXR_TRIAGE_{name}": value for name, value in (settings or {}).items()}
     pacs = RecordingPacs()
     with pacs.running():
         daemon = Daemon(
             data,
             destinations={"pacs": ("TESTPACS", pacs.port)},
-            extra=BRISK + extra,
+            extra=BRISK,
             environment={"CXR_TRIAGE_STORAGE__DATABASE": database_url, **environment},
         )
         scene = Scene(daemon, folders=Folders.below(data), database_url=database_url, modality=modality)

@@ -8,6 +8,7 @@ from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Reporting, Scoring
 from cxr_triage.storage.records import Claim, ListedStudy, ObjectKind, ReceivedInstance, ResultObject, Revision
+from cxr_triage.storage.service_clock import Reading
 
 LEASE = timedelta(minutes=5)
 OWNER = "infer-1-host-1"
@@ -19,10 +20,16 @@ class SetClock:
 
     def __init__(self, now: datetime = MORNING) -> None:
         self.now = now
+        #: How far the machine's clock is ahead and not believed.
+        self.jump = timedelta(0)
 
     def __call__(self) -> datetime:
         """Read it."""
         return self.now
+
+    def reading(self) -> Reading:
+        """Read it beside the machine's clock."""
+        return Reading(wall=self.now + self.jump, now=self.now, jumped=bool(self.jump))
 
     def move(self, by: timedelta) -> None:
         """Move it."""

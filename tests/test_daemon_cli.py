@@ -15,10 +15,12 @@ import pytest
 
 from builders import finding, prediction
 from cxr_triage.daemon.__main__ import main
+from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.daemon.reference import example_configuration, reference_page
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.ledger import Circuits
+from cxr_triage.storage.ledger import Circuits, ClockChange
 from cxr_triage.storage.records import Circuit
+from cxr_triage.storage.service_clock import ServiceClock
 from kept_logging import kept_logging
 from peers import free_port
 from steps import Steps
@@ -161,6 +163,74 @@ def test_status_says_which_destinations_need_a_person(line: CommandLine) -> None
     shown = line.said("status")
     assert [sentence for sentence in status["remarks"] if sentence[:40] not in shown] == []
     assert "down" in shown
+
+
+def test_status_shows_alerts(line: CommandLine) -> None:
+    """With what to do, and as JSON."""
+    assert json.loads(line.said("status", "--json"))["alerts"] == []
+    line.steps.index(STUDY)
+    line.steps.scoring.record_failure(line.steps.claim_to_score(), error_class="x", explanation="x", retry_at=None)
+    [alert] = json.loads(line.said("status", "--json"))["alerts"]
+    assert (alert["alert"], alert["subject"], "replay" in alert["message"]) == ("images_failed", "", True)
+    assert "alert images_failed: 1 images" in line.said("status")
+
+
+@pytest.fixture
+def set_back(line: CommandLine) -> timedelta:
+    """The machine's clock was set back by that, after the ledger got a study."""
+    line.steps.score(STUDY, finding())
+    run_folder = line.folder / "run"
+    run_folder.mkdir()
+    by = timedelta(days=3650)
+    ServiceClock(run_folder / "clock.json", wall=lambda: datetime.now(UTC) + by).keep()
+    line.steps.clock.move(by)
+    ClockChange(line.database).move(by, anchor="before", actor="test")
+    return by
+
+
+def test_clock_shows_both_times(line: CommandLine) -> None:
+    """They agree on an ordinary day, and then there is nothing to accept."""
+    machine, service, verdict = line.said("clock").splitlines()
+    assert (machine.removeprefix("machine"), verdict) == (
+        service.removeprefix("service"),
+        "The service goes by the machine's clock.",
+    )
+    assert "nothing to accept" in line.complaint("clock", "accept")
+
+
+def test_a_clock_that_was_set_is_accepted(line: CommandLine, set_back: timedelta) -> None:
+    """Nobody has waited for longer than before, and the next time there is nothing to accept."""
+    assert "3650 d behind" in line.said("clock")
+    assert [alert["alert"] for alert in json.loads(line.said("status", "--json"))["alerts"]] == ["clock_jumped"]
+    [before] = json.loads(line.said("worklist", "--json"))
+    assert 0 <= before["waited_seconds"] < 600
+    assert "3650 d behind" in line.said("clock", "accept")
+    [after] = json.loads(line.said("worklist", "--json"))
+    assert before["waited_seconds"] <= after["waited_seconds"] < 600
+    moved = datetime.fromisoformat(before["arrived_at"]) - datetime.fromisoformat(after["arrived_at"])
+    assert abs(moved - set_back) < timedelta(seconds=60)
+    assert json.loads(line.said("status", "--json"))["alerts"] == []
+    assert "nothing to accept" in line.complaint("clock", "accept")
+
+
+@pytest.mark.usefixtures("set_back")
+def test_an_acceptance_that_was_cut_off_is_finished(line: CommandLine) -> None:
+    """The ledger had moved, the clock was not written: the next call moves nothing twice."""
+    blocked = line.folder / "run" / "clock.part"
+    blocked.mkdir()
+    assert "clock.json cannot be written" in line.complaint("clock", "accept")
+    blocked.rmdir()
+    line.said("clock", "accept")
+    [listed] = json.loads(line.said("worklist", "--json"))
+    assert 0 <= listed["waited_seconds"] < 600
+
+
+@pytest.mark.usefixtures("set_back")
+def test_no_clock_is_accepted_while_the_service_works(line: CommandLine) -> None:
+    """Its roles would write by the time from before."""
+    with beating(line.folder / "run", "receive", 5):
+        assert "at work (receive): stop it" in line.complaint("clock", "accept")
+    line.said("clock", "accept")
 
 
 def test_worklist_shows_the_new_order_and_why(line: CommandLine) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,19 +27,13 @@ def crash(folder: Path, what: str) -> int:
     return status
 
 
-def hard() -> int:
-    """Give the largest core that this machine lets a process leave."""
-    return resource.getrlimit(resource.RLIMIT_CORE)[1]
-
-
 def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
     """Whatever the limits were before."""
-    status = crash(tmp_path, "forbidden")
-    assert (os.WTERMSIG(status), os.WCOREDUMP(status)) == (signal.SIGSEGV, False)
+    assert not os.WCOREDUMP(crash(tmp_path, "forbidden"))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(hard() == 0, reason="this machine lets no process leave a core")
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="this machine lets nobody leave a core")
 def test_the_crash_would_leave_one(tmp_path: Path) -> None:
     """The test above is about something."""
     assert os.WCOREDUMP(crash(tmp_path, "allowed"))

@@ -28,13 +28,15 @@ def database(sqlite_url: str) -> Iterator[Database]:
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_url: str) -> Settings:
     """Configure both services on free ports."""
-    return Settings.model_validate(
+    settings = Settings.model_validate(
         {
             "storage": {"root": tmp_path, "database": sqlite_url},
             "dicom": {"port": free_port()},
             "worklist": {"enabled": True, "port": free_port()},
         }
     )
+    settings.prepare_folders()
+    return settings
 
 
 def test_the_receive_role_stores_and_rings(settings: Settings, tmp_path: Path) -> None:

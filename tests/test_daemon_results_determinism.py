@@ -5,8 +5,9 @@ import hashlib
 import os
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.uid import UID
@@ -51,7 +52,7 @@ def test_another_revision_has_another_report_and_the_same_segs() -> None:
     assert first[1] != later[1]
 
 
-def made_again(**changes: datetime) -> list[Encoded]:
+def made_again(**changes: Any) -> list[Encoded]:
     """Make a study's objects, the prediction's times changed, from a revision that was opened later."""
     header = results.source(TimezoneOffsetFromUTC="+0000")
     stored = dataclasses.replace(results.stored(header), **changes)

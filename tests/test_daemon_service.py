@@ -19,6 +19,7 @@ from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.model.errors import ConfigurationError, StorageError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.migrate import is_new
+from cxr_triage.storage.service_clock import boottime_seconds
 from kept_logging import kept_logging
 
 #: `run_role` as a process: signals go to processes. The role says on standard output what happens to it.
@@ -147,6 +148,25 @@ def test_a_silent_heart_is_dead(tmp_path: Path) -> None:
         os.utime(tmp_path / "infer.heartbeat", (0, 0))
         assert not is_alive(tmp_path, "infer", 5)
     assert not (tmp_path / "infer.heartbeat").exists()
+
+
+def test_a_heart_beats_by_no_clock_that_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set by years, forward or back: who lives lives, and who is silent is dead."""
+    for years in (5, -10):
+        with beating(tmp_path, "infer", 5):
+            now = time.time() + years * 365 * 86400
+            monkeypatch.setattr(time, "time", lambda now=now: now)
+            assert is_alive(tmp_path, "infer", 5)
+        (tmp_path / "infer.heartbeat").touch()
+        os.utime(tmp_path / "infer.heartbeat", (boottime_seconds() - 16,) * 2)
+        assert not is_alive(tmp_path, "infer", 5)
+
+
+def test_a_heart_of_the_boot_before_is_dead(tmp_path: Path) -> None:
+    """The machine ran for longer then than it does now."""
+    (tmp_path / "infer.heartbeat").touch()
+    os.utime(tmp_path / "infer.heartbeat", (boottime_seconds() + 1000,) * 2)
+    assert not is_alive(tmp_path, "infer", 5)
 
 
 def test_a_heart_goes_on_beating(tmp_path: Path) -> None:

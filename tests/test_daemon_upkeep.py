@@ -2,13 +2,14 @@
 
 import time
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from builders import finding, received_instance, result_object, store_file
-from cxr_triage.daemon.settings import Settings, load_settings
+from cxr_triage.daemon.logs import configure_logs
+from cxr_triage.daemon.settings import LogSettings, Settings, load_settings
 from cxr_triage.daemon.upkeep import Upkeep, UpkeepRole
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import StorageError
@@ -19,8 +20,9 @@ from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import InstanceState, ObjectKind
+from kept_logging import kept_logging
 from peers import eventually, running
-from steps import PACS, Steps
+from steps import LEASE, PACS, Steps
 
 STUDY = "1.2.840.1"
 
@@ -141,6 +143,47 @@ def test_files_with_work_left_stay(house: House) -> None:
     assert (image.exists(), report.exists()) == (True, True)
 
 
+def test_nothing_ages_while_the_clock_is_not_believed(house: House) -> None:
+    """A person decides which time it is; then everything goes on."""
+    image = house.score(STUDY)
+    house.report(STUDY, deliver=True)
+    house.steps.clock.move(timedelta(days=365))
+    house.steps.clock.jump = timedelta(days=365)
+    lock = house.settings.run_folder / "infer-1-host-1.lock"
+    lock.touch()
+    jobs = (house.upkeep.finish_aged, house.upkeep.forget_files, house.upkeep.remove_dead_locks)
+    for job in jobs:
+        job()
+    assert (len(house.steps.reading_list.studies()), image.exists(), lock.exists()) == (1, True, True)
+    house.steps.clock.jump = timedelta(0)
+    house.steps.clock.move(datetime.now(UTC) - house.steps.clock() + timedelta(days=2))
+    for job in jobs:
+        job()
+    assert (house.steps.reading_list.studies(), image.exists(), lock.exists()) == ([], False, False)
+
+
+def test_leases_are_given_back_while_the_clock_is_not_believed(house: House) -> None:
+    """By the service's own time: work goes on."""
+    house.steps.receive()
+    house.steps.claim_to_index()
+    house.steps.clock.jump = timedelta(days=365)
+    house.upkeep.release_leases()
+    assert house.steps.scoring.claim_to_index("infer-2-host-2", 9) == []
+    house.steps.clock.move(LEASE + timedelta(seconds=1))
+    house.upkeep.release_leases()
+    assert len(house.steps.scoring.claim_to_index("infer-2-host-2", 9)) == 1
+
+
+def test_alerts_are_told(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the log, once."""
+    house.steps.clock.jump = timedelta(days=365)
+    with kept_logging():
+        configure_logs(LogSettings(), role="upkeep")
+        for _ in range(3):
+            house.upkeep.tell_alerts()
+    assert capsys.readouterr().err.count("clock_jumped") == 1
+
+
 def test_a_changed_policy_reaches_the_open_studies(house: House, database: Database) -> None:
     """Priorities were computed under the policy of their day."""
     house.score(STUDY)
@@ -176,6 +219,12 @@ def test_the_role_runs_the_jobs_until_it_is_stopped(sqlite_settings: Settings) -
     part.write_bytes(b"half")
     with running(UpkeepRole(sqlite_settings).run):
         eventually(lambda: not part.exists())
+
+
+def test_the_role_keeps_the_time(sqlite_settings: Settings) -> None:
+    """In the run folder, for the other roles and for after a restart of the machine."""
+    with running(UpkeepRole(sqlite_settings).run):
+        eventually((sqlite_settings.run_folder / "clock.json").exists)
 
 
 def test_daemons_on_one_postgres_take_turns(tmp_path: Path, postgres_url: str) -> None:

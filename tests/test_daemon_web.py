@@ -178,6 +178,23 @@ def test_metrics_show_which_destinations_need_a_person(settings: Settings, datab
     assert {key: found.get(key) for key in expected} == expected
 
 
+def test_alerts_are_metrics_and_no_reasons(settings: Settings, database: Database) -> None:
+    """A person must look; what is acknowledged is triaged all the same."""
+    steps = Steps(database)
+    steps.score(STUDY, finding())
+    steps.report(STUDY)
+    assert [key for key in _metrics(_text(settings, database, steps)) if key[0] == "cxr_triage_alert"] == []
+    for delivery in steps.dispatch.claim("deliver-1-host-1", "pacs", 9):
+        steps.dispatch.record_dead(delivery, "refused")
+    steps.clock.jump = timedelta(days=365)
+    found = _metrics(_text(settings, database, steps))
+    assert {key: value for key, value in found.items() if key[0] == "cxr_triage_alert"} == {
+        ("cxr_triage_alert", "clock_jumped", ""): 1,
+        ("cxr_triage_alert", "deliveries_dead", "pacs"): 1,
+    }
+    assert _ask(settings, database, "/readyz").json() == {"ready": True, "reasons": []}
+
+
 def _text(settings: Settings, database: Database, steps: Steps) -> str:
     return generate_latest(registry(settings, database, clock=steps.clock)).decode()
 

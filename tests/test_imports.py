@@ -28,13 +28,14 @@ LIVES_IN = {
     "pynetdicom": [
         "daemon/receive.py",
         "daemon/deliver.py",
+        "daemon/commitment/",
         "daemon/dicom_client.py",
         "daemon/dicom_server.py",
         "daemon/worklist/",
         "daemon/demo/",
     ],
     "highdicom": ["daemon/results/"],
-    "apscheduler": ["daemon/upkeep.py"],
+    "apscheduler": ["daemon/upkeep.py", "daemon/rhythm.py"],
     "pebble": ["daemon/isolation.py"],
     "starlette": ["daemon/web/"],
     "uvicorn": ["daemon/web/"],
@@ -121,6 +122,44 @@ def test_every_folder_with_code_is_packaged() -> None:
         listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
     folders = {path.parent.relative_to(ROOT) for path in _sources()}
     assert sorted("cxr_triage." + ".".join(folder.parts) for folder in folders) == sorted(listed)
+
+
+def _takes_clock(node: ast.AST, known: set[str]) -> bool:
+    """Whether this defines a function with an argument `clock`, or a class that is made with one."""
+    if isinstance(node, ast.FunctionDef):
+        return "clock" in {argument.arg for argument in node.args.kwonlyargs}
+    if isinstance(node, ast.ClassDef):
+        made = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+        return any(_takes_clock(each, known) for each in made) or bool({ast.unparse(b) for b in node.bases} & known)
+    return False
+
+
+def _clock_takers() -> set[str]:
+    """What of storage and daemon takes a clock, by name."""
+    takers: set[str] = set()
+    sources = [path for path in _sources() if path.relative_to(ROOT).parts[0] in {"storage", "daemon"}]
+    for path in sources:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if _takes_clock(node, takers):
+                assert isinstance(node, ast.ClassDef | ast.FunctionDef)
+                takers.add(node.name)
+    return takers
+
+
+def test_the_daemon_goes_by_the_service_clock() -> None:
+    """Whatever takes a clock is given one: left alone, it would go by the machine's, which may be set by years."""
+    takers = _clock_takers()
+    assert {"Scoring", "Dispatch", "Inbox", "Outbox", "Courier", "Upkeep", "registry"} <= takers
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.func.id}"
+        for path in sorted((ROOT / "daemon").rglob("*.py"))
+        # The demo reads only, on this machine, for a minute; health asks whether the database answers.
+        if not _named(path).startswith(("daemon/demo/", "daemon/web/health.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in takers
+        if "clock" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert wrong == []
 
 
 #: What must not be loaded by what: it would make a small process large, or a fast command slow.

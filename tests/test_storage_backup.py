@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import stat
 import threading
@@ -14,11 +15,12 @@ from sqlalchemy import text
 from backed_up import Ward
 from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
-from cxr_triage.storage.backup import Manifest, back_up, making, verify
+from cxr_triage.storage.backup import Manifest, back_up, files, making, manifest, verify
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.locks import FILES, WORK, lock
 from cxr_triage.storage.migrate import migrate
 from cxr_triage.storage.records import InstanceState, Receipt
+from cxr_triage.storage.space import free_bytes
 
 
 @pytest.fixture
@@ -116,13 +118,35 @@ def test_backup_that_fails_leaves_the_one_before_whole(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(making.manifest, "write", fail)
+    monkeypatch.setattr(manifest, "write", fail)
     with pytest.raises(StorageError, match=r"No space left.*earlier backup there is still whole"):
         back_up(ward.service, folder)
     assert verify(folder) == (first, [])
     assert list(folder.glob("ledger-*")) == [first.ledger.below(folder)]
     monkeypatch.undo()
     assert len(back_up(ward.service, folder).files) == len(first.files) + 1
+
+
+def test_backup_that_is_cut_off_after_its_manifest_is_whole(
+    sqlite_ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the new manifest speaks of is there, whatever comes after; the next one cleans up."""
+    folder = tmp_path / "backup"
+    back_up(sqlite_ward.service, folder)
+    write = manifest.write
+
+    def write_and_die(made: Manifest, target: Path) -> None:
+        write(made, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "write", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        back_up(sqlite_ward.service, folder)
+    found, wrong = verify(folder)
+    assert wrong == []
+    monkeypatch.undo()
+    back_up(sqlite_ward.service, folder)
+    assert not found.ledger.below(folder).exists()
 
 
 def test_first_backup_that_was_cut_short_is_none_and_is_made_again(sqlite_ward: Ward, tmp_path: Path) -> None:
@@ -221,13 +245,10 @@ def test_folder_of_another_database_is_refused(
     assert verify(folder) == (first, [])
 
 
-def test_full_disk_is_said_before_anything_is_copied(
-    ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With how much is needed."""
-    free = shutil.disk_usage(tmp_path)._replace(free=2**24 + 1000)
-    monkeypatch.setattr(making.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(StorageError, match=r"16 MiB free.*make room"):
+def test_full_disk_is_said_before_anything_is_copied(ward: Ward, tmp_path: Path) -> None:
+    """With how much is needed: here, for a file that claims more than the disk has."""
+    os.truncate(ward.inbox.absolute(ward.receive().path), free_bytes(tmp_path) + 2**30)
+    with pytest.raises(StorageError, match=r"MiB free, and the files to be copied take \d+ MiB: make room"):
         back_up(ward.service, tmp_path / "backup")
     assert list((tmp_path / "backup").iterdir()) == []
 
@@ -251,7 +272,7 @@ def test_dropped_lock_is_noticed(postgres_url: str, tmp_path: Path, monkeypatch:
     """Without it, upkeep might have removed files: a backup that cannot be sure is none."""
     ward = Ward(tmp_path / "service", postgres_url)
     ward.fill()
-    copy = making.copy_durably
+    copy = files.copy_durably
 
     def cut_then_copy(*arguments: object, **options: object) -> object:
         with ward.database.apart() as connection:

@@ -104,6 +104,19 @@ def test_deliveries_of_a_dead_process_are_free_at_once(reported: Steps) -> None:
     assert reported.dispatch.claim(OWNER, "archive", 1) == []
 
 
+def test_what_a_sender_forgot_is_given_back(reported: Steps) -> None:
+    """For the destination that it asks about: another one's is under way."""
+    dispatch = reported.dispatch
+    (forgotten,) = dispatch.claim(OWNER, "pacs", 1)
+    (under_way,) = dispatch.claim(OWNER, "archive", 1)
+    assert dispatch.give_back_forgotten(OWNER, "pacs") == 1
+    (again,) = dispatch.claim(OWNER, "pacs", 1)
+    assert (again.id, again.attempt) == (forgotten.id, forgotten.attempt + 1)
+    with pytest.raises(StaleAttemptError):
+        dispatch.record_stored(forgotten)
+    dispatch.record_stored(under_way)
+
+
 def test_deliveries_are_in_the_audit_trail(reported: Steps) -> None:
     """What went where, and why not."""
     [seg] = reported.dispatch.claim(OWNER, "pacs", 1)

@@ -20,6 +20,7 @@ EMPTY = Counts(
     circuits={},
     listed_studies=0,
     other_bytes=0,
+    failed_unread=0,
     oldest_unscored_at=None,
     oldest_undelivered_at=None,
 )

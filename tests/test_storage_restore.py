@@ -9,14 +9,15 @@ import pytest
 from sqlalchemy import text
 
 from backed_up import Ward, without_claims
-from builders import received_instance
+from builders import received_instance, store_file
 from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
-from cxr_triage.storage.backup import Kept, Service, back_up, manifest, restore, restoring
+from cxr_triage.storage.backup import Kept, Service, back_up, files, in_silence, manifest, restore, restoring
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.locks import WORK, at_work, lock
 from cxr_triage.storage.migrate import migrate, require_current_schema
 from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.space import free_bytes
 
 #: Where to.
 KINDS = pytest.mark.parametrize("kind", DATABASES)
@@ -130,15 +131,26 @@ def test_other_files_are_refused(sqlite_ward: Ward, tmp_path: Path) -> None:
     back_up(sqlite_ward.service, tmp_path / "backup")
     service = empty(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}")
     other = Ward(tmp_path / "new", f"sqlite:///{tmp_path / 'other.db'}")
-    stray = other.inbox.absolute(other.inbox.store(b"later", sop_instance_uid="1.2.3").path)
+    stray = other.inbox.absolute(store_file(other.inbox, b"later", sop_instance_uid="1.2.3").path)
     other.close()
-    with pytest.raises(StorageError, match=rf"1 files that are not in the backup, the first is {stray}.*send them"):
+    with pytest.raises(StorageError, match=rf"1 files that are not in the backup, the first is {stray}.*--keep-other"):
         restore(tmp_path / "backup", service)
     assert [stray] == [path for path in service.inbox.rglob("*") if path.is_file()]
     stray.unlink()
     (service.inbox / "unknown").mkdir()
     (service.inbox / "unknown" / "old.dcm").write_bytes(b"set aside")
     restore(tmp_path / "backup", service)
+
+
+def test_newer_images_of_the_inbox_are_kept_where_a_person_says_so(sqlite_ward: Ward, tmp_path: Path) -> None:
+    """The database was lost, and the folders were not: upkeep takes in what the backup does not know."""
+    back_up(sqlite_ward.service, tmp_path / "backup")
+    newer = sqlite_ward.inbox.absolute(sqlite_ward.image().path)
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    restore(tmp_path / "backup", dataclasses.replace(sqlite_ward.service, database_url=url), keep_other_files=True)
+    back = Ward(tmp_path / "service", url)
+    assert back.files() - back.owned() == {newer}
+    back.close()
 
 
 def test_files_that_are_there_already_stay(
@@ -235,6 +247,26 @@ def test_rest_of_a_damaged_backup_can_be_had(sqlite_ward: Ward, tmp_path: Path) 
     back.close()
 
 
+def test_full_disk_is_said_before_anything_is_copied(sqlite_ward: Ward, tmp_path: Path) -> None:
+    """With how much is needed; the backup is said to have a file that is larger than the disk."""
+    folder = tmp_path / "backup"
+    made = back_up(sqlite_ward.service, folder)
+    huge = dataclasses.replace(made.files[0], size_bytes=free_bytes(tmp_path) + 2**30)
+    huge.below(folder).write_bytes(b"")
+    manifest.write(dataclasses.replace(made, files=(huge, *made.files[1:])), folder)
+    service = empty(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}")
+    work = restoring._Restore(  # noqa: SLF001 - verifying such a file byte by byte takes hours
+        folder, manifest.read(folder), [], service, in_silence, sqlite_ward.steps.clock
+    )
+    database = open_database(service.database_url)
+    with lock(database, WORK) as alone:
+        assert alone is not None
+        with pytest.raises(StorageError, match=r"MiB free, and the backup takes \d+ MiB"):
+            work.run(database, alone, keep_other_files=False)
+    database.close()
+    assert contents(service) == {}
+
+
 def test_damaged_ledger_is_always_refused(sqlite_ward: Ward, tmp_path: Path) -> None:
     """Without it there is nothing to restore."""
     made = back_up(sqlite_ward.service, tmp_path / "backup")
@@ -275,8 +307,12 @@ def test_everything_is_on_the_disk_before_the_end(
     back_up(sqlite_ward.service, tmp_path / "backup")
     service = empty(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}")
     synced: list[Path] = []
-    sync = restoring.sync_folder
-    monkeypatch.setattr(restoring, "sync_folder", lambda folder: (synced.append(folder), sync(folder)))
+
+    def sync(folder: Path) -> None:
+        synced.append(folder)
+        files.sync_folder(folder)
+
+    monkeypatch.setattr(restoring, "sync_folder", sync)
     restore(tmp_path / "backup", service)
     folders = {path.parent for path in (tmp_path / "new").rglob("*.dcm")}
     assert folders | {service.inbox, service.outbox, tmp_path} == set(synced)

@@ -149,6 +149,32 @@ def test_failure_is_tried_again_when_its_time_has_come(steps: Steps) -> None:
     assert (claim.attempt + 1, 1) == (again.attempt, again.failures)
 
 
+def test_attempt_that_the_machine_ended_does_not_count(steps: Steps) -> None:
+    """The image is there again at the time that was set, as fresh as before, and says why it waits."""
+    steps.receive()
+    claim = steps.claim_to_index()
+    retry_at = steps.clock() + timedelta(seconds=10)
+    steps.scoring.put_back(claim, error_class="OSError", explanation="The disk is full.", retry_at=retry_at)
+    assert steps.scoring.claim_to_index(OWNER, 1) == []
+    with pytest.raises(StaleAttemptError):
+        steps.scoring.put_back(claim, error_class="OSError", explanation="The disk is full.", retry_at=retry_at)
+    steps.clock.move(timedelta(seconds=10))
+    again = steps.claim_to_index()
+    assert (again.failures, again.lost, again.attempt) == (0, 0, claim.attempt + 1)
+
+
+def test_what_an_owner_does_not_know_of_is_given_back(steps: Steps) -> None:
+    """The answer to its claim got lost: nobody would work on it until the lease runs out."""
+    for _ in range(3):
+        steps.receive()
+    (known, forgotten) = steps.scoring.claim_to_index(OWNER, 2)
+    (other,) = steps.scoring.claim_to_index("infer-2-host-2", 1)
+    assert steps.scoring.give_back_forgotten(OWNER, [known]) == 1
+    (again,) = steps.scoring.claim_to_index(OWNER, 9)
+    assert (again.sop_instance_uid, again.lost) == (forgotten.sop_instance_uid, 0)
+    assert steps.scoring.extend([known, other]) == [known, other]
+
+
 def test_attempts_without_an_outcome_are_counted_per_step(steps: Steps) -> None:
     """Those that were given back; an outcome, or a person who has the image tried again, begins anew."""
     image = steps.receive()

@@ -20,6 +20,7 @@ from cxr_triage.daemon.web.health import reasons_against
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import StorageError, TriageError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.service_clock import ServiceClock
 
 #: How often to look after the server's thread.
 POLL_SECONDS: Final = 0.1
@@ -29,7 +30,7 @@ log = get_logger(__name__)
 
 def create_app(settings: Settings, database: Database) -> Starlette:
     """The application; its handlers run in threads, since the database blocks."""
-    metrics = registry(settings, database)
+    metrics = registry(settings, database, clock=ServiceClock.of(settings.run_folder))
 
     def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "alive"})

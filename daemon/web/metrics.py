@@ -10,12 +10,15 @@ from typing import TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from cxr_triage.daemon.alerts import Alert, current_alerts
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Housekeeping
+from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.records import Circuit, Counts, InstanceState
+from cxr_triage.storage.service_clock import ReadableClock
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -23,9 +26,10 @@ State = TypeVar("State", bound=StrEnum)
 class LedgerCollector(Collector):
     """Counts per state, ages of the oldest, and which roles live."""
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, database: Database, *, clock: ReadableClock) -> None:
         self._settings = settings
-        self._housekeeping = Housekeeping(database)
+        self._database = database
+        self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -39,6 +43,8 @@ class LedgerCollector(Collector):
         counts = self._housekeeping.counts()
         yield from _of_counts(counts, self._clock())
         yield from _of_destinations(counts, {each.name for each in self._settings.destinations}, self._clock())
+        yield from _of_commitment(count_commitments(self._database))
+        yield _alerts(current_alerts(counts, self._clock, self._settings))
 
     def _roles(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("cxr_triage_role_up", "1 while the role shows signs of life", labels=["role"])
@@ -51,7 +57,7 @@ class LedgerCollector(Collector):
         yield from (up, alive, wanted)
 
 
-def registry(settings: Settings, database: Database, *, clock: Clock = utc_now) -> CollectorRegistry:
+def registry(settings: Settings, database: Database, *, clock: ReadableClock) -> CollectorRegistry:
     """A registry of our metrics alone."""
     own = CollectorRegistry(auto_describe=False)
     own.register(LedgerCollector(settings, database, clock=clock))
@@ -116,6 +122,21 @@ def _down_seconds(circuit: Circuit, now: datetime) -> float:
     return max(0.0, (now - circuit.changed_at).total_seconds())
 
 
+def _of_commitment(counts: CommitmentCounts) -> Iterator[Metric]:
+    requests = GaugeMetricFamily(
+        "cxr_triage_commitment_requests",
+        "Requests for storage commitment by destination",
+        labels=["destination", "state"],
+    )
+    for destination, states in counts.requests.items():
+        for state, count in states.items():
+            requests.add_metric([destination, state.value], count)
+    yield requests
+    yield _per_state(
+        "cxr_triage_modality_commitments", "Requests of modalities for storage commitment", counts.modality_requests
+    )
+
+
 def _per_state(name: str, text: str, states: Mapping[State, int]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=["state"])
     for state, count in states.items():
@@ -128,6 +149,13 @@ def _deliveries(counts: Counts) -> Metric:
     for destination, states in counts.deliveries.items():
         for state, count in states.items():
             family.add_metric([destination, state.value], count)
+    return family
+
+
+def _alerts(raised: Iterable[Alert]) -> Metric:
+    family = GaugeMetricFamily("cxr_triage_alert", "1 while a person must look", labels=["alert", "subject"])
+    for alert in raised:
+        family.add_metric([alert.name.value, alert.subject], 1)
     return family
 
 

@@ -23,6 +23,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import ReadingList
 from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
@@ -76,10 +77,10 @@ class WorklistRole:
             stop.wait()
             return
         listener = listening_socket(settings.worklist.host, settings.worklist.port, name="worklist")
-        database = open_database(settings.database_url)
+        database, clock = open_database(settings.database_url), ServiceClock.of(settings.run_folder)
         try:
             worklist_server(
-                Worklist(studies=ReadingList(database).studies, policy=settings.policy()),
+                Worklist(studies=ReadingList(database, clock=clock).studies, policy=settings.policy(), clock=clock),
                 listener=listener,
                 ae_title=settings.worklist.ae_title,
                 limits=_limits(settings),

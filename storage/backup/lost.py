@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from cxr_triage.storage.backup.source import OWNERS, Owned
+from cxr_triage.storage.backup.source import Owned, owner
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import InstanceState
@@ -27,7 +27,7 @@ def record_lost(session: Session, owned: Owned, problem: str, *, now: datetime) 
         problem: why, a stable word.
         now: UTC.
     """
-    row = session.get_one(OWNERS[owned.place], owned.id)
+    row = owner(session, owned)
     row.owns_file = False
     note(session, now, _ACTOR, Event.FILE_FORGOTTEN, row, f"{owned.place}: {problem}")
     if isinstance(row, InstanceRow) and _has_work_left(row):

@@ -7,7 +7,6 @@ snapshot is what the snapshot's rows speak of.
 import fcntl
 import os
 import secrets
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -35,6 +34,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.locks import FILES, WORK, Lock, lock
 from cxr_triage.storage.migrate import head, migrate, require_current_schema
+from cxr_triage.storage.space import free_bytes
 
 #: How long to wait for upkeep, which removes a few hundred files at a time.
 WAIT_SECONDS: Final = 60.0
@@ -103,8 +103,9 @@ class _Backup:
         try:
             return self._make(path, made_at, files_lock)
         except BaseException:
-            for left in self._folder.glob(f"{path.name}*"):
-                left.unlink()
+            if not _is_ledger_of(self._folder, path.name):
+                for left in self._folder.glob(f"{path.name}*"):
+                    left.unlink()
             raise
 
     def _make(self, path: Path, made_at: datetime, files_lock: Lock) -> Manifest:
@@ -223,6 +224,14 @@ def _former(folder: Path, service: Service) -> dict[tuple[str, str], Kept]:
     return {(kept.place, kept.path): kept for kept in former.files}
 
 
+def _is_ledger_of(folder: Path, name: str) -> bool:
+    """Whether the backup that is there has that ledger, as when its manifest was written and a later step failed."""
+    try:
+        return manifest.read(folder).ledger.path == name
+    except StorageError:
+        return False
+
+
 def _is_ours(path: Path) -> bool:
     """Whether an unfinished backup may have left it."""
     return path.name in {"inbox", "outbox"} or path.name.startswith(LEDGER_PREFIX) or path.suffix == PART_SUFFIX
@@ -233,7 +242,7 @@ def _touch(path: Path) -> None:
 
 
 def _require_space(folder: Path, needed: int, what: str) -> None:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if needed + SPARE_BYTES > free:
         raise StorageError(
             f"{folder} has {free // 2**20} MiB free, and {what} to be copied take {needed // 2**20 + 1} MiB: make "

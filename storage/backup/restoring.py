@@ -26,9 +26,10 @@ from cxr_triage.storage.backup.source import Advance, Place, Service, in_silence
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import INCOMING, UNKNOWN, DurableFolder
-from cxr_triage.storage.ledger import Dispatch, Scoring
+from cxr_triage.storage.ledger import Commitments, Dispatch, ModalityCommitments, Scoring
 from cxr_triage.storage.locks import WORK, Lock, lock
 from cxr_triage.storage.migrate import UNFINISHED, head, is_known, migrate, refuse_unknown, revision_of, upgrade
+from cxr_triage.storage.space import free_bytes
 
 PLACES: Final[tuple[Place, ...]] = ("inbox", "outbox")
 #: Of the folder, in the inbox, of the ledger that is worked on; it is gone at the end.
@@ -73,6 +74,7 @@ def restore(
     service: Service,
     *,
     leave_out_damaged: bool = False,
+    keep_other_files: bool = False,
     advance: Advance = in_silence,
     clock: Clock = utc_now,
 ) -> Restored:
@@ -82,6 +84,8 @@ def restore(
         folder: of the backup, which is only read.
         service: where to; no role of it is at work.
         leave_out_damaged: restore what is whole, instead of nothing.
+        keep_other_files: leave files that the backup does not know where they are, for upkeep: it takes the images
+            among them in, and removes results, which are made again.
         advance: told how far it is.
         clock: gives the present.
 
@@ -101,7 +105,8 @@ def restore(
                 raise StorageError(
                     "the service, a backup or a migration works on the database: stop every role on every host first"
                 )
-            given_back = _Restore(folder, backup, wrong, service, advance, clock).run(database, alone)
+            work = _Restore(folder, backup, wrong, service, advance, clock)
+            given_back = work.run(database, alone, keep_other_files=keep_other_files)
         if database.file is not None:
             sync_folder(database.file.parent)
     except OSError as error:
@@ -141,12 +146,13 @@ class _Restore:
         self._advance = advance
         self._clock = clock
 
-    def run(self, database: Database, alone: Lock) -> int:
+    def run(self, database: Database, alone: Lock, *, keep_other_files: bool) -> int:
         """Do it; how many claims were given back."""
         for place in PLACES:
             make_folder(self._service.folder(place) / INCOMING)
         self._remove_unfinished()
-        self._refuse_other_files()
+        if not keep_other_files:
+            self._refuse_other_files()
         self._require_space()
         with self._ledger() as ledger:
             self._record_lost(ledger)
@@ -172,15 +178,15 @@ class _Restore:
             others = [path for path in _files(root) if path not in wanted]
             if others:
                 raise StorageError(
-                    f"{root} holds {len(others)} files that are not in the backup, the first is {others[0]}: move "
-                    "them elsewhere. Images among them came after the backup: send them to the service when it runs "
-                    "again"
+                    f"{root} holds {len(others)} files that are not in the backup, the first is {others[0]}: if they "
+                    "are this service's, --keep-other-files lets it take in the images among them when it runs; else "
+                    "name other folders"
                 )
 
     def _require_space(self) -> None:
         needed = 2 * self._backup.ledger.size_bytes  # the copy to work on, and the database, if it is here
         needed += sum(kept.size_bytes for kept in self._files if not self._target(kept).exists())
-        free = shutil.disk_usage(self._service.inbox).free
+        free = free_bytes(self._service.inbox)
         if needed > free:
             raise StorageError(
                 f"{self._service.inbox} has {free // 2**20} MiB free, and the backup takes {needed // 2**20 + 1} MiB"
@@ -207,8 +213,11 @@ class _Restore:
     def _give_claims_back(self, ledger: Database) -> int:
         """Whoever held a claim when the snapshot was taken works on it no more."""
         now, no_lease = self._clock(), timedelta(0)
-        released = Scoring(ledger, lease=no_lease, clock=self._clock).release_leases(_nobody_lives, now)
-        return released + Dispatch(ledger, lease=no_lease, clock=self._clock).release_leases(_nobody_lives, now)
+        ledgers = (
+            kind(ledger, lease=no_lease, clock=self._clock)
+            for kind in (Scoring, Dispatch, Commitments, ModalityCommitments)
+        )
+        return sum(each.release_leases(_nobody_lives, now) for each in ledgers)
 
     def _copy_files(self) -> None:
         for done, kept in enumerate(self._files, start=1):

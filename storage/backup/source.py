@@ -59,5 +59,12 @@ def owned_files(session: Session) -> Iterator[Owned]:
             yield Owned(place=place, id=row_id, path=path, data_set_sha256=digest, sop_instance_uid=uid)
 
 
+def owner(session: Session, owned: Owned) -> InstanceRow | ObjectRow:
+    """The row that owns a file."""
+    if owned.place == "inbox":
+        return session.get_one(InstanceRow, owned.id)
+    return session.get_one(ObjectRow, owned.id)
+
+
 def in_silence(step: str, done: int, whole: int | None) -> None:
     """Tell nobody."""

@@ -1,11 +1,25 @@
 """The ledger: one class per concern; each method is one transaction is one transition."""
 
 from cxr_triage.storage.ledger.circuits import Circuits
+from cxr_triage.storage.ledger.clock_change import ClockChange
+from cxr_triage.storage.ledger.commitments import Commitments
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
+from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 
-__all__ = ["Circuits", "Dispatch", "Housekeeping", "Intake", "ReadingList", "Reporting", "Scoring"]
+__all__ = [
+    "Circuits",
+    "ClockChange",
+    "Commitments",
+    "Dispatch",
+    "Housekeeping",
+    "Intake",
+    "ModalityCommitments",
+    "ReadingList",
+    "Reporting",
+    "Scoring",
+]

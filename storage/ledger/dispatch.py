@@ -56,6 +56,14 @@ class Dispatch:
             rows = leases.claim(session, jobs, DeliveryRow, owner, now + self._lease)
             return [_as_delivery(session, row) for row in rows]
 
+    def give_back_forgotten(self, owner: str, destination: str) -> int:
+        """Give back what this owner holds for a destination though nothing is under way there; how many those were.
+
+        Where the database failed after an object was sent, it is sent again.
+        """
+        mine = (DeliveryRow.owner == owner) & (DeliveryRow.destination == destination)
+        return leases.give_back_forgotten(self._database, mine, DeliveryRow, [])
+
     def record_stored(self, delivery: Delivery) -> None:
         """Record that the destination answered success.
 
@@ -185,7 +193,7 @@ class Dispatch:
         with self._database.transaction() as session:
             rows = session.scalars(dead.order_by(DeliveryRow.id).with_for_update()).all()
             for row in rows:
-                row.failures = row.refusals = 0
+                row.failures = row.refusals = row.commitment_failures = 0
                 self._settle(session, row, DeliveryState.PENDING, Event.REPLAYED, actor=actor)
             return [row.destination for row in rows]
 

@@ -1,12 +1,12 @@
 """What upkeep, status and the health checks read and write."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
@@ -25,8 +25,16 @@ _PATHS_AT_ONCE: Final = 500
 class Housekeeping:
     """Counts, and the end of files."""
 
-    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, *, committing: Collection[str] = (), clock: Clock = utc_now) -> None:
+        """Keep house.
+
+        Args:
+            database: of the ledger.
+            committing: destinations where an object counts as delivered only once they have committed to it.
+            clock: gives the present.
+        """
         self._database = database
+        self._committing = committing
         self._clock = clock
 
     def ping(self) -> None:
@@ -49,13 +57,16 @@ class Housekeeping:
                 circuits=circuits_in(session),
                 listed_studies=_count(session, StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)),
                 other_bytes=_count(session, InstanceRow.other_bytes.is_(True)),
+                failed_unread=_count(session, _failed_unread()),
                 oldest_unscored_at=session.scalar(
                     select(func.min(InstanceRow.received_at)).where(
                         InstanceRow.state.in_((InstanceState.RECEIVED, InstanceState.INDEXED))
                     )
                 ),
                 oldest_undelivered_at=session.scalar(
-                    select(func.min(DeliveryRow.created_at)).where(DeliveryRow.state == DeliveryState.PENDING)
+                    select(func.min(DeliveryRow.created_at)).where(
+                        or_(DeliveryRow.state == DeliveryState.PENDING, _uncommitted(self._committing))
+                    )
                 ),
             )
 
@@ -74,11 +85,12 @@ class Housekeeping:
         """Files that nothing needs any more, oldest first, at most `limit` of each place: ask again for the rest.
 
         Images received before that time, scored and reported or unsuitable, of finished studies; objects made before
-        that time whose deliveries are all done. Files of failed images and of dead deliveries stay.
+        that time whose deliveries are all done: stored, or committed to where the destination does that. Files of
+        failed images and of dead deliveries stay.
         """
         with self._database.read() as session:
             images = session.execute(_forgettable_images(before).limit(limit))
-            objects = session.execute(_forgettable_objects(before).limit(limit))
+            objects = session.execute(_forgettable_objects(before, self._committing).limit(limit))
             return [
                 *(OwnedFile(place="inbox", id=row_id, path=Path(path)) for row_id, path in images),
                 *(OwnedFile(place="outbox", id=row_id, path=Path(path)) for row_id, path in objects),
@@ -128,12 +140,21 @@ def _forgettable_images(before: datetime) -> Select[int, str]:
     return select(InstanceRow.id, InstanceRow.path).where(*needless).order_by(InstanceRow.received_at, InstanceRow.id)
 
 
-def _forgettable_objects(before: datetime) -> Select[int, str]:
-    unfinished = exists().where(
-        DeliveryRow.object_id == ObjectRow.id, DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.DEAD))
-    )
+def _forgettable_objects(before: datetime, committing: Collection[str]) -> Select[int, str]:
+    undelivered = DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.DEAD))
+    unfinished = exists().where(DeliveryRow.object_id == ObjectRow.id, or_(undelivered, _uncommitted(committing)))
     needless = (ObjectRow.owns_file, ObjectRow.created_at < before, ~unfinished)
     return select(ObjectRow.id, ObjectRow.path).where(*needless).order_by(ObjectRow.created_at, ObjectRow.id)
+
+
+def _uncommitted(committing: Collection[str]) -> ColumnElement[bool]:
+    """Which deliveries are stored and still need their destination's commitment, and their file in the outbox.
+
+    Objects whose files went before the destination was asked for commitment are done.
+    """
+    made = aliased(ObjectRow)
+    in_outbox = exists().where(made.id == DeliveryRow.object_id, made.owns_file)
+    return and_(DeliveryRow.state == DeliveryState.STORED, DeliveryRow.destination.in_(committing), in_outbox)
 
 
 def _instances(session: Session) -> dict[InstanceState, int]:
@@ -166,6 +187,12 @@ def _held_back(session: Session) -> dict[str, int]:
         .order_by(DeliveryRow.destination)
     )
     return dict(iter(counted))
+
+
+def _failed_unread() -> ColumnElement[bool]:
+    unread = select(StudyRow.study_instance_uid).where(StudyRow.finished_at.is_(None))
+    of_a_reader = or_(InstanceRow.study_instance_uid.is_(None), InstanceRow.study_instance_uid.in_(unread))
+    return (InstanceRow.state == InstanceState.FAILED) & of_a_reader
 
 
 def _count(session: Session, which: ColumnElement[bool]) -> int:

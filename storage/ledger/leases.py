@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.schema import DeliveryRow, InstanceRow
+from cxr_triage.storage.schema import CommitmentRow, DeliveryRow, InstanceRow, Leased, ModalityRequestRow
 
-Job = TypeVar("Job", InstanceRow, DeliveryRow)
+Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow)
 
 
 def is_due(table: type[Job], now: datetime) -> ColumnElement[bool]:
@@ -43,7 +43,7 @@ def held(session: Session, table: type[Job], job_id: int, attempt: int) -> Job:
     return row
 
 
-def give_back(row: InstanceRow | DeliveryRow, next_attempt_at: datetime | None = None) -> None:
+def give_back(row: Leased, next_attempt_at: datetime | None = None) -> None:
     """End an attempt: whoever is next may have the job from that time on."""
     row.owner = None
     row.lease_until = None
@@ -61,6 +61,26 @@ def extend(
         for row in held_still:
             row.lease_until = until
         return {(row.id, row.attempt) for row in held_still}
+
+
+def give_back_forgotten(database: Database, mine: ColumnElement[bool], table: type[Job], in_hand: Sequence[int]) -> int:
+    """Give back what an owner holds by the ledger's account but not by its own: an answer got lost, or a transition.
+
+    Args:
+        database: of the ledger.
+        mine: which jobs are that owner's.
+        table: of the jobs.
+        in_hand: the jobs that it knows of.
+
+    Returns:
+        How many were given back.
+    """
+    forgotten = select(table).where(mine, table.id.not_in(in_hand)).order_by(table.id)
+    with database.transaction() as session:
+        rows = session.scalars(forgotten.with_for_update()).all()
+        for row in rows:
+            give_back(row, row.next_attempt_at)
+        return len(rows)
 
 
 def lost(database: Database, table: type[Job], is_alive: Callable[[str], bool], now: datetime) -> ColumnElement[bool]:

@@ -48,6 +48,11 @@ class Scoring:
         held = leases.extend(self._database, InstanceRow, attempts, self._clock() + self._lease)
         return [claim for claim in claims if (claim.instance_id, claim.attempt) in held]
 
+    def give_back_forgotten(self, owner: str, claims: Sequence[Claim]) -> int:
+        """Give back what this owner holds besides these claims: the answer to a claim got lost. How many those were."""
+        in_hand = [claim.instance_id for claim in claims]
+        return leases.give_back_forgotten(self._database, InstanceRow.owner == owner, InstanceRow, in_hand)
+
     def record_indexed(self, claim: Claim, header: InstanceHeader, policy: Policy) -> None:
         """Put an image into its study, which is on the reading list from now on.
 

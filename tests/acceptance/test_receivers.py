@@ -27,7 +27,8 @@ SEED = 20240305
 def test_killed_receivers_are_not_noticed(tmp_path: Path) -> None:
     """Ten kills, an echo four times a second: each is answered; images pushed meanwhile are there once each."""
     chance = random.Random(SEED)
-    sources, acknowledged = chest_radiographs(), []
+    sources = chest_radiographs()
+    acknowledged: list[str] = []
     done = threading.Event()
 
     def push() -> None:
@@ -50,13 +51,15 @@ def test_killed_receivers_are_not_noticed(tmp_path: Path) -> None:
         echoes = stop()
         with closing(open_database(f"sqlite:///{tmp_path / 'triage.db'}")) as database:
             counts = Housekeeping(database).counts()
+            inbox = {path.relative_to(tmp_path / "inbox") for path in (tmp_path / "inbox").rglob("*.dcm")}
+            # A receiver that is killed between file and row leaves a file that no row owns: upkeep's business.
+            inbox -= set(Housekeeping(database).unowned("inbox", inbox))
     seconds = sorted(echo.seconds for echo in echoes)
     # For `pytest -rP`.
     sys.stdout.write(f"{len(seconds)} echoes: median {median(seconds):.3f} s, longest {seconds[-1]:.3f} s\n")
     assert [echo for echo in echoes if echo.tries == 0 or echo.seconds > LATE_SECONDS] == []
     assert (sum(counts.instances.values()), counts.other_bytes) == (len(acknowledged), 0)
-    inbox = [path.name.partition("-")[0] for path in (tmp_path / "inbox").rglob("*.dcm")]
-    assert sorted(inbox) == sorted(acknowledged)
+    assert sorted(path.name.partition("-")[0] for path in inbox) == sorted(acknowledged)
 
 
 def replace_one(daemon: Daemon, chance: random.Random) -> None:

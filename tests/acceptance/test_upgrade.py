@@ -12,7 +12,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from pynetdicom.dsutils import split_dataset
 
 from backed_up import old_ledger
-from builders import prediction, received_instance, thorax_masks
+from builders import prediction, received_instance, store_file, thorax_masks
 from conftest import DATABASES
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.report import Reporter
@@ -59,7 +59,7 @@ class OldService:
         path = another(next(self._sources), self._folder)
         ds = dcmread(path, stop_before_pixels=True)
         content, start = path.read_bytes(), split_dataset(path)[1]
-        stored = self._inbox.store(content[start:], sop_instance_uid=ds.SOPInstanceUID, meta=content[:start])
+        stored = store_file(self._inbox, content[start:], sop_instance_uid=ds.SOPInstanceUID, meta=content[:start])
         image = received_instance(
             sop_instance_uid=str(ds.SOPInstanceUID),
             sop_class_uid=str(ds.SOPClassUID),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pydicom.filewriter import write_file_meta_info
+from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 
 from chaos.world import JsonLines
@@ -41,9 +41,7 @@ class DiskPacs(RecordingPacs):
 
     def _write(self, event: Event, arrival: Arrival, encoded: bytes) -> None:
         with (self._objects / f"{arrival.sop_instance_uid}-{arrival.sha256[:16]}.dcm").open("wb") as file:
-            file.write(bytes(128) + b"DICM")
-            write_file_meta_info(file, event.file_meta, enforce_standard=True)
-            file.write(encoded)
+            file.write(bytes(128) + b"DICM" + encode_file_meta(event.file_meta) + encoded)
             file.flush()
             os.fsync(file.fileno())
 

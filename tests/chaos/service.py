@@ -64,6 +64,8 @@ class Service:
             environment={
                 "CXR_TRIAGE_STORAGE__DATABASE": database_url,
                 TOKENS_VARIABLE: str(world.tokens),
+                # So many that chance does not kill all of them within the second that one takes to be back.
+                "CXR_TRIAGE_DICOM__RECEIVERS": "4",
                 "PYTHONPATH": str(POINTS_FOLDER),
             },
         )

@@ -1,0 +1,139 @@
+"""Storage Commitment as SCP, the answer: each modality is told its results until it has taken them (PS3.4 J.3.3)."""
+
+import threading
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from pynetdicom import build_context, build_role
+from pynetdicom.association import Association
+
+from cxr_triage.daemon.commitment.messages import (
+    SOP_CLASS,
+    SOP_INSTANCE,
+    SUCCESS,
+    commitment_context,
+    report_data_set,
+)
+from cxr_triage.daemon.commitment.reports import Persistence
+from cxr_triage.daemon.dicom_client import Peer, connected
+from cxr_triage.daemon.dicom_server import VERIFICATION
+from cxr_triage.daemon.logs import get_logger
+from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError, UnreachableError
+from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.commitment_records import CommitmentReport, ModalityReport
+from cxr_triage.storage.ledger import ModalityCommitments
+
+log = get_logger(__name__)
+
+#: PS3.4 J.3.3: who reports is SCP, also where it opens the association.
+_ROLE: Final = build_role(SOP_CLASS, scp_role=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Insistence:
+    """How long, and how often, to tell a modality."""
+
+    #: How often to look for work when nobody rings.
+    poll: timedelta = timedelta(seconds=2)
+    #: Between attempts.
+    persistence: Persistence = field(default_factory=Persistence)
+    #: From the moment when the result stood.
+    give_up: timedelta = timedelta(hours=72)
+
+
+class Reporter:
+    """Tells one modality what became of its requests, each on an association of its own."""
+
+    def __init__(
+        self,
+        *,
+        modality: str,
+        peer: Peer,
+        requests: ModalityCommitments,
+        owner_id: str,
+        insistence: Insistence,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._modality = modality
+        self._peer = peer
+        self._requests = requests
+        self._owner_id = owner_id
+        self._insistence = insistence
+        self._clock = clock
+        self._wake = threading.Event()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Report until `stop`; whoever sets it calls `wake` too."""
+        while not stop.is_set():
+            self._wake.clear()
+            try:
+                reported = self.report_next()
+            except StorageError as error:
+                log.exception("ledger not reached", calling_ae_title=self._modality, exc_info=error)
+                reported = False
+            if not reported and not stop.is_set():
+                self._wake.wait(self._insistence.poll.total_seconds())
+
+    def report_next(self) -> bool:
+        """Tell the modality one result that is due; returns whether there was any.
+
+        Raises:
+            StorageError: the ledger could not be reached.
+        """
+        told = self._requests.claim_report(self._owner_id, self._modality)
+        if told is None:
+            return False
+        try:
+            self._tell(told)
+        except DeliveryError as error:
+            self._put_off(told, error)
+        except StaleAttemptError:
+            log.warning("storage commitment report taken over", **told.log_context())
+        return True
+
+    def _tell(self, told: ModalityReport) -> None:
+        contexts = [build_context(VERIFICATION), commitment_context()]
+        with connected(self._peer, contexts, roles=[_ROLE]) as association:
+            if not _may_report(association):
+                raise RefusedError(f"{self._peer} does not let us be SCP of storage commitment (role selection)")
+            tell(association, told.report, str(self._peer))
+        self._requests.record_reported(told)
+        log.info("modality told of storage commitment", **told.log_context())
+
+    def _put_off(self, told: ModalityReport, error: DeliveryError) -> None:
+        now = self._clock()
+        late = now >= told.answered_at + self._insistence.give_up
+        retry_at = None if late else now + self._insistence.persistence.pause(told.failures + 1)
+        log.warning("modality not told of storage commitment", reason=str(error), gives_up=late, **told.log_context())
+        try:
+            self._requests.record_report_failed(told, error=str(error), retry_at=retry_at)
+        except StaleAttemptError:
+            log.warning("storage commitment report taken over", **told.log_context())
+
+
+def tell(association: Association, report: CommitmentReport, who: str) -> None:
+    """Send an N-EVENT-REPORT, and wait for the answer.
+
+    Raises:
+        RefusedError: the answer is a failure.
+        UnreachableError: there was no answer.
+    """
+    event_type, event = report_data_set(report)
+    try:
+        answer, _ = association.send_n_event_report(event, event_type, SOP_CLASS, SOP_INSTANCE)
+    except RuntimeError as error:
+        # pynetdicom's word for an association that ended between our look and its own.
+        raise UnreachableError(f"{who} ended the association before the report was sent") from error
+    if "Status" not in answer:
+        raise UnreachableError(f"{who} gave no answer to the storage commitment report")
+    if answer.Status != SUCCESS:
+        raise RefusedError(f"{who} answered the storage commitment report with status 0x{answer.Status:04X}")
+
+
+def _may_report(association: Association) -> bool:
+    return any(context.abstract_syntax == SOP_CLASS and context.as_scp for context in association.accepted_contexts)
