@@ -286,9 +286,9 @@ def backup(
     config: ConfigOption = None,
 ) -> None:
     """Copy database, images and results into a folder, consistently, while the service runs."""
-    from cxr_triage.daemon.backups import back_up
+    from cxr_triage.daemon.backups import make_backup
 
-    back_up(_settings(context, config), folder, typer.echo)
+    make_backup(_settings(context, config), folder, typer.echo)
 
 
 @app.command()

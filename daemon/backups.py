@@ -9,12 +9,12 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from cxr_triage.daemon.heartbeat import is_alive
-from cxr_triage.daemon.service import ROLES
+from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage import backup as backups
 from cxr_triage.storage.backup import Advance, Manifest, Service
+from cxr_triage.storage.service_clock import ServiceClock
 
 #: A step's name in the code -> in words.
 STEPS: Final = {"rows": "Rows", "files": "Files", "verify": "Verifying"}
@@ -22,14 +22,16 @@ STEPS: Final = {"rows": "Rows", "files": "Files", "verify": "Verifying"}
 Say = Callable[[str], None]
 
 
-def back_up(settings: Settings, folder: Path, say: Say) -> None:
+def make_backup(settings: Settings, folder: Path, say: Say) -> None:
     """Make a backup and say what is in it.
 
     Raises:
         TriageError: there is none, or it lacks files that rows own; those are named before.
     """
     with _progress() as advance:
-        made = backups.back_up(_service(settings), folder.absolute(), advance=advance)
+        made = backups.back_up(
+            _service(settings), folder.absolute(), advance=advance, clock=ServiceClock.of(settings.run_folder)
+        )
     say(f"backup in {folder}: {_contents(made)}, as of {made.made_at:%Y-%m-%d %H:%M:%S} UTC")
     for each in made.problems:
         say(f"not in it: {each.place}/{each.path} is {each.problem} (SOP Instance UID {each.sop_instance_uid})")
@@ -60,8 +62,7 @@ def restore(settings: Settings, folder: Path, say: Say, *, leave_out_damaged: bo
         TriageError: it was not restored; the message says why and what to do.
     """
     settings.prepare_folders()
-    beat = settings.service.heartbeat_seconds
-    alive = [role for role in ROLES if is_alive(settings.run_folder, role, beat)]
+    alive = [role for role, found in presences(settings).items() if found.alive]
     if alive:
         raise TriageError(f"the service is at work in {settings.run_folder} ({', '.join(alive)}): stop it first")
     with _progress() as advance:
@@ -71,6 +72,7 @@ def restore(settings: Settings, folder: Path, say: Say, *, leave_out_damaged: bo
             leave_out_damaged=leave_out_damaged,
             keep_other_files=keep_other_files,
             advance=advance,
+            clock=ServiceClock.of(settings.run_folder),
         )
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M:%S} UTC"
     say(f"restored into {settings.printable_database}: {_contents(done.backup)}, as of {made_at}")

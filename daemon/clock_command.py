@@ -1,8 +1,7 @@
 """`cxr-triage clock`: what the service makes of the machine's clock, and a person's word that it was set rightly."""
 
 from cxr_triage.daemon.alerts import in_words
-from cxr_triage.daemon.heartbeat import is_alive
-from cxr_triage.daemon.service import ROLES
+from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database
@@ -30,8 +29,7 @@ def accept(clock: ServiceClock, settings: Settings, database: Database, *, actor
     reading = clock.reading()
     if not reading.jumped:
         raise TriageError("the service goes by the machine's clock already: there is nothing to accept")
-    beat = settings.service.heartbeat_seconds
-    alive = [role for role in ROLES if is_alive(settings.run_folder, role, beat)]
+    alive = [role for role, found in presences(settings).items() if found.alive]
     if alive:
         raise TriageError(
             f"the service is at work ({', '.join(alive)}): stop it on every machine first; what modalities send "

@@ -76,7 +76,7 @@ def test_restore_into_a_service_at_work_is_refused(line: CommandLine) -> None:
     config = other(line, f"sqlite:///{line.folder / 'new.db'}")
     run_folder = line.folder / "new" / "run"
     run_folder.mkdir()
-    with beating(run_folder, "receive", 5):
+    with beating(run_folder, "receive-1", 5):
         done = line.run_bare("--config", config, "restore", str(line.folder / "backup"))
     assert (done.returncode, "(receive): stop it first" in done.stderr) == (1, True)
 

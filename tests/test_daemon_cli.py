@@ -228,7 +228,7 @@ def test_an_acceptance_that_was_cut_off_is_finished(line: CommandLine) -> None:
 @pytest.mark.usefixtures("set_back")
 def test_no_clock_is_accepted_while_the_service_works(line: CommandLine) -> None:
     """Its roles would write by the time from before."""
-    with beating(line.folder / "run", "receive", 5):
+    with beating(line.folder / "run", "receive-1", 5):
         assert "at work (receive): stop it" in line.complaint("clock", "accept")
     line.said("clock", "accept")
 

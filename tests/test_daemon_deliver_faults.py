@@ -30,6 +30,9 @@ Failing = Callable[[Path], AbstractContextManager[tuple[int, Mend]]]
 DONE = {DeliveryState.STORED: 2}
 WAITING = {DeliveryState.PENDING: 2}
 
+#: A connection that was refused is collected in whatever test comes next.
+pytestmark = pytest.mark.filterwarnings(REFUSED_CONNECTION)
+
 
 @contextmanager
 def port_closed(folder: Path) -> Iterator[tuple[int, Mend]]:
@@ -133,7 +136,6 @@ FAULTS: dict[str, tuple[Failing, str]] = {
 }
 
 
-@pytest.mark.filterwarnings(REFUSED_CONNECTION)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_pacs_that_fails_costs_time_only(results: Results, tmp_path: Path, name: str) -> None:
     """It is left alone and tried again, also by a sender that starts afresh; the other destination is served."""
@@ -203,7 +205,6 @@ def test_a_slow_pacs_is_not_a_failing_one(results: Results, tmp_path: Path) -> N
     assert (results.circuit().changed_at, results.told("delivery_retried")) == (None, 0)
 
 
-@pytest.mark.filterwarnings(REFUSED_CONNECTION)
 def test_an_open_circuit_writes_nothing_per_object(results: Results) -> None:
     """Many failed tries: no row of the audit trail for any of the objects, and one for the destination."""
     for _ in range(10):
@@ -244,7 +245,6 @@ def test_a_destination_that_stops_reading_is_left(tmp_path: Path) -> None:
             store(association, file, impatient)
 
 
-@pytest.mark.filterwarnings(REFUSED_CONNECTION)
 def test_a_destination_that_is_down_delays_no_other(results: Results, tmp_path: Path) -> None:
     """Each has its own thread: one is silent, one is down, the third has everything."""
     results.report("silent", "down", "pacs")
