@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -91,21 +92,19 @@ def assert_nothing_lost_or_doubled(pacs: RecordingPacs, known: dict[str, str], k
 def service(folder: Path, url: str, pacs: RecordingPacs) -> Daemon:
     """Configure a service on a database; SQLite's is in its folder."""
     folder.mkdir()
-    daemon = Daemon(
-        folder, destinations={"pacs": ("TESTPACS", pacs.port)}, extra="[deliver]\nretry_first_seconds = 0.5\n"
+    return Daemon(
+        folder,
+        destinations={"pacs": ("TESTPACS", pacs.port)},
+        database="sqlite:///triage.db" if url.startswith("sqlite") else url,
+        extra="[deliver]\nretry_first_seconds = 0.5\n",
     )
-    if not url.startswith("sqlite"):
-        text = daemon.config.read_text()
-        daemon.config.write_text(text.replace("[storage]\n", f'[storage]\ndatabase = "{url}"\n'))
-    return daemon
 
 
 def database_of(daemon: Daemon) -> str:
     """Where a service has its rows."""
-    for line in daemon.config.read_text().splitlines():
-        if line.startswith("database = "):
-            return line.removeprefix('database = "').removesuffix('"')
-    return f"sqlite:///{daemon.folder / 'triage.db'}"
+    with daemon.config.open("rb") as file:
+        url: str = tomllib.load(file)["storage"]["database"]
+    return f"sqlite:///{daemon.folder / 'triage.db'}" if url.startswith("sqlite") else url
 
 
 def make_studies(folder: Path) -> list[list[Path]]:

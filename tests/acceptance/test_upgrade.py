@@ -131,17 +131,18 @@ def test_service_finishes_what_an_old_one_began(tmp_path: Path, new_database: Ca
         old_ledger(database, url, first_revision())
     with RecordingPacs().running() as pacs:
         daemon = Daemon(
-            folder, destinations={"pacs": ("TESTPACS", pacs.port)}, extra="[upkeep]\ninterval_seconds = 1\n"
+            folder,
+            destinations={"pacs": ("TESTPACS", pacs.port)},
+            database=url,
+            extra="[upkeep]\ninterval_seconds = 1\n",
         )
-        text = daemon.config.read_text()
-        daemon.config.write_text(text.replace("[storage]\n", f'[storage]\ndatabase = "{url}"\n'))
         if head() != first_revision():
             with pytest.raises(AssertionError, match="run `cxr-triage migrate`"):
                 daemon.run("status")
         daemon.run("migrate")
         with daemon, closing(open_database(url)) as database:
             daemon.run("replay", failed)
-            daemon.run("replay", "--destination", "pacs")
+            daemon.run("replay", "--dead", "pacs")
             wait_until(finished(database), seconds=600, what="all work done")
     for sop_class in (SegmentationStorage, Comprehensive3DSRStorage):
         cited = [uid for ds in pacs.of_class(sop_class) for uid in references(ds) & left]
