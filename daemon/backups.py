@@ -15,6 +15,7 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage import backup as backups
 from cxr_triage.storage.backup import Advance, Manifest, Service
+from cxr_triage.storage.service_clock import ServiceClock
 
 #: A step's name in the code -> in words.
 STEPS: Final = {"rows": "Rows", "files": "Files", "verify": "Verifying"}
@@ -29,7 +30,8 @@ def back_up(settings: Settings, folder: Path, say: Say) -> None:
         TriageError: there is none, or it lacks files that rows own; those are named before.
     """
     with _progress() as advance:
-        made = backups.back_up(_service(settings), folder.absolute(), advance=advance)
+        clock = ServiceClock.of(settings.run_folder)
+        made = backups.back_up(_service(settings), folder.absolute(), advance=advance, clock=clock)
     say(f"backup in {folder}: {_contents(made)}, as of {made.made_at:%Y-%m-%d %H:%M:%S} UTC")
     for each in made.problems:
         say(f"not in it: {each.place}/{each.path} is {each.problem} (SOP Instance UID {each.sop_instance_uid})")
@@ -71,6 +73,7 @@ def restore(settings: Settings, folder: Path, say: Say, *, leave_out_damaged: bo
             leave_out_damaged=leave_out_damaged,
             keep_other_files=keep_other_files,
             advance=advance,
+            clock=ServiceClock.of(settings.run_folder),
         )
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M:%S} UTC"
     say(f"restored into {settings.printable_database}: {_contents(done.backup)}, as of {made_at}")

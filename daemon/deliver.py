@@ -331,7 +331,7 @@ class DeliverRole:
             for destination in settings.destinations
         ]
         try:
-            _warn_of_the_unconfigured(settings, Housekeeping(database))
+            _warn_of_the_unconfigured(settings, Housekeeping(database, clock=clock))
             with Doorbell.listen(settings.run_folder, DELIVER) as bell:
                 _run_all([*couriers, *commitment_workers(settings, database, owner.id)], bell, stop, ready)
         finally:
