@@ -265,7 +265,7 @@ def clock_accept(context: typer.Context, config: ConfigOption = None) -> None:
 
     settings = _settings(context, config)
     with _database(settings) as database:
-        typer.echo(accept(_clock(settings), settings, database, actor=_actor()))
+        typer.echo(accept(_clock(settings), database, actor=_actor()))
 
 
 @app.command()

@@ -15,10 +15,10 @@ import pytest
 
 from builders import finding, prediction
 from cxr_triage.daemon.__main__ import main
-from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.daemon.reference import example_configuration, reference_page
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import Circuits, ClockChange
+from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.service_clock import ServiceClock
 from kept_logging import kept_logging
@@ -44,6 +44,7 @@ class CommandLine:
         self._capsys = capsys
         self.folder = folder
         self.config = folder / "cxr-triage.toml"
+        self.url = url
         ports = f"[dicom]\nport = {free_port()}\n[web]\nport = {free_port()}\n"
         pacs = f'[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {free_port()}\n'
         self.config.write_text(f'{ports}[storage]\ndatabase = "{url}"\n{pacs}')
@@ -227,9 +228,10 @@ def test_an_acceptance_that_was_cut_off_is_finished(line: CommandLine) -> None:
 
 @pytest.mark.usefixtures("set_back")
 def test_no_clock_is_accepted_while_the_service_works(line: CommandLine) -> None:
-    """Its roles would write by the time from before."""
-    with beating(line.folder / "run", "receive-1", 5):
-        assert "at work (receive): stop it" in line.complaint("clock", "accept")
+    """Its roles would write by the time from before, on whichever host they are."""
+    with at_work(line.url, check_seconds=5):
+        assert "at work: stop every role on every host" in line.complaint("clock", "accept")
+    assert "behind" in line.said("clock")
     line.said("clock", "accept")
 
 

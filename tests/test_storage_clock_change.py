@@ -7,8 +7,9 @@ import pytest
 from builders import finding, instance_header, received_instance
 from cxr_triage.model.priority import rank
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import ClockChange
+from cxr_triage.storage.ledger import Circuits, ClockChange
 from cxr_triage.storage.ledger.history import History
+from cxr_triage.storage.records import Circuit
 from steps import LEASE, OWNER, PACS, Steps
 
 YEAR = timedelta(days=365)
@@ -90,6 +91,16 @@ def test_a_back_off_goes_on(changed: Changed) -> None:
     steps.clock.move(timedelta(seconds=1))
     assert len(steps.scoring.claim_to_index(OWNER, 9)) == 1
     assert len(steps.dispatch.claim(OWNER, PACS[0], 9)) == 1
+
+
+def test_a_destination_is_left_alone_as_long_as_it_would_have_been(changed: Changed, database: Database) -> None:
+    """Its circuit stays open, and closes neither early nor years later."""
+    until = changed.steps.clock() + timedelta(minutes=5)
+    opened = Circuit(failures=3, open_until=until, reason="no answer", changed_at=changed.steps.clock())
+    circuits = Circuits(database, clock=changed.steps.clock)
+    circuits.record(PACS[0], before=Circuit(), after=opened, actor="deliver")
+    changed.accept()
+    assert circuits.of(PACS[0]).open_until == until + changed.by
 
 
 def test_an_image_that_waits_keeps_its_place(changed: Changed) -> None:
