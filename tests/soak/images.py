@@ -4,7 +4,7 @@ import hashlib
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -13,9 +13,6 @@ from pynetdicom.dsutils import encode
 
 from daemons import chest_radiographs
 from journal import Sent
-
-#: Every second pixel of the demo's 512 x 512: a quarter of the bytes, and the gate takes all of them.
-STEP: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +23,16 @@ class SoakStudy:
     images: tuple[Dataset, ...]
 
     @classmethod
-    def fresh(cls, number: int, images: int) -> Self:
+    def fresh(cls, number: int, images: int, *, step: int) -> Self:
         """Make a study that nobody has seen.
 
         Args:
             number: chooses the radiographs, in turn.
             images: how many.
+            step: takes every so many pixels of the demo's 512 x 512. With 2 an image has a quarter of the bytes, and
+                the gate still takes all of them.
         """
-        study, series, sources = generate_uid(), generate_uid(), _sources()
+        study, series, sources = generate_uid(), generate_uid(), _sources(step)
         made = (_again(sources[(number * images + each) % len(sources)], study, series) for each in range(images))
         return cls(study_instance_uid=study, images=tuple(made))
 
@@ -53,18 +52,18 @@ def _again(source: Dataset, study: str, series: str) -> Dataset:
 
 
 @cache
-def _sources() -> tuple[Dataset, ...]:
-    """The demo's chests, uncompressed and small."""
+def _sources(step: int) -> tuple[Dataset, ...]:
+    """The demo's chests, uncompressed and with every `step`-th pixel only."""
     sources = []
     for path in chest_radiographs():
         image = dcmread(path)
         if image.file_meta.TransferSyntaxUID.is_compressed:
             image.decompress()
-        pixels = np.ascontiguousarray(image.pixel_array[::STEP, ::STEP])
+        pixels = np.ascontiguousarray(image.pixel_array[::step, ::step])
         image.Rows, image.Columns = pixels.shape
         image.PixelData = pixels.tobytes()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         if "ImagerPixelSpacing" in image:
-            image.ImagerPixelSpacing = [STEP * float(millimetres) for millimetres in image.ImagerPixelSpacing]
+            image.ImagerPixelSpacing = [step * float(millimetres) for millimetres in image.ImagerPixelSpacing]
         sources.append(image)
     return tuple(sources)

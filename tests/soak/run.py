@@ -49,6 +49,17 @@ class Plan:
     senders: int = 3
     #: Images that may wait between the modalities and the PACS.
     most_waiting: int = 30
+    #: Every so many pixels of the demo's radiographs: 2 makes the whole chain fast, 1 makes a kept image show.
+    step: int = 2
+
+    @property
+    def pool_handles(self) -> int:
+        """Handles that a role may have more than after the warm-up: the connections of its pool.
+
+        Each of SQLite has two, and there are as many as were ever used at the same time: at most one per sender, and
+        one was there before, in each of two receivers.
+        """
+        return 2 * 2 * (self.senders - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +92,7 @@ class Soak:
             count=plan.senders,
             delivered=lambda: pacs.segs,
             most_waiting=plan.most_waiting,
+            step=plan.step,
         )
         self._started = time.monotonic()
         self._read: set[str] = set()
@@ -104,7 +116,7 @@ class Soak:
             seconds=seconds,
             violations=[
                 *(["a process of the daemon was replaced"] if self._daemon.processes() != processes else []),
-                *check_vitals(before, after),
+                *self._not_back(before, after),
                 *judgement.leaking(samples, self._plan.most_bytes),
                 *self._lost_or_doubled(),
             ],
@@ -168,9 +180,12 @@ class Soak:
     def _back_to(self, before: dict[str, Vitals]) -> dict[str, Vitals]:
         """What is held when it is back, or else a minute after the last image."""
         deadline = time.monotonic() + BACK_SECONDS
-        while check_vitals(before, self._vitals()) and time.monotonic() < deadline:
+        while self._not_back(before, self._vitals()) and time.monotonic() < deadline:
             time.sleep(1)
         return self._vitals()
+
+    def _not_back(self, before: dict[str, Vitals], now: dict[str, Vitals]) -> list[str]:
+        return check_vitals(before, now, handles=self._plan.pool_handles)
 
     def _lost_or_doubled(self) -> Iterator[str]:
         books, arrivals = self._senders.books, list(self._pacs.arrivals())

@@ -40,7 +40,7 @@ class Books:
 class Senders:
     """A few threads; they never run ahead of the daemon by more than a few images, as its inbox would only grow."""
 
-    def __init__(self, port: int, *, count: int, delivered: Callable[[], int], most_waiting: int) -> None:
+    def __init__(self, port: int, *, count: int, delivered: Callable[[], int], most_waiting: int, step: int) -> None:
         """Describe them; `send` lets them loose.
 
         Args:
@@ -48,12 +48,14 @@ class Senders:
             count: associations at the same time.
             delivered: tells how many images have their SEG at the PACS.
             most_waiting: images that may be between here and the PACS.
+            step: how small the images are, see `SoakStudy.fresh`.
         """
         self.books = Books()
         self._port = port
         self._count = count
         self._delivered = delivered
         self._most_waiting = most_waiting
+        self._step = step
         self._next = 0
         self._last = 0
         self._errors: list[BaseException] = []
@@ -93,7 +95,7 @@ class Senders:
             return self._next - 1
 
     def _break_off(self, number: int) -> None:
-        [image] = SoakStudy.fresh(number, 1).images
+        [image] = SoakStudy.fresh(number, 1, step=self._step).images
         with self.books.lock:
             self.books.broken_off.append(sent(image))
         bad = BadAssociation.numbered(number, image, self._port)
@@ -102,7 +104,7 @@ class Senders:
     def _deliver(self, number: int) -> None:
         while self.books.images - self._delivered() > self._most_waiting and not self._errors:
             time.sleep(0.1)
-        study = SoakStudy.fresh(number, IMAGES_PER_STUDY)
+        study = SoakStudy.fresh(number, IMAGES_PER_STUDY, step=self._step)
         left = list(study.images)
         self._try(lambda: self._associate(study.study_instance_uid, left))
 
