@@ -241,7 +241,7 @@ def test_a_pacs_that_refuses_is_left_alone_for_long(site: Site, peer_is: dict[st
     status = as_dict(counts, count_commitments(site.database), settings, now=utc_now(), alerts=[])
     assert words in status["destinations"][0]["commitment_trouble"]
     assert status["oldest_undelivered_seconds"] is not None
-    metrics = generate_latest(registry(settings, site.database)).decode()
+    metrics = generate_latest(registry(settings, site.database, clock=SetClock(utc_now()))).decode()
     assert 'cxr_triage_commitment_requests{destination="pacs",state="refused"} 1.0' in metrics
     assert 'cxr_triage_modality_commitments{state="waiting"} 0.0' in metrics
 
