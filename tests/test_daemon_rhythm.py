@@ -17,6 +17,7 @@ from wall_clock import WallClock
 YEAR = timedelta(days=365)
 #: Two jobs, of which only one is due soon; each run is a line.
 PROGRAM = """
+    import os
     import threading
     from datetime import UTC, datetime, timedelta
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -24,7 +25,8 @@ PROGRAM = """
 
     scheduler = BackgroundScheduler(timezone=UTC)
     for name, every in (("often", 0.3), ("seldom", 3600)):
-        say = lambda name=name: print(name, datetime.now(UTC).year, flush=True)
+        # One call: the jobs run in threads, and `print` writes a line in pieces.
+        say = lambda name=name: os.write(1, f"{name} {datetime.now(UTC).year}\\n".encode())
         add_job(scheduler, say, timedelta(seconds=every), first=datetime.now(UTC))
     scheduler.start()
     keep_rhythm(scheduler, threading.Event())
