@@ -8,6 +8,7 @@ from pathlib import Path
 
 from chaos.points import kill_points
 from chaos.points.kill_points import AT_RETENTION, POINTS, TOKENS_VARIABLE, Tokens, require_points
+from chaos.service import lives
 from chaos.summary import table
 from chaos.world import JsonLines, World
 from journal import Sent
@@ -59,6 +60,17 @@ def test_token_that_was_taken_back_kills_nobody(tmp_path: Path) -> None:
     assert tokens.disarm(POINTS[0])
     assert not tokens.disarm(POINTS[0])
     assert not tokens.take(POINTS[0], 1)
+
+
+def test_who_is_dead_is_not_killed_again() -> None:
+    """A killed process that nobody has buried would count as a kill for ever."""
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as process:
+        assert lives(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{process.pid}").exists()
+        assert not lives(process.pid)
+    assert not lives(process.pid)
 
 
 def test_world_goes_on_where_it_stopped(tmp_path: Path) -> None:

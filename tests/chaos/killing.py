@@ -14,6 +14,8 @@ PAUSE_SECONDS = (0.4, 2.4)
 #: A point that is not reached within this time is left for another round.
 PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.1
+#: Between two deaths at points of one role: the processes that share its port must not all be dead at once.
+BACK_SECONDS = 4.0
 
 
 class Killer:
@@ -29,8 +31,10 @@ class Killer:
         """Have somebody die at each of these points: one role's one after the other, the roles side by side."""
         queues = _queues(points, self._chance)
         armed: dict[str, tuple[KillPoint, float]] = {}
+        back_at: dict[str, float] = {}
         while queues or armed:
-            for role in [role for role in queues if role not in armed]:
+            now = time.monotonic()
+            for role in [role for role in queues if role not in armed and now >= back_at.get(role, 0.0)]:
                 point = queues[role].popleft()
                 armed[role] = (point, time.monotonic() + PATIENCE_SECONDS)
                 self._tokens.arm(point)
@@ -41,6 +45,7 @@ class Killer:
             for role, (point, until) in list(armed.items()):
                 if point.name in fired or (time.monotonic() > until and self._give_up(point)):
                     del armed[role]
+                    back_at[role] = time.monotonic() + BACK_SECONDS
 
     def kill_at_random(self, number: int) -> None:
         """Kill any process, again and again."""

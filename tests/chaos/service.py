@@ -105,7 +105,7 @@ class Service:
         wait_until(lambda: self.ready, seconds=START_SECONDS, what="the service is ready")
 
     def processes(self) -> list[tuple[int, str]]:
-        """Every process and its role."""
+        """Every living process and its role: who is dead and not yet buried cannot be killed again."""
         supervisor = self.daemon.process
         if supervisor is None or supervisor.poll() is not None:
             return []
@@ -113,7 +113,7 @@ class Service:
         for child in children(supervisor.pid):
             role = _role(child)
             found += [(child, role), *((pid, f"{role}'s child") for pid in descendants(child))]
-        return found
+        return [(pid, role) for pid, role in found if lives(pid)]
 
     def kill_one(self, kind: str, chance: random.Random) -> int | None:
         """Kill a process of a kind, as soon as there is one; which one. None: there was none for a while."""
@@ -172,6 +172,15 @@ class Service:
             self.odd_ends.append(f"serve ended by itself with status {status}")
         if self.ready:
             self._down.append((time.monotonic() - 2 * LOOK_SECONDS, NEVER))
+
+
+def lives(pid: int) -> bool:
+    """Whether a process has not ended: one whose parent has not asked how it ended is a zombie (proc(5), stat)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
 
 
 def _role(pid: int) -> str:
