@@ -161,7 +161,7 @@ def _admit(event: Event, places: Places) -> None:
 def _end_unasked(event: Event) -> None:
     """End an association whose peer went away before it asked for one, as whoever probes a port does.
 
-    pynetdicom would wait for the request until `acse_timeout_seconds` have passed, and count the association meanwhile.
+    pynetdicom would wait for the request until `acse_timeout_seconds` have passed, and keep its threads meanwhile.
     """
     association = event.assoc
     dul = association.dul

@@ -6,11 +6,11 @@ Whether a writer lives is told by its lock on the file, and not by the file's ag
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.storage.inbox import DurableFolder
 from cxr_triage.storage.ledger import Housekeeping
+from cxr_triage.storage.records import Place
 
 log = get_logger(__name__)
 
@@ -20,7 +20,7 @@ class Leftovers:
 
     def __init__(
         self,
-        place: Literal["inbox", "outbox"],
+        place: Place,
         folder: DurableFolder,
         housekeeping: Housekeeping,
         *,

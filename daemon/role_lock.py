@@ -1,6 +1,5 @@
 """One process per role and data folder: two would tidy up, send and restart side by side, and neither would say so."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Final
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import ConfigurationError, StorageError
+from cxr_triage.storage.flocks import try_lock
 
 #: A predecessor that is about to end is waited for: killed with its supervisor, or at a restart.
 PATIENCE_SECONDS: Final = 15.0
@@ -70,7 +70,7 @@ def _locked(file: Path, name: str, place: str, give_up_at: float) -> Iterator[No
 
 def _wait_for(descriptor: int, file: Path, name: str, place: str, give_up_at: float) -> None:
     told = False
-    while not _try_lock(descriptor):
+    while not try_lock(descriptor):
         if time.monotonic() >= give_up_at:
             raise ConfigurationError(
                 f"another {name} works {place}{_signed(descriptor)}: end that one first, or give this one a "
@@ -80,14 +80,6 @@ def _wait_for(descriptor: int, file: Path, name: str, place: str, give_up_at: fl
             log.warning("waiting for another process of this role to end", path=file)
             told = True
         time.sleep(POLL_SECONDS)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sign(descriptor: int) -> None:

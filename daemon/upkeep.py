@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
-from typing import Final, Literal
+from typing import Final
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -32,18 +32,20 @@ from cxr_triage.storage.ledger import (
 )
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
-from cxr_triage.storage.records import OwnedFile
+from cxr_triage.storage.records import OwnedFile, Place
 from cxr_triage.storage.service_clock import KEPT_EVERY, ReadableClock, ServiceClock, boottime_seconds
 
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600
 #: A young lock file may belong to a process that is about to lock it.
 LOCK_AGE: Final = timedelta(days=1)
-
 #: Alerts are looked after at every so manieth interval: counting takes longer than giving leases back.
 INTERVALS_PER_ALERT: Final = 4
 #: A machine's clock is often corrected in the first minutes after its start: nothing ages before that.
 SETTLING_SECONDS: Final = 600
+
+#: A job, how often, and when first.
+_Job = tuple[Callable[[], None], timedelta, datetime]
 
 log = get_logger(__name__)
 
@@ -59,10 +61,6 @@ def _unless_the_clock_jumped(job: Callable[["Upkeep"], None]) -> Callable[["Upke
     return run
 
 
-#: A job, how often, and when first.
-_Job = tuple[Callable[[], None], timedelta, datetime]
-
-
 class Upkeep:
     """The jobs; each may run at any time, any number of times."""
 
@@ -72,14 +70,14 @@ class Upkeep:
         self.clock = clock
         self._alert_log = AlertLog()
         self._scoring = Scoring(database, lease=timedelta(seconds=settings.infer.lease_seconds), clock=clock)
-        self._dispatch = Dispatch(database, lease=timedelta(seconds=settings.deliver.lease_seconds), clock=clock)
         lease = timedelta(seconds=settings.deliver.lease_seconds)
+        self._dispatch = Dispatch(database, lease=lease, clock=clock)
         self._commitments = Commitments(database, lease=lease, clock=clock)
         self._modality_commitments = ModalityCommitments(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
         self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
         inbox, outbox = Inbox(settings.inbox_folder, clock=clock), Outbox(settings.outbox_folder, clock=clock)
-        self._folders: Mapping[Literal["inbox", "outbox"], DurableFolder] = {"inbox": inbox, "outbox": outbox}
+        self._folders: Mapping[Place, DurableFolder] = {"inbox": inbox, "outbox": outbox}
         adoption = Adoption(
             inbox=inbox,
             intake=Intake(database),

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.disk import sync_folder
+from cxr_triage.storage.flocks import try_lock
 from cxr_triage.storage.records import StoredFile
 
 #: Where files are written before they have their name; on the same file system, so that renaming is one step.
@@ -168,18 +169,17 @@ def _write(file: BinaryIO, chunks: Iterable[bytes], meta: bytes) -> tuple[str, i
 def _remove_abandoned(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(opened):  # a live process writes it
+                return False
             file.unlink()
-    except (BlockingIOError, FileNotFoundError):  # a live process writes it, or has renamed it
+    except FileNotFoundError:  # a live process has renamed it
         return False
     return True
 
 
 def _is_abandoned(file: Path) -> bool:
-    with suppress(FileNotFoundError), file.open("rb") as opened, suppress(BlockingIOError):
-        # Shared, so that two who look at the same time do not take each other for the writer.
-        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return True
+    with suppress(FileNotFoundError), file.open("rb") as opened:
+        return try_lock(opened, shared=True)
     return False
 
 

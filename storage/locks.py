@@ -5,7 +5,6 @@ is used from one host: `flock` on a file beside the database's; on that file its
 that SQLite holds (https://www.sqlite.org/howtocorrupt.html, section 2.2).
 """
 
-import fcntl
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from sqlalchemy import Connection, text
 
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.flocks import try_lock
 
 #: Held together by all roles at work and by backups; alone by whoever changes the schema or restores a backup.
 WORK: Final = "work"
@@ -137,17 +137,8 @@ class _FileLock:
 def _file_lock(database: Database, name: str, *, shared: bool, until: float) -> Iterator[Lock | None]:
     assert database.file is not None
     descriptor = _open(database.file.with_name(f"{database.file.name}-{name}.lock"))
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-
-    def taken() -> bool:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     try:
-        yield _FileLock() if _until(until, taken) else None
+        yield _FileLock() if _until(until, lambda: try_lock(descriptor, shared=shared)) else None
     finally:
         os.close(descriptor)
 

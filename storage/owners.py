@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from cxr_triage.model.errors import StorageError
+from cxr_triage.storage.flocks import try_lock
 from cxr_triage.storage.service_clock import boot_id
 
 
@@ -65,13 +66,9 @@ def owner_is_alive(folder: Path, owner_id: str) -> bool:
     except OSError:
         return True
     try:
-        # Shared, so that two who ask at the same time do not take each other for the owner.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False
 
 
 def remove_dead_locks(folder: Path, *, before: datetime) -> int:
@@ -88,9 +85,10 @@ def _remove_if_dead(file: Path, before: datetime) -> bool:
         if datetime.fromtimestamp(file.stat().st_mtime, UTC) >= before:
             return False
         with file.open("rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(opened):  # it lives
+                return False
             file.unlink()
-    except (BlockingIOError, FileNotFoundError):  # it lives, or has just released its name
+    except FileNotFoundError:  # it has just released its name
         return False
     return True
 

@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Priority
 
+#: Which of the two folders.
+Place = Literal["inbox", "outbox"]
+
 
 class InstanceState(StrEnum):
     """received -> indexed -> scored | unsuitable | failed."""
@@ -301,7 +304,7 @@ class AuditEntry:
 class OwnedFile:
     """A file that a row owns: when it goes, the row says so."""
 
-    place: Literal["inbox", "outbox"]
+    place: Place
     #: Of the row in that place's table.
     id: int
     #: Relative to the place.

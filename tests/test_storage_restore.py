@@ -12,7 +12,8 @@ from backed_up import Ward, without_claims
 from builders import received_instance, store_file
 from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
-from cxr_triage.storage.backup import Kept, Service, back_up, files, in_silence, manifest, restore, restoring
+from cxr_triage.storage import disk
+from cxr_triage.storage.backup import Kept, Service, back_up, in_silence, manifest, restore, restoring
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.locks import WORK, at_work, lock
 from cxr_triage.storage.migrate import migrate, require_current_schema
@@ -310,7 +311,7 @@ def test_everything_is_on_the_disk_before_the_end(
 
     def sync(folder: Path) -> None:
         synced.append(folder)
-        files.sync_folder(folder)
+        disk.sync_folder(folder)
 
     monkeypatch.setattr(restoring, "sync_folder", sync)
     restore(tmp_path / "backup", service)

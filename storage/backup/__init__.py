@@ -3,13 +3,12 @@
 from cxr_triage.storage.backup.making import back_up
 from cxr_triage.storage.backup.manifest import Kept, Manifest, Problem
 from cxr_triage.storage.backup.restoring import Restored, damaged, restore, verify
-from cxr_triage.storage.backup.source import Advance, Place, Service, in_silence
+from cxr_triage.storage.backup.source import Advance, Service, in_silence
 
 __all__ = [
     "Advance",
     "Kept",
     "Manifest",
-    "Place",
     "Problem",
     "Restored",
     "Service",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES
+from cxr_triage.storage.disk import sync_folder
 
 #: What is being written; whoever finds one may remove it once it knows that nobody writes.
 PART_SUFFIX: Final = ".part"
@@ -118,15 +119,6 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -5,8 +5,9 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from cxr_triage.storage.backup.source import Owned, owner
+from cxr_triage.storage.backup.source import Owned
 from cxr_triage.storage.ledger import leases
+from cxr_triage.storage.ledger.housekeeping import owner_row
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import Event, InstanceRow
@@ -27,7 +28,7 @@ def record_lost(session: Session, owned: Owned, problem: str, *, now: datetime) 
         problem: why, a stable word.
         now: UTC.
     """
-    row = owner(session, owned)
+    row = owner_row(session, owned.place, owned.id)
     row.owns_file = False
     note(session, now, _ACTOR, Event.FILE_FORGOTTEN, row, f"{owned.place}: {problem}")
     if isinstance(row, InstanceRow) and _has_work_left(row):

@@ -4,7 +4,6 @@ Files never change once they have their name, and upkeep removes none until all 
 snapshot is what the snapshot's rows speak of.
 """
 
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -24,14 +23,15 @@ from cxr_triage.storage.backup.files import (
     copy_durably,
     examine,
     make_folder,
-    sync_folder,
 )
 from cxr_triage.storage.backup.lost import record_lost
 from cxr_triage.storage.backup.manifest import LEDGER_PREFIX, Kept, Manifest, Problem
 from cxr_triage.storage.backup.rows import copy_rows, size_bytes
-from cxr_triage.storage.backup.source import Advance, Owned, Place, Service, in_silence, owned_files
+from cxr_triage.storage.backup.source import PLACES, Advance, Owned, Service, in_silence, owned_files
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.disk import sync_folder
+from cxr_triage.storage.flocks import try_lock
 from cxr_triage.storage.locks import FILES, WORK, Lock, lock
 from cxr_triage.storage.migrate import head, migrate, require_current_schema
 from cxr_triage.storage.space import free_bytes
@@ -197,18 +197,12 @@ def _own(folder: Path) -> Iterator[None]:
     sync_folder(folder.parent)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _lock_alone(descriptor, folder)
+        if not try_lock(descriptor):
+            raise StorageError(f"another backup is being made in {folder}: wait for its end")
         folder.chmod(0o700)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock_alone(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StorageError(f"another backup is being made in {folder}: wait for its end") from None
 
 
 def _former(folder: Path, service: Service) -> dict[tuple[str, str], Kept]:
@@ -284,14 +278,13 @@ def _sync_folders(folder: Path, made: Manifest) -> None:
 def _remove_others(folder: Path, made: Manifest) -> None:
     """Remove what the backup before had alone, and what an unfinished one left."""
     wanted = {kept.below(folder) for kept in made.all_files}
-    places: tuple[Place, ...] = ("inbox", "outbox")
     for file in [
-        *(path for place in places for path in (folder / place).rglob("*") if path.is_file()),
+        *(path for place in PLACES for path in (folder / place).rglob("*") if path.is_file()),
         *folder.glob(f"{LEDGER_PREFIX}*"),
         *folder.glob(f"*{PART_SUFFIX}"),
     ]:
         if file not in wanted:
             file.unlink()
-    for day in [path for place in places for path in (folder / place).glob("*")]:
+    for day in [path for place in PLACES for path in (folder / place).glob("*")]:
         with suppress(OSError):  # not empty
             day.rmdir()

@@ -18,20 +18,20 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.backup import manifest
-from cxr_triage.storage.backup.files import SourceError, copy_durably, examine, make_folder, sync_folder
+from cxr_triage.storage.backup.files import SourceError, copy_durably, examine, make_folder
 from cxr_triage.storage.backup.lost import record_lost
 from cxr_triage.storage.backup.manifest import Kept, Manifest
 from cxr_triage.storage.backup.rows import copy_rows, is_empty
-from cxr_triage.storage.backup.source import Advance, Place, Service, in_silence, owned_files
+from cxr_triage.storage.backup.source import PLACES, Advance, Service, in_silence, owned_files
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.disk import sync_folder
 from cxr_triage.storage.inbox import INCOMING, UNKNOWN, DurableFolder
 from cxr_triage.storage.ledger import Commitments, Dispatch, ModalityCommitments, Scoring
 from cxr_triage.storage.locks import WORK, Lock, lock
 from cxr_triage.storage.migrate import UNFINISHED, head, is_known, migrate, refuse_unknown, revision_of, upgrade
 from cxr_triage.storage.space import free_bytes
 
-PLACES: Final[tuple[Place, ...]] = ("inbox", "outbox")
 #: Of the folder, in the inbox, of the ledger that is worked on; it is gone at the end.
 TEMPORARY_PREFIX: Final = "restore-"
 

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cxr_triage.storage.records import Place
 from cxr_triage.storage.schema import InstanceRow, ObjectRow
 
-Place = Literal["inbox", "outbox"]
 #: Which table's rows own the files of a place.
 OWNERS: Final[Mapping[Place, type[InstanceRow] | type[ObjectRow]]] = {"inbox": InstanceRow, "outbox": ObjectRow}
+PLACES: Final = tuple(OWNERS)
 #: Rows fetched at a time: they hold masks.
 ROWS_AT_ONCE: Final = 100
 #: Told how far a step has come: its name, how much is done, and of how much (None: not known).
@@ -57,13 +58,6 @@ def owned_files(session: Session) -> Iterator[Owned]:
         query = select(*columns).where(table.owns_file).order_by(table.id)
         for row_id, path, digest, uid in session.execute(query.execution_options(yield_per=ROWS_AT_ONCE)):
             yield Owned(place=place, id=row_id, path=path, data_set_sha256=digest, sop_instance_uid=uid)
-
-
-def owner(session: Session, owned: Owned) -> InstanceRow | ObjectRow:
-    """The row that owns a file."""
-    if owned.place == "inbox":
-        return session.get_one(InstanceRow, owned.id)
-    return session.get_one(ObjectRow, owned.id)
 
 
 def in_silence(step: str, done: int, whole: int | None) -> None:

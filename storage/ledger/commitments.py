@@ -199,14 +199,10 @@ class Commitments:
             return True
 
     def _free(self, which: ColumnElement[bool], error: str) -> int:
-        if not leases.any_of(self._database, CommitmentRow, which):
-            return 0
-        with self._database.transaction() as session:
-            jobs = select(CommitmentRow).where(which).order_by(CommitmentRow.id)
-            rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
-            for row in rows:
-                self._close(session, row, CommitmentState.UNANSWERED, error, None)
-            return len(rows)
+        def close(session: Session, row: CommitmentRow) -> None:
+            self._close(session, row, CommitmentState.UNANSWERED, error, None)
+
+        return leases.end_each(self._database, CommitmentRow, which, close)
 
     def _close(
         self, session: Session, row: CommitmentRow, state: CommitmentState, error: str, retry_at: datetime | None

@@ -177,16 +177,13 @@ class Dispatch:
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the deliveries whose owner is dead or whose lease has run out; how many."""
+
+        def release(session: Session, row: DeliveryRow) -> None:
+            self._note(session, row, Event.RELEASED, f"attempt {row.attempt}")
+            leases.give_back(row)
+
         lost = leases.lost(self._database, DeliveryRow, is_alive, now)
-        if not leases.any_of(self._database, DeliveryRow, lost):
-            return 0
-        with self._database.transaction() as session:
-            jobs = select(DeliveryRow).where(lost).order_by(DeliveryRow.id)
-            rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
-            for row in rows:
-                self._note(session, row, Event.RELEASED, f"attempt {row.attempt}")
-                leases.give_back(row)
-            return len(rows)
+        return leases.end_each(self._database, DeliveryRow, lost, release)
 
     def _replay(self, which: ColumnElement[bool], actor: str) -> list[str]:
         dead = select(DeliveryRow).where(which, DeliveryRow.state == DeliveryState.DEAD)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -13,7 +13,7 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger.circuits import circuits_in
 from cxr_triage.storage.ledger.dispatch import waits_for_a_seg
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, OwnedFile, RevisionState, SetAside
+from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, OwnedFile, Place, RevisionState, SetAside
 from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
 
 #: Who acted, in the audit trail.
@@ -100,11 +100,11 @@ class Housekeeping:
         """Record that files were removed. Remove first, record after: a crash between is repaired by the next run."""
         with self._database.transaction() as session:
             for file in files:
-                row = _owner(session, file)
+                row = owner_row(session, file.place, file.id)
                 row.owns_file = False
                 note(session, self._clock(), _ACTOR, Event.FILE_FORGOTTEN, row, file.place)
 
-    def unowned(self, place: Literal["inbox", "outbox"], paths: Iterable[Path]) -> list[Path]:
+    def unowned(self, place: Place, paths: Iterable[Path]) -> list[Path]:
         """Of these files, those that no row owns: left by a crash between file and row, and never acknowledged."""
         ordered = sorted(paths)
         table = InstanceRow if place == "inbox" else ObjectRow
@@ -116,10 +116,11 @@ class Housekeeping:
         return [path for path in ordered if path.as_posix() not in owned]
 
 
-def _owner(session: Session, file: OwnedFile) -> InstanceRow | ObjectRow:
-    if file.place == "inbox":
-        return session.get_one(InstanceRow, file.id)
-    return session.get_one(ObjectRow, file.id)
+def owner_row(session: Session, place: Place, row_id: int) -> InstanceRow | ObjectRow:
+    """Give the row that owns a file."""
+    if place == "inbox":
+        return session.get_one(InstanceRow, row_id)
+    return session.get_one(ObjectRow, row_id)
 
 
 def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: Sequence[str]) -> Iterable[str]:

@@ -83,6 +83,27 @@ def give_back_forgotten(database: Database, mine: ColumnElement[bool], table: ty
         return len(rows)
 
 
+def end_each(
+    database: Database, table: type[Job], which: ColumnElement[bool], end: Callable[[Session, Job], None]
+) -> int:
+    """End jobs in one transaction, except those that another one has in hand; how many. Idle, it takes no write lock.
+
+    Args:
+        database: of the ledger.
+        table: of the jobs.
+        which: those to end.
+        end: called with each, locked.
+    """
+    if not any_of(database, table, which):
+        return 0
+    with database.transaction() as session:
+        jobs = select(table).where(which).order_by(table.id)
+        rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
+        for row in rows:
+            end(session, row)
+        return len(rows)
+
+
 def lost(database: Database, table: type[Job], is_alive: Callable[[str], bool], now: datetime) -> ColumnElement[bool]:
     """Which jobs have a dead owner or a lease that has run out. Reads only: an idle ledger takes no write lock."""
     with database.read() as session:

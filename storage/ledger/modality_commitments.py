@@ -118,28 +118,18 @@ class ModalityCommitments:
     def give_up(self, before: datetime) -> int:
         """Decide the requests received before that time: what the PACS has not committed to fails; how many."""
         late = and_(ModalityRequestRow.state == ModalityRequestState.WAITING, ModalityRequestRow.received_at < before)
-        if not leases.any_of(self._database, ModalityRequestRow, late):
-            return 0
-        with self._database.transaction() as session:
-            jobs = select(ModalityRequestRow).where(late).order_by(ModalityRequestRow.id)
-            rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
-            for row in rows:
-                for item in session.scalars(_undecided(row.id).with_for_update()):
-                    _decide(item, Outcome.FAILED, item.failure_reason or PROCESSING_FAILURE)
-                self._settle(row, ModalityRequestState.ANSWERED, None)
-            return len(rows)
+
+        def decide(session: Session, row: ModalityRequestRow) -> None:
+            for item in session.scalars(_undecided(row.id).with_for_update()):
+                _decide(item, Outcome.FAILED, item.failure_reason or PROCESSING_FAILURE)
+            self._settle(row, ModalityRequestState.ANSWERED, None)
+
+        return leases.end_each(self._database, ModalityRequestRow, late, decide)
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the results whose reporter is dead or too slow; how many."""
         lost = leases.lost(self._database, ModalityRequestRow, is_alive, now)
-        if not leases.any_of(self._database, ModalityRequestRow, lost):
-            return 0
-        with self._database.transaction() as session:
-            jobs = select(ModalityRequestRow).where(lost).order_by(ModalityRequestRow.id)
-            rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
-            for row in rows:
-                leases.give_back(row)
-            return len(rows)
+        return leases.end_each(self._database, ModalityRequestRow, lost, lambda _session, row: leases.give_back(row))
 
     def _known(
         self, session: Session, request: ModalityRequest, references: Sequence[Reference]

@@ -174,17 +174,14 @@ class Scoring:
         Returns:
             How many were given back.
         """
+
+        def release(session: Session, row: InstanceRow) -> None:
+            note(session, now, _ACTOR, Event.RELEASED, row, f"attempt {row.attempt} of {row.owner}")
+            row.lost += 1
+            leases.give_back(row)
+
         lost = leases.lost(self._database, InstanceRow, is_alive, now)
-        if not leases.any_of(self._database, InstanceRow, lost):
-            return 0
-        with self._database.transaction() as session:
-            jobs = select(InstanceRow).where(lost).order_by(InstanceRow.id)
-            rows = session.scalars(jobs.with_for_update(skip_locked=True)).all()
-            for row in rows:
-                note(session, now, _ACTOR, Event.RELEASED, row, f"attempt {row.attempt} of {row.owner}")
-                row.lost += 1
-                leases.give_back(row)
-            return len(rows)
+        return leases.end_each(self._database, InstanceRow, lost, release)
 
     def _replay(self, which: ColumnElement[bool], actor: str) -> int:
         again = select(InstanceRow).where(which, InstanceRow.owns_file).order_by(InstanceRow.id)
