@@ -56,7 +56,8 @@ class Adoption:
             log.warning("file in the inbox set aside", reason=error, path=path)
             self._inbox.set_aside(path)
             return
-        receipt = self._intake.record_received(instance)
+        lost = self._inbox.lost(self._intake.known(instance.sop_instance_uid, instance.sha256))
+        receipt = self._intake.record_received(instance, lost=lost)
         if receipt is not Receipt.SAME_BYTES:
             log.warning("image without a row adopted", receipt=receipt, **instance.log_context())
             self._on_adopted()

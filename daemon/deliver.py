@@ -277,12 +277,10 @@ def _file_of(made: ResultObject, outbox: Outbox) -> Part10File:
         OSError: the file cannot be read now.
         ResultError: it is gone or damaged.
     """
-    path = outbox.absolute(made.path)
-    # Where the folder is gone too, a disk is not mounted.
-    if path.parent.is_dir() and not path.exists():
+    if outbox.is_gone(made.path):
         raise ResultError(f"its file in the outbox is gone: {_MEND}")
     try:
-        file = Part10File.read(path)
+        file = Part10File.read(outbox.absolute(made.path))
     except ResultError as error:
         raise ResultError(f"its file in the outbox is damaged: {_MEND}") from error
     if not file.holds(sop_class_uid=made.sop_class_uid, sop_instance_uid=made.sop_instance_uid, sha256=made.sha256):

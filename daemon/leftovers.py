@@ -5,12 +5,17 @@ Whether a writer lives is told by its lock on the file, and not by the file's ag
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.storage.inbox import DurableFolder
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.records import Place
+
+#: How many names are held in memory at once: a busy day's folder has many more.
+FILES_AT_ONCE: Final = 500
 
 log = get_logger(__name__)
 
@@ -70,7 +75,7 @@ class Leftovers:
         for folder, changed in folders.items():
             if self._tidy.get(folder) == changed:
                 continue
-            unowned = self._housekeeping.unowned(self._place, self._folder.files(folder))
+            unowned = self._unowned(folder)
             if (
                 not unowned and self._seen.get(folder) == changed
             ):  # twice: its time has ticks, and files come within one
@@ -80,3 +85,10 @@ class Leftovers:
         self._seen = folders
         self._tidy = {folder: changed for folder, changed in self._tidy.items() if folder in folders}
         return left
+
+    def _unowned(self, folder: Path) -> list[Path]:
+        files = self._folder.files(folder)
+        unowned: list[Path] = []
+        while some := list(islice(files, FILES_AT_ONCE)):
+            unowned += self._housekeeping.unowned(self._place, some)
+        return unowned

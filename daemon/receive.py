@@ -142,11 +142,13 @@ class Receiver:
     def _store(self, incoming: Incoming) -> Receipt:
         """Durably keep the bytes, then the row.
 
-        A resend is answered from the ledger. Asking it first also means that without a database nothing is
-        written: the disk would fill with files that no row knows.
+        A resend is answered from the ledger, if its file is still there. Asking the ledger first also means that
+        without a database nothing is written: the disk would fill with files that no row knows.
         """
         digest = hashlib.sha256(incoming.encoded).hexdigest()
-        if self._intake.known(incoming.sop_instance_uid, digest):
+        known = self._intake.known(incoming.sop_instance_uid, digest)
+        lost = self._inbox.lost(known)
+        if known and not lost:
             log.info("image received again", sop_instance_uid=incoming.sop_instance_uid)
             return Receipt.SAME_BYTES
         self._low_water.require(len(incoming.encoded))
@@ -156,7 +158,7 @@ class Receiver:
             instance = received_instance(incoming, file, received_at=self._clock())
             # Should this fail, the file stays: a commit whose answer got lost may have happened, and then the row
             # needs it. Upkeep sees to files that no row knows.
-            receipt = self._intake.record_received(instance)
+            receipt = self._intake.record_received(instance, lost=lost)
         log.info("image received", receipt=receipt, **instance.log_context())
         if receipt is Receipt.SAME_BYTES:
             self._inbox.discard(file.path)

@@ -122,11 +122,13 @@ class Reporter:
         """Make a study's next revision: build, store durably, record.
 
         Raises:
+            StaleAttemptError: a later revision took over, or files of images were lost: the study is due again.
             TriageError: something that we can name went wrong; nothing is recorded, unless a commit's answer got lost.
             OSError: a source cannot be read.
         """
         revision = self._reporting.open_revision(study_instance_uid, self._policy_digest)
         predictions = self._reporting.predictions(revision)
+        self._require_files(predictions)
         sources = {stored.sop_instance_uid: self._header(stored) for stored in predictions}
         made = self._reporting.reported_segs(study_instance_uid)
         kept: list[ResultObject] = []
@@ -139,6 +141,15 @@ class Reporter:
         self._record(revision, kept, built)
         log.info("study reported", study_instance_uid=study_instance_uid, revision=revision.number, objects=len(built))
 
+    def _require_files(self, predictions: Sequence[StoredPrediction]) -> None:
+        """Go on only with all files there: an image whose file is lost ends as failed, and is left out from then on."""
+        lost = [stored for stored in predictions if self._inbox.is_gone(stored.path)]
+        for stored in lost:
+            self._reporting.record_lost(stored)
+            log.error("image lost its file before it was reported", sop_instance_uid=stored.sop_instance_uid)
+        if lost:
+            raise StaleAttemptError(f"the files of {len(lost)} images are gone")
+
     def _is_due(self, study: str) -> bool:
         failure = self._failures.get(study)
         return failure is None or failure.retry_at <= self._clock()
@@ -147,7 +158,7 @@ class Reporter:
         try:
             self.report(study)
         except StaleAttemptError:
-            log.info("revision overtaken by a later one", study_instance_uid=study)
+            log.info("revision will be made anew", study_instance_uid=study)
         except Exception as error:  # noqa: BLE001 - the last line of defence: one odd source must not stop all reports
             self._put_off(study, error)
         else:

@@ -14,7 +14,7 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.disk import sync_folder
 from cxr_triage.storage.flocks import try_lock
-from cxr_triage.storage.records import StoredFile
+from cxr_triage.storage.records import KnownContent, StoredFile
 
 #: Where files are written before they have their name; on the same file system, so that renaming is one step.
 INCOMING: Final = "incoming"
@@ -70,6 +70,11 @@ class DurableFolder:
         """Where a stored file is."""
         return self._root / path
 
+    def is_gone(self, path: Path) -> bool:
+        """Whether a stored file is gone for good. Where its folder is gone too, a disk is not mounted."""
+        file = self.absolute(path)
+        return file.parent.is_dir() and not file.exists()
+
     def discard(self, path: Path) -> None:
         """Remove a stored file; one that is gone already is fine.
 
@@ -96,9 +101,10 @@ class DurableFolder:
         """Folders of stored files, and when each last got or lost one: a number that is another one then."""
         return {folder.relative_to(self._root): folder.stat().st_mtime_ns for folder in self._root.glob("[0-9]*")}
 
-    def files(self, folder: Path) -> list[Path]:
-        """Stored files of one of `folders`."""
-        return sorted(file.relative_to(self._root) for file in self.absolute(folder).glob("*.dcm"))
+    def files(self, folder: Path) -> Iterator[Path]:
+        """Stored files of one of `folders`, in no order."""
+        with os.scandir(self.absolute(folder)) as entries:
+            yield from (folder / entry.name for entry in entries if entry.name.endswith(".dcm"))
 
     def is_named_after(self, path: Path, sha256: str) -> bool:
         """Whether a stored file's name was given for a content of this digest."""
@@ -191,6 +197,11 @@ def _close(file: BinaryIO) -> None:
 
 class Inbox(DurableFolder):
     """Where received images are kept."""
+
+    def lost(self, known: KnownContent | None) -> Path | None:
+        """Name the file that the ledger has of a content and that is gone; None: nothing is missing."""
+        path = known and known.path
+        return path if path and not self.absolute(path).is_file() else None
 
 
 class Outbox(DurableFolder):

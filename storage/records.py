@@ -99,6 +99,14 @@ class ReceivedInstance:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class KnownContent:
+    """What the ledger has of a content that was received before."""
+
+    #: Relative to the inbox; None: its file was removed after its time, and nothing needs it any more.
+    path: Path | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceHeader:
     """What indexing reads from the header; the strings are patient data and stay in the database."""

@@ -1,6 +1,6 @@
 """What a crash leaves between a file's name and its row: an image gets its row, a result is made again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from cxr_triage.model.errors import StorageError, UnreachableError
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger import Housekeeping, Intake, Scoring
-from cxr_triage.storage.records import InstanceState, ReceivedInstance
+from cxr_triage.storage.records import InstanceState, Place, ReceivedInstance
 from reception import Reception, data_set_bytes, receiving
 from steps import LEASE
 
@@ -54,7 +54,7 @@ def site(tmp_path: Path, database: Database) -> Site:
 def lose_the_row(reception: Reception, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """Send an image whose row is not committed, as when the receiver is killed at that moment."""
 
-    def refuse(_intake: Intake, _instance: ReceivedInstance) -> None:
+    def refuse(_intake: Intake, _instance: ReceivedInstance, **_lost: Path | None) -> None:
         raise StorageError("killed")
 
     with monkeypatch.context() as changed:
@@ -162,7 +162,7 @@ def test_a_folder_in_which_nothing_changed_is_not_read_again(
     read: list[Path] = []
     files = Inbox.files
 
-    def watched(inbox: Inbox, folder: Path) -> list[Path]:
+    def watched(inbox: Inbox, folder: Path) -> Iterator[Path]:
         read.append(folder)
         return files(inbox, folder)
 
@@ -172,6 +172,35 @@ def test_a_folder_in_which_nothing_changed_is_not_read_again(
     assert len(read) == 2
     store_file(site.inbox, b"x", sop_instance_uid="1.2")
     assert leftovers.look() == 1
+
+
+def test_more_files_than_are_held_in_memory_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file of the folder is looked at, some at a time."""
+    monkeypatch.setattr("cxr_triage.daemon.leftovers.FILES_AT_ONCE", 2)
+    asked: list[int] = []
+    unowned = Housekeeping.unowned
+
+    def counted(housekeeping: Housekeeping, place: Place, paths: Iterable[Path]) -> list[Path]:
+        asked.append(len(list(paths)))
+        return unowned(housekeeping, place, paths)
+
+    monkeypatch.setattr(Housekeeping, "unowned", counted)
+    for number in range(5):
+        store_file(site.inbox, b"x", sop_instance_uid=f"1.2.{number}")
+    assert site.leftovers().look() == 5
+    assert asked[:3] == [2, 2, 1]
+
+
+def test_an_orphan_replaces_a_file_that_was_lost(site: Site, orphan: tuple[Path, Path], tmp_path: Path) -> None:
+    """The sender was not answered, and may never send the image again."""
+    sent, kept = orphan
+    with receiving(tmp_path, site.database) as reception:
+        assert reception.send(sent) == 0
+        [known] = set(reception.files) - {kept}
+    known.unlink()
+    assert site.leftovers().look() == 1
+    (claim,) = Scoring(site.database, lease=LEASE).claim_to_index("test", 10)
+    assert site.inbox.absolute(claim.path) == kept
 
 
 def test_parts_of_the_dead_go(site: Site) -> None:

@@ -27,6 +27,7 @@ from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
+from cxr_triage.storage.records import KnownContent
 from cxr_triage.storage.space import LowWater
 from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, stalling, storescu
 from reception import Reception, data_set_bytes, receiving
@@ -124,6 +125,20 @@ def test_the_same_bytes_again_happen_once(reception: Reception, tmp_path: Path) 
     assert [reception.send(sent), reception.send(sent)] == [0, 0]
     assert len(reception.files) == 1
     assert len(reception.rings) == 1
+
+
+def test_the_same_bytes_again_are_kept_when_their_file_was_lost(reception: Reception, tmp_path: Path) -> None:
+    """Success means that the image is there: the sender may remove its own."""
+    sent = radiograph_file(tmp_path)
+    reception.send(sent)
+    (lost,) = reception.files
+    lost.unlink()
+    assert reception.send(sent) == 0
+    (kept,) = reception.files
+    assert data_set_bytes(kept) == data_set_bytes(sent)
+    known = reception.intake.known(sent.stem, hashlib.sha256(data_set_bytes(sent)).hexdigest())
+    assert known == KnownContent(kept.relative_to(reception.folder))
+    assert len(reception.rings) == 2
 
 
 def test_other_bytes_under_the_same_uid_are_kept_beside(reception: Reception, tmp_path: Path) -> None:

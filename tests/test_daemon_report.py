@@ -15,7 +15,9 @@ from pydicom import dcmread
 from structlog.testing import capture_logs
 
 import builders
+from cxr_triage.daemon.adoption import Adoption
 from cxr_triage.daemon.indexing import read_instance_header
+from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.report import Backoff, Reporter, ReportRole
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
@@ -28,7 +30,7 @@ from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
-from cxr_triage.storage.records import ObjectKind, ResultObject, Revision
+from cxr_triage.storage.records import InstanceState, ObjectKind, Receipt, ResultObject, Revision, StoredFile
 
 POLICY = Policy()
 YEAR = timedelta(days=365)
@@ -59,7 +61,7 @@ class Site:
     def score(self, *, mask_rows: int = 96, **tags: Any) -> str:
         """Receive and score an image: the study's UID."""
         dataset = builders.radiograph_dataset(**tags)
-        file = builders.store_file(self.inbox, _bytes(dataset), sop_instance_uid=dataset.SOPInstanceUID)
+        file = _stored(self.inbox, _bytes(dataset), dataset.SOPInstanceUID)
         Intake(self.database).record_received(
             builders.received_instance(sop_instance_uid=dataset.SOPInstanceUID, path=file.path, sha256=file.sha256)
         )
@@ -101,6 +103,17 @@ def _bytes(dataset: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _stored(inbox: Inbox, content: bytes, sop_instance_uid: str) -> StoredFile:
+    """Store a Part 10 file as the receiver does."""
+    start = _data_set_at(content)
+    return builders.store_file(inbox, content[start:], sop_instance_uid=sop_instance_uid, meta=content[:start])
+
+
+def _data_set_at(content: bytes) -> int:
+    """Say where the file meta information ends: its group's length is its first element (PS3.10 7.1)."""
+    return 144 + int.from_bytes(content[140:144], "little")
+
+
 def _kinds(made: Sequence[ResultObject]) -> list[ObjectKind]:
     return sorted(each.kind for each in made)
 
@@ -126,8 +139,7 @@ def test_the_digest_is_that_of_the_data_set(site: Site) -> None:
     site.reporter("air").report_pending()
     for each in site.reporting.objects():
         content = site.outbox.absolute(each.path).read_bytes()
-        start = 144 + int.from_bytes(content[140:144], "little")  # PS3.10 7.1: the group's length is its first element
-        assert hashlib.sha256(content[start:]).hexdigest() == each.sha256
+        assert hashlib.sha256(content[_data_set_at(content) :]).hexdigest() == each.sha256
 
 
 def test_a_later_image_makes_a_revision_that_supersedes(site: Site) -> None:
@@ -182,18 +194,20 @@ def test_a_study_that_cannot_be_reported_does_not_stop_the_others(site: Site) ->
     assert site.reporting.studies_to_report(10) == [bad]
 
 
-def test_a_missing_source_waits(site: Site) -> None:
-    """What an operator repairs is reported without anyone's doing."""
-    study = site.score()
+def test_a_source_that_an_operator_puts_back_is_reported_without_anyones_doing(site: Site) -> None:
+    """The image had failed, and upkeep adopts its file."""
+    site.score()
     (image,) = site.inbox.absolute(Path()).rglob("*.dcm")
     image.rename(image.with_suffix(".away"))
     reporter = site.reporter("air")
-    reporter.report_pending()
-    assert reporter.failing == {study: 1}
+    assert reporter.report_pending() == 0
     image.with_suffix(".away").rename(image)
-    site.clock.now += timedelta(seconds=5)
+    housekeeping = Housekeeping(site.database)
+    adoption = Adoption(
+        inbox=site.inbox, intake=Intake(site.database), housekeeping=housekeeping, on_adopted=lambda: None
+    )
+    Leftovers("inbox", site.inbox, housekeeping, put_away=adoption.adopt, settle_seconds=0).look()
     assert reporter.report_pending() == 1
-    assert reporter.failing == {}
 
 
 class _RefusesOnce(Reporting):
@@ -276,6 +290,50 @@ def test_an_image_whose_file_was_removed_after_its_time_hinders_no_later_revisio
     reporter = site.reporter("air")
     assert (len(images), reporter.report_pending(), reporter.failing) == (1, 1, {})
     assert site.reporting.studies_to_report(10) == []
+
+
+def test_an_image_whose_file_is_lost_does_not_keep_its_study_from_its_report(site: Site) -> None:
+    """It ends as failed, keeps the study's place on the list, and is reported when it was sent again."""
+    study = site.score(SOPInstanceUID="1.2.1")
+    site.score(SOPInstanceUID="1.2.2", StudyInstanceUID=study)
+    [lost] = (site.inbox.absolute(Path())).rglob("1.2.1-*")
+    content = lost.read_bytes()
+    lost.unlink()
+    utility = _utility(site)
+    reporter = site.reporter("air")
+    assert [reporter.report_pending(), reporter.report_pending(), reporter.report_pending()] == [0, 1, 0]
+    [aside] = Housekeeping(site.database).set_aside()
+    assert (aside.sop_instance_uid, aside.state, aside.reason) == ("1.2.1", InstanceState.FAILED, "missing")
+    assert [each.source_sop_instance_uid for each in site.reporting.objects()] == ["1.2.2", ""]
+    assert utility == _utility(site) > 0
+    file = _stored(site.inbox, content, "1.2.1")
+    again = builders.received_instance(sop_instance_uid="1.2.1", path=file.path, sha256=file.sha256)
+    assert Intake(site.database).record_received(again) is Receipt.NEW
+    assert reporter.report_pending() == 1
+    assert {each.source_sop_instance_uid for each in site.reporting.objects()} == {"1.2.1", "1.2.2", ""}
+
+
+def test_no_image_fails_because_the_inbox_is_not_mounted(site: Site) -> None:
+    """The files come back with the disk."""
+    site.score()
+    inbox = site.inbox.absolute(Path())
+    away = inbox.rename(inbox.with_name("away"))
+    inbox.mkdir()
+    reporter = site.reporter("air")
+    assert reporter.report_pending() == 0
+    assert Housekeeping(site.database).set_aside() == []
+    inbox.rmdir()
+    away.rename(inbox)
+    site.clock.now += timedelta(minutes=1)
+    assert reporter.report_pending() == 1
+
+
+def _utility(site: Site) -> float:
+    """Where the one study is on the list, computed anew."""
+    reading_list = ReadingList(site.database)
+    reading_list.reprioritise(POLICY)
+    [listed] = reading_list.studies()
+    return listed.priority.utility
 
 
 def test_stopping_leaves_the_rest_for_later(site: Site) -> None:

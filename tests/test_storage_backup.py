@@ -184,7 +184,7 @@ def test_file_that_is_not_what_its_row_says_is_named_and_not_taken(ward: Ward, t
     # In the service itself nothing has changed.
     assert ward.states()[image.sop_instance_uid] is InstanceState.RECEIVED
     # Sent again, it is taken in anew; what has its file is known as before.
-    assert looked.steps.intake.known(image.sop_instance_uid, image.sha256) is False
+    assert looked.steps.intake.known(image.sop_instance_uid, image.sha256) is None
     assert looked.steps.intake.record_received(image) is Receipt.NEW
     assert looked.states()[image.sop_instance_uid] is InstanceState.RECEIVED
     looked.close()

@@ -7,9 +7,10 @@ import pytest
 
 from builders import MORNING, received_instance
 from cxr_triage.model.errors import StorageError
+from cxr_triage.model.prediction import Refusal
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Intake
-from cxr_triage.storage.records import InstanceState, Receipt
+from cxr_triage.storage.records import InstanceState, KnownContent, Receipt
 from steps import Steps
 
 
@@ -42,6 +43,39 @@ def test_other_bytes_are_kept_beside_the_first_and_flagged(steps: Steps) -> None
     counts = steps.housekeeping.counts()
     assert (counts.instances[InstanceState.RECEIVED], counts.other_bytes) == (2, 1)
     assert {claim.path for claim in steps.scoring.claim_to_index("owner", 10)} == {image.path, other.path}
+
+
+def test_file_that_was_lost_is_replaced_once(steps: Steps) -> None:
+    """Of two associations that both find it gone, one brings the new file."""
+    image = steps.receive()
+    first, second = (received_instance(sop_instance_uid=image.sop_instance_uid, sha256=image.sha256) for _ in range(2))
+    assert steps.intake.record_received(first, lost=image.path) is Receipt.NEW
+    assert steps.intake.record_received(second, lost=image.path) is Receipt.SAME_BYTES
+    assert steps.intake.known(image.sop_instance_uid, image.sha256) == KnownContent(first.path)
+    assert steps.claim_to_index().path == first.path
+
+
+def test_unsuitable_image_is_read_again_when_it_is_sent_after_its_time(steps: Steps) -> None:
+    """So that it can be had again under another network, after `replay` said that its file is gone."""
+    image = steps.receive()
+    steps.scoring.record_unsuitable(steps.claim_to_index(), Refusal(reason="not_frontal", explanation="Lateral."))
+    files = steps.housekeeping.forgettable_files(MORNING + timedelta(days=1))
+    steps.housekeeping.record_forgotten(files)
+    assert steps.intake.known(image.sop_instance_uid, image.sha256) is None
+    again = received_instance(sop_instance_uid=image.sop_instance_uid, sha256=image.sha256)
+    assert steps.intake.record_received(again) is Receipt.NEW
+    assert steps.claim_to_index().path == again.path
+
+
+def test_scored_image_is_not_stored_again_after_its_time(steps: Steps) -> None:
+    """Its result stands, and its file was removed on purpose."""
+    image = steps.score("1.2.3")
+    steps.report("1.2.3")
+    steps.reading_list.finish("1.2.3", actor="reader")
+    steps.housekeeping.record_forgotten(steps.housekeeping.forgettable_files(MORNING + timedelta(days=1)))
+    assert steps.intake.known(image.sop_instance_uid, image.sha256) == KnownContent(None)
+    again = received_instance(sop_instance_uid=image.sop_instance_uid, sha256=image.sha256)
+    assert steps.intake.record_received(again) is Receipt.SAME_BYTES
 
 
 def test_same_image_at_the_same_time_is_taken_in_once(database: Database) -> None:

@@ -24,10 +24,9 @@ from cxr_triage.storage.backup.files import (
     examine,
     make_folder,
 )
-from cxr_triage.storage.backup.lost import record_lost
 from cxr_triage.storage.backup.manifest import LEDGER_PREFIX, Kept, Manifest, Problem
 from cxr_triage.storage.backup.rows import copy_rows, size_bytes
-from cxr_triage.storage.backup.source import PLACES, Advance, Owned, Service, in_silence, owned_files
+from cxr_triage.storage.backup.source import PLACES, Advance, Owned, Service, in_silence, owned_files, record_lost
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.disk import sync_folder

@@ -19,10 +19,9 @@ from sqlalchemy.orm import Session
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.backup import manifest
 from cxr_triage.storage.backup.files import SourceError, copy_durably, examine, make_folder
-from cxr_triage.storage.backup.lost import record_lost
 from cxr_triage.storage.backup.manifest import Kept, Manifest
 from cxr_triage.storage.backup.rows import copy_rows, is_empty
-from cxr_triage.storage.backup.source import PLACES, Advance, Service, in_silence, owned_files
+from cxr_triage.storage.backup.source import PLACES, Advance, Service, in_silence, owned_files, record_lost
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.disk import sync_folder

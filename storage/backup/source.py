@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cxr_triage.storage.ledger.housekeeping import owner_row
+from cxr_triage.storage.ledger.lost import disown
 from cxr_triage.storage.records import Place
 from cxr_triage.storage.schema import InstanceRow, ObjectRow
 
 #: Which table's rows own the files of a place.
 OWNERS: Final[Mapping[Place, type[InstanceRow] | type[ObjectRow]]] = {"inbox": InstanceRow, "outbox": ObjectRow}
 PLACES: Final = tuple(OWNERS)
+#: Who acted, in the audit trail.
+_ACTOR: Final = "backup"
 #: Rows fetched at a time: they hold masks.
 ROWS_AT_ONCE: Final = 100
 #: Told how far a step has come: its name, how much is done, and of how much (None: not known).
@@ -62,3 +67,17 @@ def owned_files(session: Session) -> Iterator[Owned]:
 
 def in_silence(step: str, done: int, whole: int | None) -> None:
     """Tell nobody."""
+
+
+def record_lost(session: Session, owned: Owned, problem: str, *, now: datetime) -> None:
+    """Record in a backup's ledger that a file is not in the backup.
+
+    Args:
+        session: of the backup's ledger.
+        owned: the file.
+        problem: why, a stable word.
+        now: UTC.
+    """
+    row = owner_row(session, owned.place, owned.id)
+    explanation = f"When the backup was made, the image's file was {problem}: have it sent again."
+    disown(session, row, problem, explanation, actor=_ACTOR, now=now)

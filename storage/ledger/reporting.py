@@ -14,6 +14,7 @@ from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers, predictions
+from cxr_triage.storage.ledger.lost import disown
 from cxr_triage.storage.ledger.objects import object_of, object_row
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
@@ -154,6 +155,20 @@ class Reporting:
             if row is None:
                 raise StorageError(f"study {study_instance_uid} has no indexed image: it has no header yet")
             return headers.header_of(row)
+
+    def record_lost(self, stored: StoredPrediction) -> None:
+        """Record that the file of an image that is to be reported is gone: without it, no object can name its patient.
+
+        The image ends as failed until it is sent again, and the study is reported without it.
+        """
+        explanation = (
+            "Its file is missing from the inbox, and its result was not reported: restore it, or have it sent again."
+        )
+        with self._database.transaction() as session:
+            locked_study(session, stored.study_instance_uid)
+            row = session.get_one(InstanceRow, stored.instance_id, with_for_update=True)
+            if row.owns_file and Path(row.path) == stored.path:
+                disown(session, row, "missing", explanation, actor=_ACTOR, now=self._clock())
 
     def complete_revision(
         self, revision: Revision, objects: Sequence[ResultObject], destinations: Sequence[tuple[str, str]]

@@ -13,7 +13,6 @@ from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Level, Policy, Priority, prioritise
 from cxr_triage.storage.database import lock_name
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import Event, FindingRow, InstanceRow, PredictionRow, StudyRow
 
 #: What a study is until somebody says otherwise.
@@ -94,12 +93,15 @@ def _write(study: StudyRow, priority: Priority, plain: Priority) -> None:
 
 
 def _findings(session: Session, study_instance_uid: str) -> tuple[list[Finding], str]:
-    """Findings of all scored images of a study, and which models they are from, in words."""
+    """Findings of all images of a study, and which models they are from, in words.
+
+    Also of one whose file was lost after it was scored: what was seen on it is true.
+    """
     rows = session.execute(
         select(FindingRow, PredictionRow.bundle_name, PredictionRow.bundle_version)
         .join(PredictionRow, PredictionRow.instance_id == FindingRow.instance_id)
         .join(InstanceRow, InstanceRow.id == FindingRow.instance_id)
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.state == InstanceState.SCORED)
+        .where(InstanceRow.study_instance_uid == study_instance_uid)
         .order_by(FindingRow.instance_id, FindingRow.position)
     ).all()
     findings = [Finding(label=row.label, probability=row.probability, threshold=row.threshold) for row, _, _ in rows]

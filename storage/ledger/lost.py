@@ -1,42 +1,39 @@
 """What becomes of a row whose file is lost: it owns none any more, and says what was not done."""
 
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy.orm import Session
 
-from cxr_triage.storage.backup.source import Owned
 from cxr_triage.storage.ledger import leases
-from cxr_triage.storage.ledger.housekeeping import owner_row
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import InstanceState
-from cxr_triage.storage.schema import Event, InstanceRow
-
-#: Who acted, in the audit trail.
-_ACTOR: Final = "backup"
+from cxr_triage.storage.schema import Event, InstanceRow, ObjectRow
 
 
-def record_lost(session: Session, owned: Owned, problem: str, *, now: datetime) -> None:
-    """Record in a backup's ledger that a file is not in the backup.
+def disown(
+    session: Session, row: InstanceRow | ObjectRow, problem: str, explanation: str, *, actor: str, now: datetime
+) -> None:
+    """Record that a row's file is lost.
 
     An image that still had to be read or reported ends as failed: nothing can be made of it. It is taken in anew when
     it is sent again.
 
     Args:
-        session: of the backup's ledger.
-        owned: the file.
-        problem: why, a stable word.
+        session: of the ledger.
+        row: whose file it was.
+        problem: what is wrong with the file, a stable word.
+        explanation: one sentence for a person, without patient data.
+        actor: who noticed, for the audit trail.
         now: UTC.
     """
-    row = owner_row(session, owned.place, owned.id)
+    place = "inbox" if isinstance(row, InstanceRow) else "outbox"
     row.owns_file = False
-    note(session, now, _ACTOR, Event.FILE_FORGOTTEN, row, f"{owned.place}: {problem}")
+    note(session, now, actor, Event.FILE_FORGOTTEN, row, f"{place}: {problem}")
     if isinstance(row, InstanceRow) and _has_work_left(row):
-        note(session, now, _ACTOR, Event.FAILED, row, problem)
+        note(session, now, actor, Event.FAILED, row, problem)
         leases.give_back(row)
         row.state, row.changed_at = InstanceState.FAILED, now
-        row.reason = problem
-        row.explanation = f"When the backup was made, the image's file was {problem}: have it sent again."
+        row.reason, row.explanation = problem, explanation
 
 
 def _has_work_left(row: InstanceRow) -> bool:
