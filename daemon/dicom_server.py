@@ -1,5 +1,6 @@
 """What our DICOM services share: associations on a socket that somebody else may hold, limits, and a drain."""
 
+import errno
 import logging
 import socket
 import sys
@@ -31,6 +32,9 @@ LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 
 #: How often the accept loop looks whether it should stop, seconds.
 POLL_SECONDS: Final = 0.2
+
+#: accept(2): too many open files here or on the machine, no memory for one more.
+_NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # pynetdicom's own handlers print command sets and identifiers, and those hold names: none of them is ever bound.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -176,6 +180,7 @@ class _Server(ThreadedAssociationServer):
 
     def __init__(self, *arguments: Any, listener: socket.socket, **options: Any) -> None:
         self._listener = listener
+        self._short_of_handles = False
         super().__init__(*arguments, **options)
         # Several processes may share the socket: who comes too late for a connection must not wait for the next.
         listener.settimeout(POLL_SECONDS)
@@ -190,6 +195,24 @@ class _Server(ThreadedAssociationServer):
 
     def server_activate(self) -> None:
         """Leave the socket as it is: it listens already."""
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. Where the machine has no handle left for it, it waits in line, and so do we.
+
+        Raises:
+            OSError: it cannot be accepted now, or another process was faster; the caller tries again.
+        """
+        try:
+            accepted: tuple[socket.socket, Any] = super().get_request()
+        except OSError as error:
+            if error.errno in _NO_HANDLES:
+                if not self._short_of_handles:
+                    log.exception("connection waits: no file handle is left", exc_info=error)
+                self._short_of_handles = True
+                time.sleep(POLL_SECONDS)  # the caller asks again at once, and again
+            raise
+        self._short_of_handles = False
+        return accepted
 
     def server_close(self) -> None:
         """Close our descriptor only: a shutdown would end the port for every process that shares it."""

@@ -1,23 +1,28 @@
 """What the Storage SCP does not take, and what it then says (PS3.4 Table B.2-1)."""
 
 import dataclasses
+import os
 import resource
+import socket
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import config, dcmread, uid
 from pynetdicom import AE
 from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.transport import AssociationServer
 from structlog.testing import capture_logs
 
 from builders import radiograph_dataset, radiograph_file
 from cxr_triage.daemon.dicom_client import Part10File, Peer, associated, store, verify
-from cxr_triage.daemon.dicom_server import Limits
+from cxr_triage.daemon.dicom_server import POLL_SECONDS, Limits
 from cxr_triage.daemon.receive import (
     CANNOT_UNDERSTAND,
     Incoming,
@@ -45,6 +50,23 @@ def reception(tmp_path: Path, database: Database) -> Iterator[Reception]:
     """Run a receiver that takes from anybody."""
     with receiving(tmp_path, database) as running_reception:
         yield running_reception
+
+
+@contextmanager
+def no_handle_left() -> Iterator[None]:
+    """Let this process open nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(handle.name) for handle in Path("/proc/self/fd").iterdir())
+    spare = [os.open(os.devnull, os.O_RDONLY)]
+    while spare[-1] < highest:  # gaps would be filled first
+        spare.append(os.open(os.devnull, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare[-1] + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for handle in spare:
+            os.close(handle)
 
 
 @contextmanager
@@ -275,3 +297,25 @@ def test_a_deflated_bomb_is_not_inflated() -> None:
 def test_what_is_a_uid(text: str, expected: bool) -> None:
     """PS3.5 9.1, except that leading zeros are taken."""
     assert is_uid(text) is expected
+
+
+def test_who_calls_while_no_file_handle_is_left_waits(reception: Reception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop that accepts connections neither ends nor spins, and says so once."""
+    asked: list[None] = []
+    accept = AssociationServer.get_request
+
+    def counted(server: AssociationServer) -> tuple[socket.socket, Any]:
+        asked.append(None)
+        accepted: tuple[socket.socket, Any] = accept(server)
+        return accepted
+
+    monkeypatch.setattr(AssociationServer, "get_request", counted)
+    with socket.socket() as caller, capture_logs() as logs:
+        with no_handle_left():
+            caller.connect(("127.0.0.1", reception.port))
+            eventually(lambda: len(asked) > 1)
+            before = len(asked)
+            time.sleep(3 * POLL_SECONDS)
+            assert len(asked) - before <= 4
+        verify(reception.peer)
+    assert [line["event"] for line in logs].count("connection waits: no file handle is left") == 1
