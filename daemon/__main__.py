@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 
 from cxr_triage.daemon.logs import configure_logs, silenced
-from cxr_triage.daemon.settings import LogSettings, Settings, load_settings
+from cxr_triage.daemon.setting_sections import LogSettings
+from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.model.errors import BundleError, ConfigurationError, TriageError
 from cxr_triage.model.priority import Level
 

@@ -10,7 +10,8 @@ from cxr_triage.daemon.commitment.asking import verify_offer
 from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.dicom_client import verify as verify_peer
 from cxr_triage.daemon.service import PORTS, enabled_roles, presence
-from cxr_triage.daemon.settings import Destination, Settings, require_writable
+from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.settings import Settings, require_writable
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.model.bundle import BUNDLED
 from cxr_triage.model.bundle import verify as verify_bundle

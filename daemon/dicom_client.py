@@ -16,7 +16,8 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
-from cxr_triage.daemon.settings import Destination, Modality, Settings
+from cxr_triage.daemon.setting_sections import Destination, Modality
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import OutOfResourcesError, RefusedError, ResultError, UnreachableError
 
 # Send the bytes of the file; otherwise they would be decoded and encoded again.

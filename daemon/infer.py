@@ -22,7 +22,8 @@ from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.pipeline import index_file
 from cxr_triage.daemon.readers import Score, Scored, load_scorer, prepare_child, prepare_scorer, score, warm_up
 from cxr_triage.daemon.roles import INFER, REPORT
-from cxr_triage.daemon.settings import LogSettings, Settings
+from cxr_triage.daemon.setting_sections import LogSettings
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
 from cxr_triage.model.errors import BundleError, ConfigurationError, StaleAttemptError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction, Refusal

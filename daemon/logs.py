@@ -23,7 +23,7 @@ from typing import Any, Final, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from cxr_triage.daemon.settings import LogSettings
+from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.model.errors import TriageError
 
 #: Keys whose strings are ours or the configuration's. UIDs need not stand here.

@@ -9,7 +9,7 @@ from typing import Final
 from cxr_triage.daemon.logs import configure_logs
 from cxr_triage.daemon.pipeline import score_file
 from cxr_triage.daemon.roles import INFER
-from cxr_triage.daemon.settings import LogSettings
+from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.model.prediction import Prediction, Refusal
 
 Scored = Prediction | Refusal

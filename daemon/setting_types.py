@@ -1,5 +1,6 @@
 """What one value of the configuration may be; each refusal says why."""
 
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Final
 
@@ -10,6 +11,7 @@ from cxr_triage.model.priority import Level
 
 SQLITE: Final = "sqlite:///"
 POSTGRES: Final = "postgresql+psycopg://"
+HOUR: Final = timedelta(hours=1)
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
 
 

@@ -14,7 +14,7 @@ from cxr_triage.daemon.backoff import doubled
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, NotifyListener, notify
 from cxr_triage.daemon.roles import RECEIVE, role_of
-from cxr_triage.daemon.settings import ServiceSettings
+from cxr_triage.daemon.setting_sections import ServiceSettings
 from cxr_triage.daemon.spawn import end_group, spawn
 from cxr_triage.model.errors import ConfigurationError, TriageError
 

@@ -11,7 +11,8 @@ import pytest
 from builders import MORNING
 from cxr_triage.daemon.alerts import Alert, AlertLog, AlertName, Situation, alerts, current_alerts, in_words
 from cxr_triage.daemon.logs import configure_logs
-from cxr_triage.daemon.settings import LogSettings, load_settings
+from cxr_triage.daemon.setting_sections import LogSettings
+from cxr_triage.daemon.settings import load_settings
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Circuits
 from cxr_triage.storage.records import Circuit, DeliveryState

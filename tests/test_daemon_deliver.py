@@ -16,7 +16,8 @@ from pynetdicom.events import Event
 from cxr_triage.daemon.deliver import DeliverRole
 from cxr_triage.daemon.dicom_client import Peer, is_stored, may_pass, verify
 from cxr_triage.daemon.dicom_server import DicomServer, Limits
-from cxr_triage.daemon.settings import Destination, Settings
+from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import RefusedError, UnreachableError
 from cxr_triage.storage.ledger import Dispatch
 from cxr_triage.storage.records import DeliveryState

@@ -18,7 +18,7 @@ import pytest
 from pydicom.dataelem import DataElement
 
 from cxr_triage.daemon.logs import configure_logs, get_logger, silenced
-from cxr_triage.daemon.settings import LogSettings
+from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.model.errors import StorageError
 from kept_logging import kept_logging
 

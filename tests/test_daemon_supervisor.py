@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from cxr_triage.daemon.settings import ServiceSettings
+from cxr_triage.daemon.setting_sections import ServiceSettings
 from cxr_triage.daemon.supervisor import Child
 
 #: The supervisor as a process of its own, since signals go to processes. Roles: name=script.
 SUPERVISOR = """
     import sys
     from cxr_triage.daemon.logs import configure_logs
-    from cxr_triage.daemon.settings import LogSettings, ServiceSettings
+    from cxr_triage.daemon.setting_sections import LogSettings, ServiceSettings
     from cxr_triage.daemon.sockets import listening_socket
     from cxr_triage.daemon.supervisor import Supervisor
     from cxr_triage.model.errors import TriageError

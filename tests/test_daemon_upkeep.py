@@ -9,7 +9,8 @@ import pytest
 
 from builders import finding, received_instance, result_object, store_file
 from cxr_triage.daemon.logs import configure_logs
-from cxr_triage.daemon.settings import LogSettings, Settings, load_settings
+from cxr_triage.daemon.setting_sections import LogSettings
+from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.upkeep import Upkeep, UpkeepRole
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import StorageError

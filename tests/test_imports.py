@@ -40,7 +40,13 @@ LIVES_IN = {
     "starlette": ["daemon/web/"],
     "uvicorn": ["daemon/web/"],
     "prometheus_client": ["daemon/web/"],
-    "pydantic": ["daemon/settings.py", "daemon/setting_types.py", "daemon/setting_errors.py", "daemon/reference.py"],
+    "pydantic": [
+        "daemon/settings.py",
+        "daemon/setting_sections.py",
+        "daemon/setting_types.py",
+        "daemon/setting_errors.py",
+        "daemon/reference.py",
+    ],
     "pydantic_settings": ["daemon/settings.py"],
     "torch": [
         "model/devices.py",

@@ -6,7 +6,8 @@ from cxr_triage.daemon.commitment.asking import Asker, Pace
 from cxr_triage.daemon.commitment.reporting import Insistence, Reporter
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
-from cxr_triage.daemon.settings import Destination, Settings
+from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import Subject
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Commitments, ModalityCommitments

@@ -1,0 +1,286 @@
+"""The tables of the configuration file, a class each.
+
+Every setting is declared once, here; its description is the text of the reference page and of the example file.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cxr_triage.daemon.setting_types import (
+    HOUR,
+    POSTGRES,
+    SQLITE,
+    AeTitle,
+    DatabaseUrl,
+    Device,
+    Host,
+    Hours,
+    LevelName,
+    Port,
+    RaiseTo,
+    Seconds,
+    SeverityTable,
+)
+from cxr_triage.model.priority import Level, Mode, Policy
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DicomSettings(Section):
+    """The port that modalities send images to."""
+
+    ae_title: AeTitle = Field(default="CXRTRIAGE", description="AE title that we answer to.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: Port = Field(default=11112, description="TCP port to listen on.")
+    allowed_ae_titles: tuple[AeTitle, ...] = Field(
+        default=(), description="Calling AE titles that may send; empty: any."
+    )
+    require_called_ae_title: bool = Field(
+        default=False, description="Whether a sender must call us by our AE title, or is refused."
+    )
+    receivers: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="Processes that share this port: while one starts again, the others answer.",
+    )
+    maximum_associations: int = Field(
+        default=10, ge=1, description="Associations served at the same time, by all receivers together."
+    )
+    maximum_pdu_bytes: int = Field(
+        default=131072, ge=4096, le=4294967295, description="Largest P-DATA-TF PDU that we receive (PS3.8 9.3.1)."
+    )
+    acse_timeout_seconds: Seconds = Field(default=30, description="Longest wait within association set-up.")
+    dimse_timeout_seconds: Seconds = Field(default=60, description="Longest wait for the rest of a DIMSE message.")
+    network_timeout_seconds: Seconds = Field(default=60, description="Longest silence of a peer before we hang up.")
+    commitment: bool = Field(
+        default=False,
+        description="Whether modalities may ask for storage commitment, on which they delete their images. We pass on "
+        "what the PACS says, and never commit ourselves.",
+    )
+    commitment_destination: str = Field(
+        default="",
+        description="Name of the `[[destination]]` that is asked whether it has the images; required with "
+        "`commitment = true`.",
+    )
+    commitment_give_up_hours: Hours = Field(
+        default=72, description="Age at which a modality's request fails for the images that the PACS has not yet."
+    )
+    commitment_report_hours: Hours = Field(
+        default=72, description="How long to try to tell a modality the result before that is given up."
+    )
+
+
+class Modality(Section):
+    """Where one modality that may ask for storage commitment is reached with the result. Repeat the table for more."""
+
+    ae_title: AeTitle = Field(description="AE title that it calls us with, and that it answers to.")
+    host: Host = Field(description="Its address.")
+    port: Port = Field(description="Its TCP port.")
+
+
+class StorageSettings(Section):
+    """Where everything lies that must survive a power cut."""
+
+    root: Path = Field(
+        default=Path(),
+        description="Folder that all relative paths start from; itself relative to this file (without a file: "
+        "to the working directory).",
+    )
+    database: DatabaseUrl = Field(
+        default="sqlite:///triage.db",
+        repr=False,
+        description=f"`{SQLITE}FILE` or `{POSTGRES}USER:PASSWORD@HOST/NAME`. The password is never printed.",
+    )
+    inbox: Path = Field(default=Path("inbox"), description="Folder of the received images.")
+    outbox: Path = Field(default=Path("outbox"), description="Folder of the finished SR and SEG objects.")
+    run: Path = Field(
+        default=Path("run"),
+        description="Folder of locks, heartbeats, wake-up sockets and the service's time; this machine's own, and kept "
+        "over its restarts.",
+    )
+    minimum_free_megabytes: int = Field(
+        default=500,
+        ge=0,
+        description="New images are refused (0xA700) when less would stay free beside inbox or database, so that there "
+        "is room for the results of those acknowledged before.",
+    )
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    bundle: str = Field(default="", description="Folder of a weights bundle; empty: the bundled one.")
+    device: Device = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+
+
+class InferSettings(Section):
+    """How images are indexed and scored."""
+
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Processes that score; each holds the network and its share of the cores."
+    )
+    lease_seconds: Seconds = Field(
+        default=300, description="How long a claimed image belongs to its worker unless it is extended."
+    )
+    deadline_seconds: Seconds = Field(
+        default=120, description="Longest time for one image; past it the worker is ended and the attempt has failed."
+    )
+    maximum_attempts: int = Field(default=3, ge=1, description="Attempts at one image before it counts as failed.")
+    retry_first_seconds: Seconds = Field(default=5, description="Wait before the second attempt; doubles each time.")
+    retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
+    poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_deadline(self) -> Self:
+        if self.lease_seconds <= self.deadline_seconds:
+            raise ValueError("lease_seconds must be longer than deadline_seconds, or two workers would score one image")
+        return self
+
+
+class ReportSettings(Section):
+    """How SR and SEG are made."""
+
+    poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+
+
+class DeliverSettings(Section):
+    """How objects are sent to the destinations."""
+
+    lease_seconds: Seconds = Field(default=300, description="How long a claimed object belongs to its sender.")
+    acse_timeout_seconds: Seconds = Field(default=10, description="Longest wait within association set-up.")
+    dimse_timeout_seconds: Seconds = Field(default=60, description="Longest wait for a destination's answer.")
+    network_timeout_seconds: Seconds = Field(default=60, description="Longest silence before we hang up.")
+    retry_first_seconds: Seconds = Field(default=5, description="Wait after the first failure; doubles each time.")
+    retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
+    give_up_after_hours: Hours = Field(
+        default=168,
+        description="Age at which an object is given up that a destination does not answer for, or has no room for.",
+    )
+    maximum_refusals: int = Field(
+        default=3,
+        ge=1,
+        description="Offers of an object that a destination refuses for good; the wait between them is the short one.",
+    )
+    poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+    commitment_delay_seconds: Seconds = Field(
+        default=30, description="How long an object has been stored before its destination is asked to commit to it."
+    )
+    commitment_wait_seconds: Seconds = Field(
+        default=5,
+        description="How long the association of a request for commitment stays open for a report on it; most PACS "
+        "open one of their own.",
+    )
+    commitment_retry_hours: Hours = Field(
+        default=6,
+        description="When to ask for commitment again where no report came, or where the destination refused to be "
+        "asked.",
+    )
+    commitment_maximum_failures: int = Field(
+        default=5,
+        ge=1,
+        description="How often a destination may answer that it does not commit to an object; it is sent again each "
+        "time but the last.",
+    )
+
+
+class Destination(Section):
+    """One PACS that SR and SEG are sent to. Repeat the table for more."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="Our name for it.")
+    ae_title: AeTitle = Field(description="AE title that it answers to.")
+    host: Host = Field(description="Its address.")
+    port: Port = Field(description="Its TCP port.")
+    profile: Literal["air", "ohif"] = Field(
+        default="air",
+        description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study), or `ohif` (the "
+        "same with a nominal plane and an outline in every group of the SR, for viewers that need them).",
+    )
+    commitment: bool = Field(
+        default=False,
+        description="Whether it is asked for storage commitment; an object then counts as delivered, and may leave the "
+        "outbox, only once it has committed to it.",
+    )
+
+
+class WorklistSettings(Section):
+    """The reading list: what the site lets findings do, and the modality worklist that shows it."""
+
+    enabled: bool = Field(default=False, description="Whether the modality worklist port is opened.")
+    ae_title: AeTitle = Field(default="CXRLIST", description="AE title of the modality worklist.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=11113, description="TCP port to listen on.")
+    allowed_ae_titles: tuple[AeTitle, ...] = Field(
+        default=(), description="Calling AE titles that may read the list; empty: any."
+    )
+    maximum_associations: int = Field(default=10, ge=1, description="Associations served at the same time.")
+    mode: Mode = Field(
+        default=Mode.REORDER,
+        description="`reorder`: findings move studies; `advise`: they are shown; `shadow`: they are stored only.",
+    )
+    raise_to: RaiseTo = Field(
+        default=Level.HIGH.name, description="Most urgent level that a finding may raise a study to; never STAT."
+    )
+    severity: SeverityTable = Field(
+        default_factory=lambda: dict(Policy().severity),
+        description="Weight per label, 0 to 1; labels left out keep their default.",
+    )
+    maximum_wait_hours: dict[LevelName, Hours] = Field(
+        default_factory=lambda: {level.name: wait / HOUR for level, wait in Policy().maximum_wait.items()},
+        description="Longest wait per ordered level; levels left out keep their default.",
+    )
+
+
+class WebSettings(Section):
+    """Health, readiness and metrics by HTTP."""
+
+    host: Host = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=8080, description="TCP port to listen on.")
+    allow_remote: bool = Field(
+        default=False,
+        description="Must be true for a host that is not this machine's loopback: nobody is asked who he is.",
+    )
+
+
+class LogSettings(Section):
+    """What is written to standard error. Never patient data."""
+
+    format: Literal["json", "console"] = Field(default="json", description="`json` or `console`.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity written: `debug`, `info`, `warning` or `error`."
+    )
+
+
+class UpkeepSettings(Section):
+    """What happens by the clock."""
+
+    interval_seconds: Seconds = Field(default=15, description="How often leases of dead workers are given back.")
+    leftover_seconds: Seconds = Field(
+        default=60,
+        description="How often to look for files that a crash left without a row, and how long they must "
+        "have been so: an image is then taken into the ledger.",
+    )
+    finish_after_hours: Hours = Field(
+        default=168, description="Age at which a study leaves the reading list although nobody reported it done."
+    )
+    keep_files_hours: Hours = Field(
+        default=720, description="Age at which images and objects are removed; those with work left on them stay."
+    )
+
+
+class ServiceSettings(Section):
+    """Start, stop and restart."""
+
+    ready_seconds: Seconds = Field(default=120, description="Longest time until a role must have said that it serves.")
+    drain_seconds: Seconds = Field(default=60, description="Longest time for a role to finish its work when stopped.")
+    restart_first_seconds: Seconds = Field(default=1, description="Wait before a crashed role restarts; doubles.")
+    restart_longest_seconds: Seconds = Field(default=60, description="Longest wait before a restart.")
+    heartbeat_seconds: Seconds = Field(
+        default=5, description="How often a role shows that it lives; silent three times as long, it counts as dead."
+    )
