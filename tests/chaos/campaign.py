@@ -20,6 +20,7 @@ from chaos.points.kill_points import AT_PACS, AT_RETENTION, POINTS, Tokens, requ
 from chaos.service import RETENTION, Service
 from chaos.world import State, World
 from cxr_triage.daemon.setting_sections import DicomSettings
+from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.records import InstanceState
@@ -147,6 +148,9 @@ class Campaign:
             time.sleep(LOOK_SECONDS)
         if self._tokens.disarm(AT_RETENTION):
             self._world.log(f"not reached: {AT_RETENTION.name}")
+        # What was removed and not recorded is the next run's: under other settings it would have to wait for its time.
+        while self._forgettable() and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
         self._service.restart()
 
     def _settle(self) -> None:
@@ -230,6 +234,10 @@ class Campaign:
             while (line := file.readline()).endswith("\n"):
                 self._echoes_read = file.tell()
                 yield invariants.Echo(*json.loads(line))
+
+    def _forgettable(self) -> bool:
+        with closing(open_database(self._database_url)) as database:
+            return bool(Housekeeping(database).forgettable_files(utc_now()))
 
     def _backlog(self) -> int:
         with closing(open_database(self._database_url)) as database:
