@@ -1,8 +1,10 @@
 """A service's database and folders with real files in them, filled step by step: what backups are made of."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, MetaData, select, text
 
@@ -31,6 +33,15 @@ class Ward:
         self.steps = Steps(self.database)
         self.inbox = Inbox(self.service.inbox, clock=self.steps.clock)
         self.outbox = Outbox(self.service.outbox, clock=self.steps.clock)
+
+    @classmethod
+    @contextmanager
+    def filled(cls, folder: Path, url: str) -> Iterator[Self]:
+        """Give one with something in every state."""
+        ward = cls(folder, url)
+        ward.fill()
+        yield ward
+        ward.close()
 
     def image(self, content: bytes = b"pixels") -> ReceivedInstance:
         """Describe an image whose file is in the inbox."""

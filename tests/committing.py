@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
 
-from builders import instance_header, prediction, radiograph_dataset, received_instance, store_file
 from cxr_triage.daemon.commitment.messages import (
     SOP_CLASS,
     SOP_INSTANCE,
@@ -26,19 +24,17 @@ from cxr_triage.daemon.commitment.messages import (
 from cxr_triage.daemon.deliver import DeliverRole
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.receive import ReceiveRole
-from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.model.priority import Policy
 from cxr_triage.storage.commitment_records import CommitmentReport, CommitmentState, Failure, Reference
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Outbox
-from cxr_triage.storage.ledger import Housekeeping, Intake, Reporting, Scoring
+from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.ledger.commitments import count_commitments
-from cxr_triage.storage.records import DeliveryState, ObjectKind, ResultObject
+from cxr_triage.storage.records import DeliveryState, ResultObject
+from deliveries import SOP_CLASSES, report_study
 from peers import LOOPBACK, free_port, running
 
 SUCCESS = 0x0000
-SOP_CLASSES = {ObjectKind.SEG: SegmentationStorage, ObjectKind.SR: Comprehensive3DSRStorage}
 LEASE = timedelta(minutes=5)
 
 
@@ -89,19 +85,7 @@ class Site:
 
     def report(self) -> list[ResultObject]:
         """Make a study whose SEG and SR are due at the PACS."""
-        header = instance_header()
-        Intake(self.database).record_received(received_instance())
-        scoring = Scoring(self.database, lease=LEASE)
-        (claim,) = scoring.claim_to_index("test", 1)
-        scoring.record_indexed(claim, header, Policy())
-        to_score = scoring.claim_to_score("test")
-        assert to_score is not None
-        scoring.record_scored(to_score, prediction(), Policy())
-        reporting = Reporting(self.database)
-        revision = reporting.open_revision(header.study_instance_uid, Policy().digest())
-        objects = [self._finished(kind, header.study_instance_uid) for kind in ObjectKind]
-        reporting.complete_revision(revision, objects, [("pacs", "air")])
-        return objects
+        return report_study(self.database, self.outbox, ["pacs"])
 
     def states(self) -> dict[DeliveryState, int]:
         """How many deliveries to the PACS are in each state."""
@@ -112,23 +96,6 @@ class Site:
         """How many requests to the PACS are in each state."""
         counted = count_commitments(self.database).requests.get("pacs", {})
         return {state: number for state, number in counted.items() if number}
-
-    def _finished(self, kind: ObjectKind, study_instance_uid: str) -> ResultObject:
-        dataset = radiograph_dataset(SOPClassUID=SOP_CLASSES[kind], StudyInstanceUID=study_instance_uid, Modality=kind)
-        encoded = encode(dataset)
-        uid = dataset.SOPInstanceUID
-        file = store_file(self.outbox, encoded.dataset, sop_instance_uid=uid, meta=encoded.meta)
-        return ResultObject(
-            kind=kind,
-            sop_instance_uid=dataset.SOPInstanceUID,
-            sop_class_uid=dataset.SOPClassUID,
-            series_instance_uid=dataset.SeriesInstanceUID,
-            study_instance_uid=study_instance_uid,
-            source_sop_instance_uid="1.2.3" if kind is ObjectKind.SEG else "",
-            profile="air",
-            path=file.path,
-            sha256=file.sha256,
-        )
 
 
 @contextmanager

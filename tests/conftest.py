@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from backed_up import Ward
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.migrate import migrate
@@ -106,14 +107,34 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+    """Open a fresh, migrated SQLite database."""
+    opened = open_database(sqlite_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
 def steps(database: Database) -> Steps:
     """Give the ledger on a fresh database: the test runs once per kind."""
     return Steps(database)
 
 
 @pytest.fixture
-def results(tmp_path: Path, sqlite_url: str) -> Iterator[Results]:
+def results(tmp_path: Path, sqlite_database: Database) -> Results:
     """Give an empty outbox with its ledger."""
-    opened = open_database(sqlite_url)
-    yield Results(database=opened, outbox=Outbox(tmp_path / "outbox"))
-    opened.close()
+    return Results(database=sqlite_database, outbox=Outbox(tmp_path / "outbox"))
+
+
+@pytest.fixture
+def ward(tmp_path: Path, database_url: str) -> Iterator[Ward]:
+    """Give a service with something in every state: the test runs once per kind of database."""
+    with Ward.filled(tmp_path / "service", database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_ward(tmp_path: Path, sqlite_url: str) -> Iterator[Ward]:
+    """Give the same on SQLite alone."""
+    with Ward.filled(tmp_path / "service", sqlite_url) as made:
+        yield made

@@ -18,23 +18,20 @@ from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     UID,
-    Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
-    SegmentationStorage,
     generate_uid,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxr_triage.daemon.demo.serving import free_ports
 from journal import Arrival
-from peers import storescu
+from peers import storage_scp, storescu
 
 READY = "cxr-triage ready:"
 SUCCESS = 0x0000
@@ -262,18 +259,9 @@ class RecordingPacs:
     @contextmanager
     def running(self) -> Iterator[Self]:
         """Serve for as long as the block lasts."""
-        ae = AE(ae_title="TESTPACS")
-        for sop_class in (Verification, SegmentationStorage, Comprehensive3DSRStorage):
-            ae.add_supported_context(sop_class)
         handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, lambda _event: SUCCESS)]
-        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-        assert server is not None
-        assert server.socket is not None
-        self.port = int(server.socket.getsockname()[1])
-        try:
+        with storage_scp("TESTPACS", handlers) as self.port:
             yield self
-        finally:
-            server.shutdown()
 
     def of_class(self, sop_class: str) -> list[Dataset]:
         """What arrived of one SOP class, each instance once."""

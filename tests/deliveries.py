@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -53,19 +53,7 @@ class Results:
 
     def report(self, *destinations: str) -> list[ResultObject]:
         """Make a study whose SEG and SR are due at each destination."""
-        header = instance_header()
-        Intake(self.database).record_received(received_instance())
-        scoring = Scoring(self.database, lease=LEASE)
-        (claim,) = scoring.claim_to_index("test", 1)
-        scoring.record_indexed(claim, header, Policy())
-        to_score = scoring.claim_to_score("test")
-        assert to_score is not None
-        scoring.record_scored(to_score, prediction(), Policy())
-        reporting = Reporting(self.database, clock=self.clock)
-        revision = reporting.open_revision(header.study_instance_uid, Policy().digest())
-        objects = [self._finished(kind, header.study_instance_uid) for kind in ObjectKind]
-        reporting.complete_revision(revision, objects, [(name, "air") for name in destinations])
-        return objects
+        return report_study(self.database, self.outbox, destinations, clock=self.clock)
 
     def counts(self) -> Counts:
         """Count everything."""
@@ -118,22 +106,42 @@ class Results:
             clock=self.clock,
         )
 
-    def _finished(self, kind: ObjectKind, study_instance_uid: str) -> ResultObject:
-        dataset = radiograph_dataset(SOPClassUID=SOP_CLASSES[kind], StudyInstanceUID=study_instance_uid, Modality=kind)
-        encoded = encode(dataset)
-        uid = dataset.SOPInstanceUID
-        file = store_file(self.outbox, encoded.dataset, sop_instance_uid=uid, meta=encoded.meta)
-        return ResultObject(
-            kind=kind,
-            sop_instance_uid=dataset.SOPInstanceUID,
-            sop_class_uid=dataset.SOPClassUID,
-            series_instance_uid=dataset.SeriesInstanceUID,
-            study_instance_uid=study_instance_uid,
-            source_sop_instance_uid="1.2.3" if kind is ObjectKind.SEG else "",
-            profile="air",
-            path=file.path,
-            sha256=file.sha256,
-        )
+
+def report_study(
+    database: Database, outbox: Outbox, destinations: Iterable[str], *, clock: Clock = utc_now
+) -> list[ResultObject]:
+    """Make a study whose SEG and SR are due at each destination."""
+    header = instance_header()
+    Intake(database).record_received(received_instance())
+    scoring = Scoring(database, lease=LEASE)
+    (claim,) = scoring.claim_to_index("test", 1)
+    scoring.record_indexed(claim, header, Policy())
+    to_score = scoring.claim_to_score("test")
+    assert to_score is not None
+    scoring.record_scored(to_score, prediction(), Policy())
+    reporting = Reporting(database, clock=clock)
+    revision = reporting.open_revision(header.study_instance_uid, Policy().digest())
+    objects = [_finished(outbox, kind, header.study_instance_uid) for kind in ObjectKind]
+    reporting.complete_revision(revision, objects, [(name, "air") for name in destinations])
+    return objects
+
+
+def _finished(outbox: Outbox, kind: ObjectKind, study_instance_uid: str) -> ResultObject:
+    dataset = radiograph_dataset(SOPClassUID=SOP_CLASSES[kind], StudyInstanceUID=study_instance_uid, Modality=kind)
+    encoded = encode(dataset)
+    uid = dataset.SOPInstanceUID
+    file = store_file(outbox, encoded.dataset, sop_instance_uid=uid, meta=encoded.meta)
+    return ResultObject(
+        kind=kind,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        sop_class_uid=dataset.SOPClassUID,
+        series_instance_uid=dataset.SeriesInstanceUID,
+        study_instance_uid=study_instance_uid,
+        source_sop_instance_uid="1.2.3" if kind is ObjectKind.SEG else "",
+        profile="air",
+        path=file.path,
+        sha256=file.sha256,
+    )
 
 
 @dataclass

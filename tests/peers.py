@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pynetdicom import AE
+from pynetdicom.events import EventHandlerType
 
-from cxr_triage.daemon.dicom_server import DicomServer
+from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer
 from cxr_triage.daemon.sockets import listening_socket
 
 LOOPBACK = "127.0.0.1"
@@ -110,6 +113,21 @@ def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[i
     command = [STORESCP, "-aet", "PACS", "-B", "-od", str(folder), *options, str(port)]
     with _started(command, answers=lambda: _accepts(port)):
         yield port
+
+
+@contextmanager
+def storage_scp(ae_title: str, handlers: list[EventHandlerType]) -> Iterator[int]:
+    """Run a PACS of pynetdicom that takes our results; gives its port."""
+    ae = AE(ae_title=ae_title)
+    for sop_class in (VERIFICATION, SegmentationStorage, Comprehensive3DSRStorage):
+        ae.add_supported_context(sop_class)
+    server = ae.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    assert server.socket is not None
+    try:
+        yield int(server.socket.getsockname()[1])
+    finally:
+        server.shutdown()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The roles that own a port, from settings to what a peer sees."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,18 +10,16 @@ from cxr_triage.daemon.receive import ReceiveRole
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.daemon.worklist.mwl import WorklistRole
-from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Intake, ReadingList, Scoring
 from cxr_triage.storage.records import InstanceHeader
 from peers import findscu, free_port, running, storescu
 
 
 @pytest.fixture
-def database(sqlite_url: str) -> Iterator[Database]:
-    """Open a fresh, migrated SQLite database."""
-    opened = open_database(sqlite_url)
-    yield opened
-    opened.close()
+def database(sqlite_database: Database) -> Database:
+    """Do with SQLite here: the ledger's own tests run on both."""
+    return sqlite_database
 
 
 @pytest.fixture

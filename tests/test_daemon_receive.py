@@ -24,7 +24,7 @@ from cxr_triage.daemon.receive import (
 )
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.model.errors import UnreachableError
-from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
 from cxr_triage.storage.records import KnownContent
@@ -38,11 +38,9 @@ A_ABORT = bytes.fromhex("07000000000400000000")
 
 
 @pytest.fixture
-def database(sqlite_url: str) -> Iterator[Database]:
-    """Open a fresh, migrated SQLite database."""
-    opened = open_database(sqlite_url)
-    yield opened
-    opened.close()
+def database(sqlite_database: Database) -> Database:
+    """Do with SQLite here: the ledger's own tests run on both."""
+    return sqlite_database
 
 
 @pytest.fixture

@@ -38,11 +38,9 @@ from reception import Reception, data_set_bytes, encoded, receiving
 
 
 @pytest.fixture
-def database(sqlite_url: str) -> Iterator[Database]:
-    """Open a fresh, migrated SQLite database."""
-    opened = open_database(sqlite_url)
-    yield opened
-    opened.close()
+def database(sqlite_database: Database) -> Database:
+    """Do with SQLite here: the ledger's own tests run on both."""
+    return sqlite_database
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,24 +21,6 @@ from cxr_triage.storage.locks import FILES, WORK, lock
 from cxr_triage.storage.migrate import migrate
 from cxr_triage.storage.records import InstanceState, Receipt
 from cxr_triage.storage.space import free_bytes
-
-
-@pytest.fixture
-def ward(tmp_path: Path, database_url: str) -> Iterator[Ward]:
-    """A service with something in every state."""
-    made = Ward(tmp_path / "service", database_url)
-    made.fill()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def sqlite_ward(tmp_path: Path, sqlite_url: str) -> Iterator[Ward]:
-    """The same on SQLite alone."""
-    made = Ward(tmp_path / "service", sqlite_url)
-    made.fill()
-    yield made
-    made.close()
 
 
 def backed_up(folder: Path, made: Manifest) -> set[Path]:

@@ -1,7 +1,7 @@
 """Restoring: everything comes back, into either kind of database, once, or nothing does."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,24 +22,6 @@ from cxr_triage.storage.space import free_bytes
 
 #: Where to.
 KINDS = pytest.mark.parametrize("kind", DATABASES)
-
-
-@pytest.fixture
-def ward(tmp_path: Path, database_url: str) -> Iterator[Ward]:
-    """A service with something in every state."""
-    made = Ward(tmp_path / "service", database_url)
-    made.fill()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def sqlite_ward(tmp_path: Path, sqlite_url: str) -> Iterator[Ward]:
-    """The same on SQLite alone."""
-    made = Ward(tmp_path / "service", sqlite_url)
-    made.fill()
-    yield made
-    made.close()
 
 
 def empty(folder: Path, url: str) -> Service:

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Self
 
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
-from pynetdicom import AE, evt
-from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pydicom.uid import SegmentationStorage
+from pynetdicom import evt
+from pynetdicom.events import Event
 
 from daemons import SUCCESS
 from journal import Arrival
+from peers import storage_scp
 
 AE_TITLE = "SOAKPACS"
 
@@ -37,19 +37,11 @@ class CountingPacs:
     @contextmanager
     def running(self) -> Iterator[Self]:
         """Serve for as long as the block lasts."""
-        ae = AE(ae_title=AE_TITLE)
-        for sop_class in (Verification, SegmentationStorage, Comprehensive3DSRStorage):
-            ae.add_supported_context(sop_class)
-        with self.path.open("x") as lines:
-            handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, self._store, [lines])]
-            server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-            assert server is not None
-            assert server.socket is not None
-            self.port = int(server.socket.getsockname()[1])
-            try:
-                yield self
-            finally:
-                server.shutdown()
+        with (
+            self.path.open("x") as lines,
+            storage_scp(AE_TITLE, [(evt.EVT_C_STORE, self._store, [lines])]) as self.port,
+        ):
+            yield self
 
     def arrivals(self) -> Iterator[Arrival]:
         """What has arrived, in that order."""
