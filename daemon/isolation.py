@@ -31,6 +31,9 @@ Result = TypeVar("Result")
 #: Beyond its deadline a child is told to end and, three seconds later, killed; this long after it, pebble is not
 #: believed any more.
 DEADLINE_GRACE_SECONDS: Final = 15.0
+#: A pool whose child dies within its first moments breaks, and may do so just before it takes notice of a job: nobody
+#: answers for that one then. One that it knows is answered for within this time.
+BROKEN_GRACE_SECONDS: Final = 1.0
 #: What is said of an image whose file is not there.
 MISSING: Final = "missing"
 #: Time given to a pool's threads to end.
@@ -85,14 +88,16 @@ class Worker(Generic[Result]):
         try:
             handle, name = tempfile.mkstemp(dir=self.folder, suffix=".result")
             os.close(handle)
-            future = self._live_pool().schedule(_run, args=(job, path, Path(name)), timeout=self._deadline_seconds)
+            pool = self._live_pool()
+            future = pool.schedule(_run, args=(job, path, Path(name)), timeout=self._deadline_seconds)
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread, or a pool that could not start its child
             log.exception("job not started", exc_info=error)
             self.replace()
-            return Job(_done(_not_started(error)), self.folder / "none", give_up_at=0)
+            return Job(_done(_not_started(error)), self.folder / "none", give_up_at=0, is_broken=lambda: False)
         future.add_done_callback(lambda _: when_done())
         patience = self._deadline_seconds + DEADLINE_GRACE_SECONDS
-        return Job(future, Path(name), give_up_at=time.monotonic() + patience)
+        give_up_at = time.monotonic() + patience
+        return Job(future, Path(name), give_up_at=give_up_at, is_broken=lambda: not pool.active)
 
     def replace(self) -> None:
         """End the child and whatever it does; the next job gets a new one."""
@@ -114,10 +119,15 @@ class Worker(Generic[Result]):
 class Job(Generic[Result]):
     """A job on its way."""
 
-    def __init__(self, future: "Future[Fault | None]", result: Path, *, give_up_at: float) -> None:
+    def __init__(
+        self, future: "Future[Fault | None]", result: Path, *, give_up_at: float, is_broken: Callable[[], bool]
+    ) -> None:
         self._future = future
         self._result = result
         self._give_up_at = give_up_at
+        self._is_broken = is_broken
+        #: Since when the pool has been seen broken, monotonic seconds.
+        self._broken_since: float | None = None
 
     @property
     def done(self) -> bool:
@@ -126,12 +136,12 @@ class Job(Generic[Result]):
 
     @property
     def stuck(self) -> bool:
-        """Whether even the deadline did not end it: its worker must be replaced."""
-        return not self._future.done() and time.monotonic() > self._give_up_at
+        """Whether neither the deadline nor the end of its pool ended it: its worker must be replaced."""
+        return not self._future.done() and (self._is_late or self._is_orphaned)
 
     def outcome(self) -> Result | Fault:
         """What the job returned, or how it failed. May be asked again until `forget`."""
-        fault = _deadline_passed() if self.stuck else self._fault()
+        fault = self._fault()
         return self._read_back() if fault is None else fault
 
     def forget(self) -> None:
@@ -139,7 +149,19 @@ class Job(Generic[Result]):
         with contextlib.suppress(OSError):
             self._result.unlink(missing_ok=True)
 
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._give_up_at
+
+    @property
+    def _is_orphaned(self) -> bool:
+        if self._broken_since is None and self._is_broken():
+            self._broken_since = time.monotonic()
+        return self._broken_since is not None and time.monotonic() > self._broken_since + BROKEN_GRACE_SECONDS
+
     def _fault(self) -> Fault | None:
+        if self.stuck:
+            return _deadline_passed() if self._is_late else _ended_at_once()
         try:
             return self._future.result(timeout=0)
         except TimeoutError:
@@ -149,8 +171,7 @@ class Job(Generic[Result]):
         except (CancelledError, RuntimeError) as error:  # BrokenProcessPool
             if is_machine_fault(error.__cause__):
                 return _not_started(error)
-            # The child died before pebble saw it begin.
-            return Fault(error_class="killed", explanation="The process that read the image ended at once.")
+            return _ended_at_once()
 
     def _read_back(self) -> Result | Fault:
         try:
@@ -188,6 +209,11 @@ def _by_machine(error: BaseException, what: str, *, of_all_jobs: bool = False) -
 
 def _deadline_passed() -> Fault:
     return Fault(error_class="deadline", explanation="The image took longer than infer.deadline_seconds allows.")
+
+
+def _ended_at_once() -> Fault:
+    """Say what became of a job whose child died before pebble saw it begin."""
+    return Fault(error_class="killed", explanation="The process that read the image ended at once.")
 
 
 def _killed(exit_code: int | None) -> Fault:

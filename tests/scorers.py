@@ -140,3 +140,8 @@ def own_pid(_: Path) -> int:
 
 def nothing() -> None:
     """Prepare nothing."""
+
+
+def die() -> None:
+    """End the process before its first job."""
+    _sigkill()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pebble import ProcessPool
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import RLELossless
 from sqlalchemy import select
@@ -361,6 +362,24 @@ def test_a_child_that_dies_idle_is_replaced(worked: Worked) -> None:
 
     assert isinstance(outcomes[1], int)
     assert outcomes[1] != first
+
+
+def test_a_job_that_comes_just_as_its_child_dies_fails_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool whose child dies within its first moments breaks, and takes no notice of a job that comes then."""
+    worker: Worker[int] = Worker(folder=tmp_path, deadline_seconds=scorers.LONG_SECONDS, prepare=scorers.die)
+    check: Callable[[ProcessPool], None] = ProcessPool._check_pool_status  # noqa: SLF001 - pebble's gap is behind it
+
+    def check_and_wait(pool: ProcessPool) -> None:
+        check(pool)
+        wait_until(lambda: not pool.active)
+
+    monkeypatch.setattr(ProcessPool, "_check_pool_status", check_and_wait)
+    job = worker.start(scorers.own_pid, Path("/"), when_done=lambda: None)
+    wait_until(lambda: job.done)
+    outcome = job.outcome()
+    assert isinstance(outcome, Fault)
+    assert (job.stuck, outcome.error_class) == (True, "killed")
+    worker.replace()
 
 
 def test_a_killed_parent_leaves_no_child(tmp_path: Path) -> None:
