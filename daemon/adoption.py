@@ -61,7 +61,7 @@ class Adoption:
         if receipt is not Receipt.SAME_BYTES:
             log.warning("image without a row adopted", receipt=receipt, **instance.log_context())
             self._on_adopted()
-        elif self._housekeeping.unowned("inbox", [path]):
+        elif self._housekeeping.unowned("inbox", [path.as_posix()]):
             self._inbox.discard(path)
 
 

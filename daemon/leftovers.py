@@ -81,7 +81,7 @@ class Leftovers:
             ):  # twice: its time has ticks, and files come within one
                 self._tidy[folder] = changed
             # A row may have come between the two looks, but none comes once the writer is gone.
-            left += self._housekeeping.unowned(self._place, self._folder.abandoned(unowned))
+            left += self._housekeeping.unowned(self._place, map(str, self._folder.abandoned(unowned)))
         self._seen = folders
         self._tidy = {folder: changed for folder, changed in self._tidy.items() if folder in folders}
         return left

@@ -101,10 +101,10 @@ class DurableFolder:
         """Folders of stored files, and when each last got or lost one: a number that is another one then."""
         return {folder.relative_to(self._root): folder.stat().st_mtime_ns for folder in self._root.glob("[0-9]*")}
 
-    def files(self, folder: Path) -> Iterator[Path]:
-        """Stored files of one of `folders`, in no order."""
+    def files(self, folder: Path) -> Iterator[str]:
+        """Paths of the stored files of one of `folders`, as the ledger writes them, in no order."""
         with os.scandir(self.absolute(folder)) as entries:
-            yield from (folder / entry.name for entry in entries if entry.name.endswith(".dcm"))
+            yield from (f"{folder}/{entry.name}" for entry in entries if entry.name.endswith(".dcm"))
 
     def is_named_after(self, path: Path, sha256: str) -> bool:
         """Whether a stored file's name was given for a content of this digest."""

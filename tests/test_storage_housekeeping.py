@@ -75,7 +75,7 @@ def test_files_stay_until_nothing_needs_them(steps: Steps) -> None:
     }
     steps.housekeeping.record_forgotten(files)
     assert steps.housekeeping.forgettable_files(later) == []
-    assert steps.housekeeping.unowned("inbox", [image.path]) == [image.path]
+    assert steps.housekeeping.unowned("inbox", [str(image.path)]) == [image.path]
 
 
 def test_files_that_a_person_may_still_want_stay(steps: Steps) -> None:
@@ -105,7 +105,7 @@ def test_many_files_are_asked_after_at_once(steps: Steps) -> None:
     """More than a database takes in one question."""
     image = steps.receive()
     strays = [image.path.with_name(f"stray-{number}.dcm") for number in range(2000)]
-    assert steps.housekeeping.unowned("inbox", [*strays, image.path]) == sorted(strays)
+    assert steps.housekeeping.unowned("inbox", map(str, [*strays, image.path])) == sorted(strays)
 
 
 def test_history_tells_when_each_image_was_scored(steps: Steps, database: Database) -> None:

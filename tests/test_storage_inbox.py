@@ -153,7 +153,7 @@ def test_files_are_found_by_their_folders(folder: DurableFolder, root: Path) -> 
     os.utime(root / "20240304", ns=(0, 0))
     second = store_file(folder, b"y", sop_instance_uid=UID)
     assert list(before) == [Path("20240304")]
-    assert sorted([first.path, second.path]) == sorted(folder.files(Path("20240304")))
+    assert sorted([first.path, second.path]) == sorted(map(Path, folder.files(Path("20240304"))))
     assert folder.folders() != {Path("20240304"): 0}
 
 

@@ -227,7 +227,7 @@ def test_files_of_objects_are_owned(steps: Steps) -> None:
     steps.score("1.1")
     _, [seg, sr] = steps.report("1.1")
     stray = Path("20240304/stray.dcm")
-    assert steps.housekeeping.unowned("outbox", [seg.path, stray, sr.path]) == [stray]
-    assert steps.housekeeping.unowned("inbox", [stray]) == [stray]
+    assert steps.housekeeping.unowned("outbox", map(str, [seg.path, stray, sr.path])) == [stray]
+    assert steps.housekeeping.unowned("inbox", [str(stray)]) == [stray]
     owned = steps.housekeeping.forgettable_files(steps.clock() + timedelta(days=1))
     assert [file for file in owned if isinstance(file, OwnedFile) and file.place == "outbox"] == []

@@ -104,16 +104,20 @@ class Housekeeping:
                 row.owns_file = False
                 note(session, self._clock(), _ACTOR, Event.FILE_FORGOTTEN, row, file.place)
 
-    def unowned(self, place: Place, paths: Iterable[Path]) -> list[Path]:
-        """Of these files, those that no row owns: left by a crash between file and row, and never acknowledged."""
+    def unowned(self, place: Place, paths: Iterable[str]) -> list[Path]:
+        """Of these files, those that no row owns: left by a crash between file and row, and never acknowledged.
+
+        Args:
+            place: where they are.
+            paths: as the ledger writes them: `Path` would keep memory for every name (it interns them).
+        """
         ordered = sorted(paths)
         table = InstanceRow if place == "inbox" else ObjectRow
         owned: set[str] = set()
         with self._database.read() as session:
             for start in range(0, len(ordered), _PATHS_AT_ONCE):
-                some = [path.as_posix() for path in ordered[start : start + _PATHS_AT_ONCE]]
-                owned.update(_owned(session, table, some))
-        return [path for path in ordered if path.as_posix() not in owned]
+                owned.update(_owned(session, table, ordered[start : start + _PATHS_AT_ONCE]))
+        return [Path(path) for path in ordered if path not in owned]
 
 
 def owner_row(session: Session, place: Place, row_id: int) -> InstanceRow | ObjectRow:
@@ -123,8 +127,10 @@ def owner_row(session: Session, place: Place, row_id: int) -> InstanceRow | Obje
     return session.get_one(ObjectRow, row_id)
 
 
-def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: Sequence[str]) -> Iterable[str]:
-    return session.scalars(select(table.path).where(table.path.in_(paths), table.owns_file))
+def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: list[str]) -> Iterable[str]:
+    # Always as many: each other number is another statement, which the driver prepares and keeps.
+    asked = [*paths, *paths[-1:] * (_PATHS_AT_ONCE - len(paths))]
+    return session.scalars(select(table.path).where(table.path.in_(asked), table.owns_file))
 
 
 def _forgettable_images(before: datetime) -> Select[int, str]:

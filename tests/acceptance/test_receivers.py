@@ -53,7 +53,7 @@ def test_killed_receivers_are_not_noticed(tmp_path: Path) -> None:
             counts = Housekeeping(database).counts()
             inbox = {path.relative_to(tmp_path / "inbox") for path in (tmp_path / "inbox").rglob("*.dcm")}
             # A receiver that is killed between file and row leaves a file that no row owns: upkeep's business.
-            inbox -= set(Housekeeping(database).unowned("inbox", inbox))
+            inbox -= set(Housekeeping(database).unowned("inbox", map(str, inbox)))
     seconds = sorted(echo.seconds for echo in echoes)
     # For `pytest -rP`.
     sys.stdout.write(f"{len(seconds)} echoes: median {median(seconds):.3f} s, longest {seconds[-1]:.3f} s\n")
