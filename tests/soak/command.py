@@ -75,7 +75,7 @@ def _summary(outcome: Outcome, plan: Plan, database: str) -> str:
             f"| {before.handles}, {after.handles} |"
         )
     verdict = [f"- {violation}" for violation in outcome.violations[:50]] or [
-        "Nothing lost, nothing doubled, no growth."
+        "Nothing lost, nothing doubled, no growth beyond the bound."
     ]
     return "\n".join([*lines, "", *verdict, ""])
 
