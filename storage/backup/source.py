@@ -1,6 +1,6 @@
 """What is backed up and restored: one service's database and its two folders."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,13 +9,10 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cxr_triage.storage.ledger.housekeeping import owner_row
+from cxr_triage.storage.ledger.housekeeping import OWNERS, owner_row
 from cxr_triage.storage.ledger.lost import disown
 from cxr_triage.storage.records import Place
-from cxr_triage.storage.schema import InstanceRow, ObjectRow
 
-#: Which table's rows own the files of a place.
-OWNERS: Final[Mapping[Place, type[InstanceRow] | type[ObjectRow]]] = {"inbox": InstanceRow, "outbox": ObjectRow}
 PLACES: Final = tuple(OWNERS)
 #: Who acted, in the audit trail.
 _ACTOR: Final = "backup"

@@ -1,6 +1,6 @@
 """What upkeep, status and the health checks read and write."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,8 @@ from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow
 
 #: Who acted, in the audit trail.
 _ACTOR: Final = "upkeep"
+#: Which table's rows own the files of a place.
+OWNERS: Final[Mapping[Place, type[InstanceRow] | type[ObjectRow]]] = {"inbox": InstanceRow, "outbox": ObjectRow}
 #: Paths per question, below what SQLite takes (SQLITE_MAX_VARIABLE_NUMBER, 999 in old builds).
 _PATHS_AT_ONCE: Final = 500
 
@@ -112,11 +114,10 @@ class Housekeeping:
             paths: as the ledger writes them: `Path` would keep memory for every name (it interns them).
         """
         ordered = sorted(paths)
-        table = InstanceRow if place == "inbox" else ObjectRow
         owned: set[str] = set()
         with self._database.read() as session:
             for start in range(0, len(ordered), _PATHS_AT_ONCE):
-                owned.update(_owned(session, table, ordered[start : start + _PATHS_AT_ONCE]))
+                owned.update(_owned(session, OWNERS[place], ordered[start : start + _PATHS_AT_ONCE]))
         return [Path(path) for path in ordered if path not in owned]
 
 
