@@ -205,6 +205,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether a process has not ended: one whose parent has not asked how it ended is a zombie (proc(5), stat)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
 def descendants(pid: int) -> list[int]:
     """Children, and theirs."""
     return [process for child in children(pid) for process in (child, *descendants(child))]

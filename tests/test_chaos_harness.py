@@ -8,9 +8,9 @@ from pathlib import Path
 
 from chaos.points import kill_points
 from chaos.points.kill_points import AT_RETENTION, POINTS, TOKENS_VARIABLE, Tokens, require_points
-from chaos.service import lives
 from chaos.summary import table
 from chaos.world import JsonLines, World
+from daemons import lives
 from journal import Sent
 from vitals import Vitals
 

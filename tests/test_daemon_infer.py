@@ -30,6 +30,7 @@ from cxr_triage.storage.ledger import ReadingList, Reporting, Scoring
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import Claim, InstanceState
 from cxr_triage.storage.schema import InstanceRow
+from daemons import lives
 from wards import DEADLINE_SECONDS, LEASE, PATIENCE_SECONDS, Ward, empty_ward, running, wait_until
 
 
@@ -336,14 +337,6 @@ def worked(tmp_path: Path) -> Iterator[Worked]:
     worked.worker.replace()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_a_worker_keeps_its_child(worked: Worked) -> None:
     """The network is loaded once, not once per image; no result lies about."""
     first, second = worked.pid(), worked.pid()
@@ -357,7 +350,7 @@ def test_a_child_that_dies_idle_is_replaced(worked: Worked) -> None:
     first = worked.pid()
     assert isinstance(first, int)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: not is_alive(first))
+    wait_until(lambda: not lives(first))
     outcomes = [worked.pid(), worked.pid()]
 
     assert isinstance(outcomes[1], int)
@@ -410,9 +403,9 @@ if __name__ == "__main__":
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        alive_before = is_alive(child)
+        alive_before = lives(child)
         parent.kill()
-    wait_until(lambda: not is_alive(child))
+    wait_until(lambda: not lives(child))
 
     assert alive_before
 

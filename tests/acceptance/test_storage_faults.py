@@ -22,7 +22,7 @@ from cxr_triage.daemon.receive import OUT_OF_RESOURCES
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import AuditRow, Event, InstanceRow
-from daemons import SUCCESS, Daemon, wait_until
+from daemons import SUCCESS, Daemon, lives, wait_until
 from disks import Disk, small_disk
 from peers import REFUSED_CONNECTION
 from postgres import PostgresServer, postgres_server
@@ -172,7 +172,7 @@ def gone(data: Path, how: str) -> Iterator[None]:
     """Let the server of a data folder be gone for the length of a block."""
     postmaster = int((data / "postmaster.pid").read_text().split()[0])
     os.kill(postmaster, signal.SIGKILL if how == "killed" else signal.SIGINT)  # pg_ctl stop -m fast: SIGINT
-    wait_until(lambda: not _runs(postmaster), seconds=60, what="the server has ended")
+    wait_until(lambda: not lives(postmaster), seconds=60, what="the server has ended")
     yield
     start_again(data)
 
@@ -191,13 +191,6 @@ def start_again(data: Path) -> None:
         return True
 
     wait_until(started, seconds=120, what="the server runs again")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_second_daemon_on_one_sqlite_file_is_refused(tmp_path: Path) -> None:

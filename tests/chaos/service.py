@@ -15,7 +15,7 @@ from chaos.points.kill_points import TOKENS_VARIABLE
 from chaos.world import World
 from cxr_triage.daemon.roles import INFER
 from cxr_triage.daemon.service import ROLES
-from daemons import READY, Daemon, children, descendants, kill_process, wait_until
+from daemons import READY, Daemon, children, descendants, kill_process, lives, wait_until
 
 SUPERVISOR = "supervisor"
 POINTS_FOLDER = Path(__file__).with_name("points")
@@ -172,15 +172,6 @@ class Service:
             self.odd_ends.append(f"serve ended by itself with status {status}")
         if self.ready:
             self._down.append((time.monotonic() - 2 * LOOK_SECONDS, NEVER))
-
-
-def lives(pid: int) -> bool:
-    """Whether a process has not ended: one whose parent has not asked how it ended is a zombie (proc(5), stat)."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
 
 
 def _role(pid: int) -> str:
