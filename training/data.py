@@ -1,11 +1,12 @@
-"""A folder with a manifest.csv -> samples, and what their files and boxes say.
+"""Folders with a manifest.csv -> samples, and what their files and boxes say.
 
 The columns are described in docs/reference/training-data.md. An empty cell is an unknown: it is masked, never zero.
 """
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -16,6 +17,7 @@ from PIL import Image
 
 from cxr_triage.model.errors import TriageError
 from cxr_triage.model.findings import ABNORMALITIES, LOCATIONS
+from cxr_triage.model.radiograph import read_radiograph
 
 Split = Literal["train", "validation", "test"]
 
@@ -28,6 +30,19 @@ NIH_LABELS: Final = tuple(sorted(abnormality.name for abnormality in ABNORMALITI
 
 #: Bits of a mask PNG, in the order of model.findings.STRUCTURES.
 MASK_BITS: Final = (1, 2, 4)
+
+
+#: What a label's cell may say: present, absent, not labelled.
+LABEL_CELLS: Final = ("1", "0", "")
+
+#: What the column `split` may say.
+OFFICIAL_SPLITS: Final = ("train", "validation", "test", "train_val", "")
+#: Of two splits of one patient, the one that stands first here holds.
+HELD_OUT_FIRST: Final[tuple[Split, ...]] = ("test", "validation", "train")
+
+#: A DICOM file has these four bytes after a preamble of 128 (PS3.10 7.1).
+DICOM_PREAMBLE: Final = 128
+DICOM_PREFIX: Final = b"DICM"
 
 
 class DataError(TriageError):
@@ -57,7 +72,7 @@ class Sample:
     sex: str
     age: str
     view: str
-    #: True, False, or missing where the source does not carry the label.
+    #: True, False, or missing where the source does not carry the label. Names are the manifest's label columns.
     labels: Mapping[str, bool]
     mask: Path | None
     #: Published cardiothoracic ratio.
@@ -65,6 +80,9 @@ class Sample:
     regions: tuple[Region, ...]
     #: A peer network's probabilities on this image, by label.
     reference: Mapping[str, float] | None
+    #: The part of the data set that its publisher put the image in: "train", "validation", "test", "train_val" (which
+    #: of the two is left to the user), or empty where the publisher names none.
+    official_split: str = ""
 
     @property
     def abnormal(self) -> bool | None:
@@ -74,19 +92,64 @@ class Sample:
 
 
 def split_of(patient: str) -> Split:
-    """The split of a patient, by hash: stable when data is added."""
-    residue = int(hashlib.sha256(patient.encode()).hexdigest()[:8], 16) % 100
+    """The split of a patient ("source/patient"), by hash: stable when data is added."""
+    residue = _hash(patient) % 100
     if residue < TEST_PERCENT:
         return "test"
     return "validation" if residue < TEST_PERCENT + VALIDATION_PERCENT else "train"
 
 
-def read_samples(folder: Path) -> list[Sample]:
-    """Read manifest.csv and, where present, regions.csv and reference_predictions.csv.
+def fold_of(patient: str, folds: int) -> int:
+    """The fold of a patient ("source/patient") in cross-validation, 0 to folds - 1: stable when data is added.
+
+    It is independent of `split_of`: every fold has patients of each split.
+    """
+    return _hash(f"fold:{patient}") % folds
+
+
+def official_splits(samples: Iterable[Sample]) -> dict[str, Split]:
+    """The split of every patient as the publishers made it; `split_of` where a publisher made none.
+
+    A patient stays in one split: one who has images in several official splits is held out as far as any of them is
+    (test, then validation). Where only "train_val" is published, the patients whom `split_of` takes for validation are.
+    """
+    found: dict[str, Split] = {}
+    for sample in samples:
+        split = _official_split(sample)
+        known = found.setdefault(sample.patient, split)
+        found[sample.patient] = min(known, split, key=HELD_OUT_FIRST.index)
+    return found
+
+
+def _official_split(sample: Sample) -> Split:
+    by_hash = split_of(sample.patient)
+    match sample.official_split:
+        case "train" | "validation" | "test":
+            return sample.official_split
+        case "train_val":
+            return "validation" if by_hash == "validation" else "train"
+    return by_hash
+
+
+def _hash(key: str) -> int:
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
+
+
+def read_samples(*folders: Path) -> list[Sample]:
+    """Read manifest.csv and, where present, regions.csv and reference_predictions.csv of every folder.
 
     Raises:
-        DataError: a file or a column is missing, or a value cannot be read.
+        DataError: a file or a column is missing, a value cannot be read, or two rows are the same radiograph.
     """
+    samples = [sample for folder in folders for sample in _read_folder(folder)]
+    counts = Counter((sample.source, sample.id) for sample in samples)
+    twice = ["/".join(key) for key, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(f"{len(twice)} radiographs stand in the manifests more than once, the first one is {twice[0]}")
+    return samples
+
+
+def _read_folder(folder: Path) -> list[Sample]:
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         raise DataError(f"{manifest} does not exist: name a folder that has a manifest.csv")
@@ -111,21 +174,42 @@ def _sample(
     regions: Mapping[str, tuple[Region, ...]],
     references: Mapping[str, Mapping[str, float]],
 ) -> Sample:
-    columns = ("no_finding", *NIH_LABELS)
     return Sample(
         id=row["id"],
         image=folder / row["path"],
         source=row["source"],
-        patient=f"{row['source']}/{row['patient']}",
+        patient=f"{row.get('patient_source') or row['source']}/{row['patient']}",
         sex=row["sex"],
         age=row["age"],
         view=row["view"],
-        labels={name: row[name] == "1" for name in columns if row[name] != ""},
+        labels=_labels(row),
         mask=folder / row["mask"] if row["mask"] else None,
         ctr=float(row["ctr"]) if row["ctr"] else None,
         regions=regions.get(row["id"], ()),
         reference=references.get(row["id"]),
+        official_split=_split_cell(row.get("split") or ""),
     )
+
+
+def is_label_column(name: str) -> bool:
+    """Whether a column of a manifest is a label: "no_finding", and every one that begins with a capital letter."""
+    return name == "no_finding" or name[:1].isupper()
+
+
+def _labels(row: Mapping[str, str]) -> dict[str, bool]:
+    required = ("no_finding", *NIH_LABELS)
+    others = [name for name in row if name and is_label_column(name) and name not in required]
+    cells = {name: row[name] for name in (*required, *others)}
+    wrong = [name for name, cell in cells.items() if cell not in LABEL_CELLS]
+    if wrong:
+        raise ValueError(f"{wrong[0]}={cells[wrong[0]]}")
+    return {name: cell == "1" for name, cell in cells.items() if cell}
+
+
+def _split_cell(cell: str) -> str:
+    if cell not in OFFICIAL_SPLITS:
+        raise ValueError(f"split={cell}")
+    return cell
 
 
 def _read_regions(path: Path) -> dict[str, tuple[Region, ...]]:
@@ -146,9 +230,28 @@ def _read_references(path: Path) -> dict[str, dict[str, float]]:
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
-    """A PNG or JPEG as float32 (H, W) in [0, 1]."""
+    """A radiograph as float32 (H, W) in [0, 1], bright = dense.
+
+    A DICOM file is read by the code that the service reads it with. PNG, JPEG and TIFF are taken as they are; those of
+    more than eight bits are scaled to their largest value, since few of them fill their sixteen bits.
+
+    Raises:
+        UnreadableImageError: the DICOM file is not a single monochrome image whose pixels can be read.
+        OSError: the file cannot be read, or is not an image.
+    """
+    if is_dicom(path):
+        return read_radiograph(path).pixels_HW
     with Image.open(path) as image:
+        if image.mode.startswith("I"):
+            deep = np.asarray(image, dtype=np.float32)
+            return deep / max(np.float32(deep.max()), np.float32(1))
         return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file begins as a DICOM file does."""
+    with path.open("rb") as file:
+        return file.read(DICOM_PREAMBLE + len(DICOM_PREFIX))[DICOM_PREAMBLE:] == DICOM_PREFIX
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
