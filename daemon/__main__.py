@@ -30,6 +30,7 @@ LOADED_LATER: Final = {
     "demo": "Show the whole chain on radiographs that ship with the product.",
     "train": "Train a weights bundle.",
     "evaluate": "Measure a weights bundle on a folder of images.",
+    "manifest": "Make a published data set a folder to train on.",
 }
 
 app = typer.Typer(
