@@ -56,7 +56,7 @@ LIVES_IN = {
         "model/preparation.py",
         "training/",
     ],
-    "monai": ["model/network.py"],
+    "monai": ["model/network.py", "training/pretrained.py"],
     "safetensors": ["model/predictor.py", "training/"],
     # The daemon configures it in one place, and its other modules ask that place for a logger.
     "structlog": ["daemon/logs.py", "training/"],

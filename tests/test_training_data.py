@@ -21,7 +21,7 @@ from cxr_triage.training.data import (
     read_samples,
     split_of,
 )
-from cxr_triage.training.targets import ABNORMAL_OUTPUT, OUTPUTS, targets_of
+from cxr_triage.training.targets import ABNORMAL_OUTPUT, outputs_of, targets_of
 from miniature import drawn_chest, miniature_folder
 
 
@@ -65,12 +65,14 @@ def test_mask_bits_are_the_patients_sides(tmp_path: Path) -> None:
 def test_unknown_labels_are_masked_not_zero(tmp_path: Path) -> None:
     """A source that does not carry a label says nothing of it."""
     samples = read_samples(miniature_folder(tmp_path / "data", patients=1))
-    targets = targets_of(samples)
+    outputs = outputs_of(samples)
+    assert outputs[-2:] == ("Nodule_jsrt", "Pneumonia_paediatric")
+    targets = targets_of(samples, outputs)
     known = {sample.source: row for sample, row in zip(samples, ~np.isnan(targets.abnormality), strict=True)}
-    assert {name for name, here in zip(OUTPUTS, known["jsrt"], strict=True) if here} == {"Nodule_jsrt"}
-    assert {name for name, here in zip(OUTPUTS, known["kermany"], strict=True) if here} == {"Pneumonia_paediatric"}
+    assert {name for name, here in zip(outputs, known["jsrt"], strict=True) if here} == {"Nodule_jsrt"}
+    assert {name for name, here in zip(outputs, known["kermany"], strict=True) if here} == {"Pneumonia_paediatric"}
     assert not known["wingspan"].any()
-    assert known["nih"][OUTPUTS.index(ABNORMAL_OUTPUT)]
+    assert known["nih"][outputs.index(ABNORMAL_OUTPUT)]
 
 
 @pytest.mark.parametrize(

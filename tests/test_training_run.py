@@ -3,8 +3,10 @@
 import csv
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import torch
@@ -16,9 +18,13 @@ from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.training.commands import evaluate, train
 from cxr_triage.training.data import DataError, read_samples
-from cxr_triage.training.recipes import RECIPES
+from cxr_triage.training.distributed import Group
+from cxr_triage.training.division import by_hash
+from cxr_triage.training.recipes import RECIPES, Recipe
 from cxr_triage.training.train import Trainer
 from miniature import miniature_folder
+
+ALONE: Final = Group(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -99,53 +105,117 @@ def test_folder_of_strangers_is_evaluated_whole(trained: Path, commands: Typer, 
 def test_unknown_recipe_and_split_are_refused(data: Path, tmp_path: Path) -> None:
     """With the names that there are."""
     with pytest.raises(ConfigurationError, match="choose one of paper, small, smoke"):
-        train(data, tmp_path / "bundle", recipe="large", work=tmp_path)
+        train([data], tmp_path / "bundle", recipe="large", work=tmp_path)
+    with pytest.raises(ConfigurationError, match="write 1/5 to 5/5"):
+        train([data], tmp_path / "bundle", recipe="smoke", work=tmp_path, fold="6/5")
+    with pytest.raises(ConfigurationError, match="choose hash or published"):
+        train([data], tmp_path / "bundle", recipe="smoke", work=tmp_path, splits="official")
+    with pytest.raises(ConfigurationError, match="leave out --fold or --splits"):
+        train([data], tmp_path / "bundle", recipe="smoke", work=tmp_path, fold="1/5", splits="published")
     with pytest.raises(ConfigurationError, match="choose test, validation, train or all"):
         evaluate(data, split="holdout")
 
 
-def test_run_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
-    """The second epoch of a run that was stopped; the log goes on as well."""
-    samples = read_samples(data)
-    one = replace(RECIPES["smoke"], epochs=1)
-    Trainer(one, samples, tmp_path, device="cpu").run()
-    resumed = Trainer(replace(one, epochs=2), samples, tmp_path, device="cpu")
-    resumed.run()
-    assert resumed.epoch == 2
-    with (tmp_path / "log.csv").open(newline="") as lines:
-        assert [row["epoch"] for row in csv.DictReader(lines)] == ["1", "2"]
+def smoke(data: Path, work: Path, recipe: Recipe = RECIPES["smoke"], group: Group = ALONE) -> Trainer:
+    """A trainer of the miniature's patients."""
+    work.mkdir(exist_ok=True)
+    return Trainer(recipe, by_hash(read_samples(data)), work, group)
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    """Whether two networks' weights are equal to the last bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_run_that_was_stopped_ends_as_one_that_was_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit: weights, averaged weights and the log."""
+    recipe = replace(RECIPES["smoke"], epochs=3)
+    whole = smoke(data, tmp_path / "whole", recipe)
+    expected = whole.run().state_dict()
+    stopped = smoke(data, tmp_path / "stopped", recipe)
+    monkeypatch.setattr(stopped, "_step", _stops_in_epoch(stopped, 1))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    resumed = smoke(data, tmp_path / "stopped", recipe)
+    assert same(resumed.run().state_dict(), expected)
+    assert same(resumed.network.state_dict(), whole.network.state_dict())
+    logs = [[(row["epoch"], row["loss"]) for row in log_of(tmp_path / name)] for name in ("whole", "stopped")]
+    assert logs[0] == logs[1]
+    assert [epoch for epoch, _ in logs[0]] == ["1", "2", "3"]
+
+
+def _stops_in_epoch(trainer: Trainer, epoch: int) -> Callable[..., float]:
+    step = trainer._step  # noqa: SLF001 - where a person's Ctrl-C would come
+
+    def stopping(*arguments: Any) -> float:
+        if trainer.epoch == epoch:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    return stopping
+
+
+def log_of(work: Path) -> list[dict[str, str]]:
+    """The rows of a run's log."""
+    with (work / "log.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def test_same_seed_same_weights(data: Path, tmp_path: Path) -> None:
-    """Two runs from nothing agree to the last bit."""
-    samples = read_samples(data)
-    networks = []
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-        networks.append(Trainer(RECIPES["smoke"], samples, tmp_path / name, device="cpu").run().state_dict())
-    assert all(torch.equal(networks[0][key], networks[1][key]) for key in networks[0])
+    """Two runs from nothing agree to the last bit; another seed gives another network."""
+    one, other = (smoke(data, tmp_path / name).run().state_dict() for name in ("one", "other"))
+    third = smoke(data, tmp_path / "third", replace(RECIPES["smoke"], seed=1)).run().state_dict()
+    assert same(one, other)
+    assert not same(one, third)
 
 
 def test_training_learns(data: Path, tmp_path: Path) -> None:
     """A few passes over drawn chests teach it where their lungs are."""
-    recipe = replace(RECIPES["smoke"], epochs=6, ema_decay=0.5)
-    Trainer(recipe, read_samples(data), tmp_path, device="cpu").run()
-    with (tmp_path / "log.csv").open(newline="") as lines:
-        log = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+    smoke(data, tmp_path, replace(RECIPES["smoke"], epochs=6, ema_decay=0.5)).run()
+    log = [{name: float(value) for name, value in row.items()} for row in log_of(tmp_path)]
     assert log[-1]["loss"] < log[0]["loss"]
     assert log[-1]["lungs_dice"] > max(0.7, log[0]["lungs_dice"])
+    assert all(0 <= row["loader_share"] < 1 for row in log)
+
+
+def test_one_task_alone_trains_only_what_it_needs(data: Path, tmp_path: Path) -> None:
+    """Weights of 0 switch the other two tasks off: their heads stay as they were."""
+    recipe = replace(RECIPES["smoke"], segmentation_weight=0.0, location_weight=0.0, weight_decay=0.0)
+    trainer = smoke(data, tmp_path, recipe)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    after = trainer.network.state_dict()
+    changed = {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    heads = {name for name, _ in trainer.network.decoder.named_parameters()}
+    assert changed >= {"encoder", "abnormality"}
+    assert all(torch.equal(after[f"decoder.{name}"], before[f"decoder.{name}"]) for name in heads)
+    assert torch.equal(after["location.weight"], before["location.weight"])
 
 
 def test_checkpoint_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
-    """Two recipes never mix in one work folder."""
-    samples = read_samples(data)
-    Trainer(RECIPES["smoke"], samples, tmp_path, device="cpu").run()
-    with pytest.raises(DataError, match="name another work folder"):
-        Trainer(replace(RECIPES["smoke"], name="other"), samples, tmp_path, device="cpu").run()
+    """Two recipes never mix in one work folder; the message names what differs."""
+    smoke(data, tmp_path).run()
+    with pytest.raises(DataError, match=r"another recipe \(noise, seed\): name another work folder"):
+        smoke(data, tmp_path, replace(RECIPES["smoke"], seed=1, noise="soft")).run()
+
+
+def test_damaged_checkpoint_is_refused(data: Path, tmp_path: Path) -> None:
+    """Rather than trained over."""
+    (tmp_path / "checkpoint.pt").write_bytes(b"half a checkpoint")
+    with pytest.raises(DataError, match="cannot be read"):
+        smoke(data, tmp_path).run()
 
 
 def test_too_few_images_are_refused(data: Path, tmp_path: Path) -> None:
     """A batch cannot be filled: said before the first step."""
     samples = [sample for sample in read_samples(data) if sample.source != "kermany"]
     with pytest.raises(DataError, match="2 paediatric images in each batch, the training part has 0"):
-        Trainer(RECIPES["smoke"], samples, tmp_path, device="cpu")
+        Trainer(RECIPES["smoke"], by_hash(samples), tmp_path, ALONE)
+
+
+def test_processes_must_share_the_micro_batches_evenly(data: Path, tmp_path: Path) -> None:
+    """Two processes and one micro-batch: one of them would have nothing to do."""
+    with pytest.raises(ConfigurationError, match="2 processes cannot share 1 micro-batches evenly"):
+        smoke(data, tmp_path, group=Group(0, 2, torch.device("cpu")))

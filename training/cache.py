@@ -5,12 +5,17 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_triage.model.findings import STRUCTURES
 from cxr_triage.model.preparation import frame_of, prepare, prepare_mask
 from cxr_triage.training.data import Sample, read_image, read_mask
+
+#: Images that threads prepare before they are written.
+PREPARED_AT_ONCE: Final = 256
 
 
 def prepared_images(samples: Sequence[Sample], size: int, folder: Path) -> NDArray[np.uint8]:
@@ -19,18 +24,29 @@ def prepared_images(samples: Sequence[Sample], size: int, folder: Path) -> NDArr
     path = folder / f"images-{size}-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = list(pool.map(_prepared_image, samples, [size] * len(samples)))
         partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.stack(rows))
+        _prepare_into(partial, samples, size)
         partial.rename(path)
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return images
 
 
+def _prepare_into(path: Path, samples: Sequence[Sample], size: int) -> None:
+    """Row by row into the file: 300,000 radiographs of 512 pixels are 79 GB, more than memory holds."""
+    shape = (len(samples), size, size)
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(samples), PREPARED_AT_ONCE):
+            part = samples[start : start + PREPARED_AT_ONCE]
+            for row, image in enumerate(pool.map(_prepared_image, part, [size] * len(part)), start):
+                images[row] = image
+    images.flush()
+
+
 def prepared_masks(samples: Sequence[Sample], size: int) -> NDArray[np.uint8]:
     """The masks of samples that have one, as coverage 0-255, uint8 (N, structures, size, size)."""
-    return np.stack([_prepared_mask(sample, size) for sample in samples])
+    masks = [_prepared_mask(sample, size) for sample in samples]
+    return np.stack(masks) if masks else np.zeros((0, len(STRUCTURES), size, size), dtype=np.uint8)
 
 
 def _prepared_image(sample: Sample, size: int) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """A trained network -> a bundle: calibrated, with thresholds, the gate's limit, and the patients of each split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,15 +15,15 @@ from cxr_triage.model.bundle import WEIGHTS_NAME, Calibration, Card, LabelCard, 
 from cxr_triage.model.features import FeatureSpace
 from cxr_triage.model.network import MultiTaskNetwork
 from cxr_triage.training.calibration import calibrate, thresholds_for_normals
-from cxr_triage.training.data import NIH_LABELS, Sample, split_of
+from cxr_triage.training.data import NIH_LABELS, DataError
+from cxr_triage.training.division import Division
+from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.recipes import Recipe
-from cxr_triage.training.targets import ABNORMAL_OUTPUT, OUTPUTS
-from cxr_triage.training.train import TrainingSet
+from cxr_triage.training.sources import source_of
+from cxr_triage.training.targets import ABNORMAL_OUTPUT
 
 #: Share of normal validation images that the operating thresholds leave without any finding.
 NORMALS_LEFT_ALONE: Final = 0.85
-#: Sources whose images the product is made for: the gate's feature space is theirs.
-ADULT_SOURCES: Final = ("nih", "jsrt", "wingspan")
 #: The gate's limit is this quantile of the validation images' distances, times the margin: other hospitals' images
 #: lie a little farther out than those of the same hospitals.
 DISTANCE_QUANTILE: Final = 0.99
@@ -52,7 +52,7 @@ def export(
     network: MultiTaskNetwork,
     *,
     parts: Mapping[str, TrainingSet],
-    samples: Sequence[Sample],
+    division: Division,
     recipe: Recipe,
     name: BundleName,
     folder: Path,
@@ -61,15 +61,21 @@ def export(
 
     Args:
         network: trained, with the averaged weights.
-        parts: prepared "train" and "validation" images.
-        samples: all samples, the test patients included: their keys go on the card.
+        parts: prepared "train" and "validation" images; both must hold radiographs with the reported labels.
+        division: the patients of each split, the test's included: they go on the card.
         recipe: what the network was trained by.
         name: how the bundle is called.
         folder: where to write; made when it does not exist.
+
+    Raises:
+        DataError: no radiograph of a part carries the reported labels.
     """
+    for split, part in parts.items():
+        if not len(_reported(part)):
+            raise DataError(f"no radiograph of the {split} part carries the reported labels: nothing can be calibrated")
     folder.mkdir(parents=True, exist_ok=True)
     network = _as_stored(network.cpu().eval())
-    training, validation = (_adults(parts[split]) for split in ("train", "validation"))
+    training, validation = (_of_adults(parts[split]) for split in ("train", "validation"))
     _, features = _run(network, training)
     logits, held_out = _run(network, validation)
     space = FeatureSpace.fit(features)
@@ -90,7 +96,7 @@ def export(
         version=name.version,
         sha256=sha256_of(weights),
         network=network.shape,
-        outputs=OUTPUTS,
+        outputs=parts["train"].targets.outputs,
         abnormal_output=ABNORMAL_OUTPUT,
         abnormal_formula=ABNORMAL_FORMULA,
         abnormal_calibration=calibrations[ABNORMAL_OUTPUT],
@@ -99,10 +105,17 @@ def export(
         ),
         feature_distance_limit=limit,
         threshold_rule=THRESHOLD_RULE.format(specificity=specificity),
-        data=_data_of(samples),
-        training={"recipe": recipe.name, "epochs": recipe.epochs, "encoder": recipe.encoder, "seed": recipe.seed},
+        data=division.counts(),
+        training={
+            "recipe": recipe.name,
+            "epochs": recipe.epochs,
+            "encoder": recipe.encoder,
+            "seed": recipe.seed,
+            "noise": recipe.noise,
+            "division": division.rule,
+        },
         figures={},
-        patients=_patients(samples),
+        patients=division.patients(),
         licence=LICENCE,
     )
     write_card(card, folder)
@@ -125,16 +138,15 @@ def _as_stored(network: MultiTaskNetwork) -> MultiTaskNetwork:
     return network
 
 
-def _adults(part: TrainingSet) -> TrainingSet:
-    rows = np.flatnonzero([sample.source in ADULT_SOURCES for sample in part.samples])
-    return replace(
-        part,
-        samples=[part.samples[row] for row in rows],
-        images=part.images[rows],
-        abnormality=part.abnormality[rows],
-        teacher=part.teacher[rows],
-        location=part.location[rows],
-    )
+def _of_adults(part: TrainingSet) -> TrainingSet:
+    """The images that the product is made for: the gate's feature space is theirs."""
+    return part.only(part.rows_of(lambda sample: source_of(sample.source).adult))
+
+
+def _reported(part: TrainingSet) -> NDArray[np.int64]:
+    """Rows that say of the reported labels whether they are there, No Finding included."""
+    columns = [part.targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
+    return np.flatnonzero(~np.isnan(part.targets.abnormality[:, columns]).any(axis=1))
 
 
 @torch.inference_mode()
@@ -149,11 +161,11 @@ def _run(network: MultiTaskNetwork, part: TrainingSet) -> tuple[torch.Tensor, to
 
 
 def _calibrations(logits_NK: torch.Tensor, training: TrainingSet, validation: TrainingSet) -> dict[str, Calibration]:
-    """Calibration per reported output, on the NIH validation images."""
-    rows, names = validation.rows_where("nih"), (*NIH_LABELS, ABNORMAL_OUTPUT)
-    columns = [OUTPUTS.index(name) for name in names]
-    truth: NDArray[np.float64] = validation.abnormality[rows][:, columns].double().numpy()
-    prevalence = np.nanmean(training.abnormality[training.rows_where("nih")][:, columns].numpy(), axis=0)
+    """Calibration per reported output, on the validation images that carry the reported labels."""
+    rows, names = _reported(validation), (*NIH_LABELS, ABNORMAL_OUTPUT)
+    columns = [validation.targets.outputs.index(name) for name in names]
+    truth = validation.targets.abnormality[rows][:, columns].astype(np.float64)
+    prevalence = training.targets.abnormality[_reported(training)][:, columns].mean(axis=0)
     fitted = calibrate(logits_NK[rows][:, columns].double().numpy(), truth, prevalence.tolist())
     return dict(zip(names, fitted, strict=True))
 
@@ -161,29 +173,13 @@ def _calibrations(logits_NK: torch.Tensor, training: TrainingSet, validation: Tr
 def _thresholds(
     logits_NK: torch.Tensor, calibrations: Mapping[str, Calibration], validation: TrainingSet
 ) -> tuple[float, dict[str, float]]:
-    """Operating threshold per label, on the NIH validation images, and the specificity that all of them have."""
-    rows = validation.rows_where("nih")
-    columns = [OUTPUTS.index(name) for name in NIH_LABELS]
+    """Operating threshold per label, on the same images, and the specificity that all of them have."""
+    rows, outputs = _reported(validation), validation.targets.outputs
+    columns = [outputs.index(name) for name in NIH_LABELS]
     scale = np.array([calibrations[name].scale for name in NIH_LABELS])
     offset = np.array([calibrations[name].offset for name in NIH_LABELS])
     probabilities = expit(scale * logits_NK[rows][:, columns].double().numpy() + offset)
-    truth: NDArray[np.float64] = validation.abnormality[rows].double().numpy()
-    normal = truth[:, OUTPUTS.index(ABNORMAL_OUTPUT)] == 0
+    truth = validation.targets.abnormality[rows].astype(np.float64)
+    normal = truth[:, outputs.index(ABNORMAL_OUTPUT)] == 0
     specificity, thresholds = thresholds_for_normals(probabilities, truth[:, columns], normal, NORMALS_LEFT_ALONE)
     return specificity, dict(zip(NIH_LABELS, thresholds, strict=True))
-
-
-def _data_of(samples: Sequence[Sample]) -> dict[str, Any]:
-    sources = sorted({sample.source for sample in samples})
-    return {
-        source: {
-            split: sum(sample.source == source and split_of(sample.patient) == split for sample in samples)
-            for split in ("train", "validation", "test")
-        }
-        for source in sources
-    }
-
-
-def _patients(samples: Sequence[Sample]) -> dict[str, tuple[str, ...]]:
-    keys = sorted({sample.patient for sample in samples})
-    return {split: tuple(key for key in keys if split_of(key) == split) for split in ("train", "validation", "test")}

@@ -1,16 +1,18 @@
 """Frozen training configurations, by name."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from cxr_triage.model.bundle import EncoderName, NetworkShape
 from cxr_triage.model.findings import LOCATIONS, STRUCTURES
-from cxr_triage.training.targets import OUTPUTS
+
+#: What is made of a source's known label noise: nothing, forward correction of the loss, or soft targets.
+NoiseModel = Literal["off", "forward", "soft"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchShare:
-    """How many images of one kind stand in each batch."""
+    """How many images of one kind stand in each micro-batch."""
 
     #: Adult radiographs with abnormality labels; an epoch is one pass over these.
     labelled: int = 12
@@ -30,10 +32,14 @@ class Recipe:
     input_size: int
     epochs: int
     batch: BatchShare = field(default_factory=BatchShare)
+    #: Micro-batches of one step: what is computed at once, by one process in turn or by several at the same time.
+    micro_batches: int = 1
     #: Peak of the one-cycle schedule, for the heads and the decoder; the pretrained encoder gets a share of it.
     learning_rate: float = 2e-3
     encoder_learning_rate_share: float = 0.25
     weight_decay: float = 0.02
+    #: Whether the encoder starts from public ImageNet weights.
+    pretrained: bool = True
     #: First blocks of the pretrained encoder, with its stem, that stay as they are: edges and textures are the same
     #: everywhere, and their large maps cost more than a third of a step.
     frozen_blocks: int = 0
@@ -42,18 +48,19 @@ class Recipe:
     segmentation_weight: float = 1.0
     #: Share of the teacher in the abnormality loss where it has a probability; 0 = labels only.
     distillation_weight: float = 0.5
+    noise: NoiseModel = "off"
     #: Largest weight of a rare positive in the abnormality loss.
     largest_positive_weight: float = 8.0
     #: Decay of the exponential moving average of the weights, per step.
     ema_decay: float = 0.998
     seed: int = 20190517
 
-    def network_shape(self) -> NetworkShape:
-        """The network that this recipe trains."""
+    def network_shape(self, outputs: int) -> NetworkShape:
+        """The network that this recipe trains, for a number of abnormality outputs."""
         return NetworkShape(
             encoder=self.encoder,
             input_size=self.input_size,
-            abnormalities=len(OUTPUTS),
+            abnormalities=outputs,
             locations=len(LOCATIONS),
             structures=len(STRUCTURES),
         )
@@ -63,7 +70,16 @@ RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
         #: The network of Guendel et al. 2019; for machines with a GPU.
-        Recipe(name="paper", encoder="densenet121", input_size=512, epochs=30, distillation_weight=0.0),
+        Recipe(
+            name="paper",
+            encoder="densenet121",
+            input_size=512,
+            epochs=30,
+            batch=BatchShare(labelled=7, masked=1, paediatric=0),
+            micro_batches=8,
+            distillation_weight=0.0,
+            noise="forward",
+        ),
         #: What ships: an hour on two CPU cores.
         Recipe(name="small", encoder="efficientnet_lite0", input_size=256, epochs=16, frozen_blocks=3),
         #: A minute, for tests: proves that the chain runs, not that it learns.

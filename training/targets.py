@@ -9,53 +9,86 @@ from numpy.typing import NDArray
 
 from cxr_triage.model.findings import LOCATIONS
 from cxr_triage.training.data import NIH_LABELS, Sample, locations_of, read_mask
+from cxr_triage.training.sources import Noise, source_of
 
-#: Outputs that help the encoder and are not reported: labels that share a name across sets stay separate outputs.
-AUXILIARY_OUTPUTS: Final = ("Pneumonia_paediatric", "Nodule_jsrt")
 #: Any abnormality against No Finding, for adults.
 ABNORMAL_OUTPUT: Final = "Abnormal"
-OUTPUTS: Final = (*NIH_LABELS, ABNORMAL_OUTPUT, *AUXILIARY_OUTPUTS)
+#: A label that is believed as it stands.
+BELIEVED: Final = Noise(1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
     """Float32 arrays with one row per sample; NaN = masked."""
 
-    #: 0 or 1, (N, outputs) in the order of OUTPUTS.
+    #: Names of the abnormality outputs, in their order.
+    outputs: tuple[str, ...]
+    #: 0 or 1, (N, outputs).
     abnormality: NDArray[np.float32]
     #: A teacher's probabilities, (N, outputs).
     teacher: NDArray[np.float32]
+    #: How far each label is to be believed, (N, outputs): 1 where nothing is known of its noise.
+    sensitivity: NDArray[np.float32]
+    specificity: NDArray[np.float32]
     #: 0 or 1, (N, locations).
     location: NDArray[np.float32]
 
+    def only(self, rows: NDArray[np.int64]) -> "Targets":
+        """These rows."""
+        return Targets(
+            outputs=self.outputs,
+            abnormality=self.abnormality[rows],
+            teacher=self.teacher[rows],
+            sensitivity=self.sensitivity[rows],
+            specificity=self.specificity[rows],
+            location=self.location[rows],
+        )
 
-def targets_of(samples: Sequence[Sample]) -> Targets:
-    """Collect the targets of all samples."""
+
+def outputs_of(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The outputs that these samples can train: the reported ones, then those that only help the encoder."""
+    reported = (*NIH_LABELS, ABNORMAL_OUTPUT)
+    found = {output for sample in samples for output in _known(sample)}
+    return (*reported, *sorted(found.difference(reported)))
+
+
+def targets_of(samples: Sequence[Sample], outputs: Sequence[str]) -> Targets:
+    """Collect the targets of all samples.
+
+    Args:
+        samples: one row each.
+        outputs: as `outputs_of` said for all samples of the run, whichever of them these are.
+    """
+    noise = [_noise(sample) for sample in samples]
     return Targets(
-        abnormality=np.array([_abnormality(sample) for sample in samples], dtype=np.float32),
-        teacher=np.array([_teacher(sample) for sample in samples], dtype=np.float32),
-        location=np.array([_location(sample) for sample in samples], dtype=np.float32),
+        outputs=tuple(outputs),
+        abnormality=_rows([_known(sample) for sample in samples], outputs),
+        teacher=_rows([sample.reference or {} for sample in samples], outputs),
+        sensitivity=_rows([{name: one.sensitivity for name, one in row.items()} for row in noise], outputs, 1.0),
+        specificity=_rows([{name: one.specificity for name, one in row.items()} for row in noise], outputs, 1.0),
+        location=np.array([_location(sample) for sample in samples], dtype=np.float32).reshape(-1, len(LOCATIONS)),
     )
 
 
-def _abnormality(sample: Sample) -> list[float]:
-    known: Mapping[str, bool | None]
-    if sample.source == "kermany":
-        known = {"Pneumonia_paediatric": sample.labels.get("Pneumonia")}
-    elif sample.source == "jsrt":
-        known = {"Nodule_jsrt": sample.labels.get("Nodule")}
-    else:
-        known = {**sample.labels, ABNORMAL_OUTPUT: sample.abnormal}
-    return _row(known)
+def _known(sample: Sample) -> dict[str, float]:
+    """What a sample says of the outputs."""
+    source = source_of(sample.source)
+    named = {source.output_of(label): float(value) for label, value in sample.labels.items()}
+    known = {output: value for output, value in named.items() if output is not None}
+    if source.no_finding_is_normal and sample.abnormal is not None:
+        known[ABNORMAL_OUTPUT] = float(sample.abnormal)
+    return known
 
 
-def _teacher(sample: Sample) -> list[float]:
-    return _row(sample.reference or {})
+def _noise(sample: Sample) -> dict[str, Noise]:
+    source = source_of(sample.source)
+    named = {source.output_of(label): noise for label, noise in source.noise.items() if label in sample.labels}
+    return {output: noise for output, noise in named.items() if output is not None}
 
 
-def _row(known: Mapping[str, float | None]) -> list[float]:
-    values = (known.get(name) for name in OUTPUTS)
-    return [np.nan if value is None else float(value) for value in values]
+def _rows(rows: Sequence[Mapping[str, float]], outputs: Sequence[str], default: float = np.nan) -> NDArray[np.float32]:
+    values = [[row.get(name, default) for name in outputs] for row in rows]
+    return np.array(values, dtype=np.float32).reshape(-1, len(outputs))
 
 
 def _location(sample: Sample) -> list[float]:
