@@ -23,6 +23,8 @@ BUNDLED: Final = Path(__file__).parent / "bundles" / "first"
 CARD_FORMAT: Final = 1
 
 EncoderName = Literal["densenet121", "efficientnet_lite0"]
+#: How feature maps become what the heads read: the mean of the last stage, or more of the last three.
+PoolingName = Literal["mean", "pyramid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,9 @@ class NetworkShape:
     #: Decoder channels at strides 16, 8, 4 and 2.
     decoder_channels: tuple[int, int, int, int] = (128, 64, 48, 32)
     dropout: float = 0.2
+    pooling: PoolingName = "mean"
+    #: Whether the network looks twice: at the whole frame for lungs and heart, then at the square around them.
+    closer_look: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

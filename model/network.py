@@ -12,7 +12,7 @@ from monai.networks.nets.densenet import DenseNet121
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr_triage.model.bundle import NetworkShape
+from cxr_triage.model.bundle import NetworkShape, PoolingName
 
 
 class Outputs(NamedTuple):
@@ -24,10 +24,10 @@ class Outputs(NamedTuple):
     location: Tensor
     #: (decoded, structures, S/2, S/2) logits.
     mask: Tensor
-    #: (B, K) pooled features.
+    #: (B, K) mean of the last stage's feature maps.
     pooled: Tensor
-    #: (B, K, S/32, S/32) the feature maps that were pooled: class activation maps come from them.
-    features: Tensor
+    #: Feature maps that were pooled for the heads, by stage: class activation maps come from them.
+    features: tuple[Tensor, ...]
 
 
 class MultiTaskNetwork(nn.Module):
@@ -43,26 +43,118 @@ class MultiTaskNetwork(nn.Module):
         self.encoder: nn.Module = ENCODERS[shape.encoder]()
         channels: Sequence[int] = self.encoder.stage_channels  # type: ignore[assignment]  # a module's attributes are tensors to torch's stubs
         self.decoder = Decoder(channels, shape.decoder_channels, shape.structures)
+        self.pooling = POOLINGS[shape.pooling](channels)
         self.dropout = nn.Dropout(shape.dropout)
-        self.abnormality = nn.Linear(channels[-1], shape.abnormalities)
-        self.location = nn.Linear(channels[-1], shape.locations)
+        self.abnormality = nn.Linear(self.pooling.width, shape.abnormalities)
+        self.location = nn.Linear(self.pooling.width, shape.locations)
 
     def forward(self, images_B1SS: Tensor, *, decoded: int | None = None) -> Outputs:
         """Run all heads; the decoder only on the first `decoded` images, where just those have masks to learn."""
         stages = self.encoder((images_B1SS - self.GREY_MEAN) / self.GREY_STD)
-        pooled = stages[-1].mean(dim=(2, 3))
-        dropped = self.dropout(pooled)
+        dropped = self.dropout(self.pooling(stages))
         return Outputs(
             abnormality=self.abnormality(dropped),
             location=self.location(dropped),
             mask=self.decoder([stage[:decoded] for stage in stages]),
-            pooled=pooled,
-            features=stages[-1],
+            pooled=stages[-1].mean(dim=(2, 3)),
+            features=tuple(stages[-self.pooling.stages :]),
         )
 
     def activation_maps(self, outputs: Outputs) -> Tensor:
-        """Class activation maps (B, abnormalities, S/32, S/32): each finding's logit, before it was averaged."""
-        return torch.einsum("bkhw,ak->bahw", outputs.features, self.abnormality.weight)
+        """Class activation maps (B, abnormalities, h, w): what each place adds to each finding's logit.
+
+        Their sum over all places is the logit without its bias.
+        """
+        return self.pooling.spread(outputs.features, self.abnormality.weight)
+
+
+class MeanPooling(nn.Module):
+    """Global average of the last stage: the paper's."""
+
+    stages: Final = 1
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.width = channels[-1]
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Feature maps by stage to (B, width)."""
+        return stages[-1].mean(dim=(2, 3))
+
+    def spread(self, features: Sequence[Tensor], weight_AW: Tensor) -> Tensor:
+        """What each place adds to each logit, (B, A, S/32, S/32)."""
+        return _spread_mean(features[-1], weight_AW)
+
+
+class PyramidPooling(nn.Module):
+    """Averages of the last three stages, as a whole and by cell of a grid, and the maxima of the last one.
+
+    Small findings show in the finer stages and in maxima, and the cells tell the upper lung from the lower, left from
+    right.
+    """
+
+    stages: Final = 3
+    #: Rows and columns of the grid.
+    GRID: Final = (3, 2)
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        cells = self.GRID[0] * self.GRID[1]
+        *finer, last = channels[-self.stages :]
+        #: Widths of the parts, in their order: whole and grid of each finer stage, then whole and maxima of the last.
+        self._widths = [width for stage in finer for width in (stage, stage * cells)] + [last, last]
+        self.width = sum(self._widths)
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Feature maps by stage to (B, width)."""
+        *finer, last = stages[-self.stages :]
+        parts = []
+        for maps in finer:
+            parts += [maps.mean(dim=(2, 3)), functional.adaptive_avg_pool2d(maps, self.GRID).flatten(1)]
+        return torch.cat([*parts, last.mean(dim=(2, 3)), last.amax(dim=(2, 3))], dim=1)
+
+    def spread(self, features: Sequence[Tensor], weight_AW: Tensor) -> Tensor:
+        """What each place adds to each logit, (B, A, S/16, S/16)."""
+        *finer, last = features
+        weights = torch.split(weight_AW, self._widths, dim=1)
+        fine, middle = (
+            _spread_mean(maps, weights[2 * index]) + _spread_cells(maps, weights[2 * index + 1], self.GRID)
+            for index, maps in enumerate(finer)
+        )
+        coarse = _spread_mean(last, weights[-2]) + _spread_maxima(last, weights[-1])
+        # Sums stay what they are: four fine places make one, a coarse place is shared out among four.
+        from_fine = functional.avg_pool2d(fine, 2) * 4
+        return from_fine + middle + functional.interpolate(coarse, scale_factor=2, mode="nearest") / 4
+
+
+def _spread_mean(maps: Tensor, weight_AK: Tensor) -> Tensor:
+    """What each place adds by way of the global average."""
+    return torch.einsum("bkhw,ak->bahw", maps, weight_AK) / (maps.shape[2] * maps.shape[3])
+
+
+def _spread_cells(maps: Tensor, weight_AW: Tensor, grid: tuple[int, int]) -> Tensor:
+    """What each place adds by way of the averages of the grid's cells, which may overlap by a row or column."""
+    rows, columns = (
+        functional.adaptive_avg_pool1d(torch.eye(size, dtype=maps.dtype, device=maps.device), cells)
+        for size, cells in zip(maps.shape[2:], grid, strict=True)
+    )
+    weights = weight_AW.reshape(-1, maps.shape[1], *grid).to(maps.dtype)
+    return torch.einsum("bkhw,akij,hi,wj->bahw", maps, weights, rows, columns)
+
+
+def _spread_maxima(maps: Tensor, weight_AK: Tensor) -> Tensor:
+    """What each place adds by way of the maxima: a channel's belongs to the first place that has it."""
+    flat = maps.flatten(2)
+    values, places = flat.max(dim=2, keepdim=True)
+    alone = torch.zeros_like(flat).scatter(2, places, values)
+    spread = torch.einsum("bkn,ak->ban", alone, weight_AK.to(maps.dtype))
+    return spread.reshape(*spread.shape[:2], *maps.shape[2:])
+
+
+POOLINGS: Final[dict[PoolingName, type[MeanPooling] | type[PyramidPooling]]] = {
+    "mean": MeanPooling,
+    "pyramid": PyramidPooling,
+}
 
 
 class Decoder(nn.Module):

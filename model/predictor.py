@@ -17,7 +17,7 @@ from cxr_triage.model.findings import LOCATIONS, Finding
 from cxr_triage.model.measurements import heart_contrast, largest_parts, measure
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
 from cxr_triage.model.prediction import BundleIdentity, Prediction
-from cxr_triage.model.preparation import Frame, frame_of, prepare, restore
+from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, restore
 from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.model.suitability import check_prediction
 
@@ -66,16 +66,19 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(self, radiograph: Radiograph) -> Prediction:
-        """Run the network once and say what it saw; an unsuitable image carries its refusal."""
+        """Run the network and say what it saw; an unsuitable image carries its refusal."""
         # The network learned the patient's left on the image's right: a mirrored image is turned for it, and back.
         mirrored = radiograph.patient_orientation is not None and radiograph.patient_orientation[0].startswith("R")
         pixels = radiograph.pixels_HW[:, ::-1] if mirrored else radiograph.pixels_HW
         frame = frame_of(pixels)
-        image = prepare(pixels, frame, self.card.network.input_size)
-        outputs = self._network(image[None].to(self._device))
-        masks = self._masks(outputs, frame)
-        saliency = self._saliency(outputs)
+        outputs, logits = self._look(pixels, frame)
+        # The gate judges the whole frame: a closer look would hide what is around a chest that is none.
         distance = float(self._space.distances(outputs.pooled.cpu())[0])
+        if self.card.network.closer_look and (closer := closer_frame(frame, logits)) != frame:
+            frame = closer
+            outputs, logits = self._look(pixels, frame)
+        masks: NDArray[np.bool_] = (restore(torch.from_numpy(logits), frame) > 0).numpy()
+        saliency = self._saliency(outputs)
         turned = np.ascontiguousarray(masks[:, :, ::-1]) if mirrored else masks
         return Prediction(
             bundle=self.identity,
@@ -95,6 +98,12 @@ class Predictor:
             ),
         )
 
+    def _look(self, pixels_HW: NDArray[np.float32], frame: Frame) -> tuple[Outputs, NDArray[np.float32]]:
+        """The network's outputs for a frame, and its mask logits without islands and holes."""
+        image = prepare(pixels_HW, frame, self.card.network.input_size)
+        outputs: Outputs = self._network(image[None].to(self._device))
+        return outputs, largest_parts(outputs.mask[0].float().cpu().numpy())
+
     def _findings(self, logits_K: Tensor) -> tuple[Finding, ...]:
         return tuple(
             Finding(
@@ -108,11 +117,6 @@ class Predictor:
     def _abnormal(self, logits_K: Tensor) -> float:
         logit = logits_K[self.card.outputs.index(self.card.abnormal_output)]
         return _calibrated(logit, self.card.abnormal_calibration)
-
-    def _masks(self, outputs: Outputs, frame: Frame) -> NDArray[np.bool_]:
-        logits = largest_parts(outputs.mask[0].float().cpu().numpy())
-        masks: NDArray[np.bool_] = (restore(torch.from_numpy(logits), frame) > 0).numpy()
-        return masks
 
     def _saliency(self, outputs: Outputs) -> NDArray[np.uint8]:
         rows = [self.card.outputs.index(label.name) for label in self.card.labels]

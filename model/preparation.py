@@ -20,6 +20,10 @@ WINDOW_CENTRE: Final = 0.8
 COLLIMATION_SPREAD: Final = 0.02
 #: Collimation is never believed past this share of a side.
 COLLIMATION_LIMIT: Final = 0.25
+#: What the closer look leaves around lungs and heart, as a share of their box: costophrenic angles, apices, ribs.
+CLOSER_MARGIN: Final = 0.10
+#: Least side of the closer look's frame, as a share of the whole frame's: smaller lungs are not to be believed.
+CLOSER_LEAST: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,29 @@ def frame_of(pixels_HW: NDArray[np.float32]) -> Frame:
     side = max(height, width)
     rows, columns = pixels_HW.shape
     return Frame(top - (side - height) // 2, left - (side - width) // 2, side, (rows, columns))
+
+
+def closer_frame(frame: Frame, logits_CHW: NDArray[np.float32]) -> Frame:
+    """The square around lungs and heart: what the network looks at again, the same in every hospital's framing.
+
+    The whole frame where one of the lungs was not seen, or they are too small to be believed.
+
+    Args:
+        frame: what the network saw.
+        logits_CHW: its mask logits over that frame, in the order of STRUCTURES; above 0 = inside.
+    """
+    inside = logits_CHW > 0
+    if not inside[0].any() or not inside[1].any():
+        return frame
+    rows, columns = np.flatnonzero(inside.any(axis=(0, 2))), np.flatnonzero(inside.any(axis=(0, 1)))
+    pixel = frame.side / logits_CHW.shape[1]
+    height, width = (float(ends[-1] + 1 - ends[0]) * pixel for ends in (rows, columns))
+    side = round(max(height, width) * (1 + 2 * CLOSER_MARGIN))
+    if not CLOSER_LEAST * frame.side <= side < frame.side:
+        return frame
+    middle_row, middle_column = (float(ends[-1] + 1 + ends[0]) / 2 * pixel for ends in (rows, columns))
+    top, left = frame.top + round(middle_row - side / 2), frame.left + round(middle_column - side / 2)
+    return Frame(top, left, side, frame.source_shape)
 
 
 def _inside_collimation(pixels_HW: NDArray[np.float32]) -> tuple[int, int]:

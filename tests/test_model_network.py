@@ -1,39 +1,62 @@
 """The network: shapes, both encoders, and maps that go back where they came from."""
 
+from typing import Final
+
 import numpy as np
 import pytest
 import torch
 
-from cxr_triage.model.bundle import EncoderName, NetworkShape
+from cxr_triage.model.bundle import EncoderName, NetworkShape, PoolingName
 from cxr_triage.model.features import FeatureSpace
-from cxr_triage.model.network import MultiTaskNetwork
+from cxr_triage.model.network import EfficientNetLite0Encoder, MultiTaskNetwork
 from cxr_triage.model.preparation import Frame, frame_of, prepare, prepare_mask, restore
 from miniature import drawn_chest
 
+#: Channels and strides of the light encoder's stages.
+CHANNELS: Final = EfficientNetLite0Encoder.stage_channels
+STRIDES: Final = (2, 4, 8, 16, 32)
 
-def shape_of(encoder: EncoderName) -> NetworkShape:
+
+def shape_of(encoder: EncoderName, pooling: PoolingName = "mean") -> NetworkShape:
     """A network for small images."""
-    return NetworkShape(encoder=encoder, input_size=64, abnormalities=5, locations=9, structures=3)
+    return NetworkShape(encoder=encoder, input_size=64, pooling=pooling, abnormalities=5, locations=9, structures=3)
 
 
 @pytest.mark.parametrize("encoder", ["densenet121", "efficientnet_lite0"])
-def test_output_shapes(encoder: EncoderName) -> None:
-    """Masks at half, features at a thirty-second of the input."""
-    network = MultiTaskNetwork(shape_of(encoder)).eval()
+@pytest.mark.parametrize("pooling", ["mean", "pyramid"])
+def test_output_shapes(encoder: EncoderName, pooling: PoolingName) -> None:
+    """Masks at half of the input, pooled features of the last stage."""
+    network = MultiTaskNetwork(shape_of(encoder, pooling)).eval()
     outputs = network(torch.rand(2, 1, 64, 64), decoded=1)
-    channels = outputs.pooled.shape[1]
     assert outputs.abnormality.shape == (2, 5)
     assert outputs.location.shape == (2, 9)
     assert outputs.mask.shape == (1, 3, 32, 32)
-    assert outputs.features.shape == (2, channels, 2, 2)
+    assert outputs.pooled.shape == (2, outputs.features[-1].shape[1])
 
 
-def test_activation_maps_average_to_the_logits() -> None:
-    """Each finding's saliency is its logit before pooling, without the bias."""
-    network = MultiTaskNetwork(shape_of("efficientnet_lite0")).eval()
-    outputs = network(torch.rand(1, 1, 64, 64))
-    means = network.activation_maps(outputs).mean(dim=(2, 3)) + network.abnormality.bias
-    assert torch.allclose(means, outputs.abnormality, atol=1e-5)
+@pytest.mark.parametrize("pooling", ["mean", "pyramid"])
+def test_activation_maps_add_up_to_the_logits(pooling: PoolingName) -> None:
+    """Each finding's saliency is its logit before pooling, without the bias; sizes that no grid divides included."""
+    network = MultiTaskNetwork(shape_of("efficientnet_lite0", pooling)).eval()
+    outputs = network(torch.rand(2, 1, 96, 96))
+    sums = network.activation_maps(outputs).sum(dim=(2, 3)) + network.abnormality.bias
+    assert torch.allclose(sums, outputs.abnormality, atol=1e-5)
+
+
+def test_pyramid_sees_where_a_finding_is() -> None:
+    """A weight for one cell of the grid answers to that cell alone, and its saliency lies there."""
+    network = MultiTaskNetwork(shape_of("efficientnet_lite0", "pyramid")).eval()
+    stages = [
+        torch.zeros(1, channels, 64 // stride, 64 // stride) for channels, stride in zip(CHANNELS, STRIDES, strict=True)
+    ]
+    stages[3][0, 0, 3, 0] = 1.0
+    with torch.no_grad():
+        network.abnormality.weight.zero_()
+        pooled = network.pooling(stages)
+        network.abnormality.weight[0] = pooled[0]
+    maps = network.pooling.spread(stages[-3:], network.abnormality.weight)
+    assert int(maps[0, 0].argmax()) == 3 * maps.shape[3]
+    assert int((maps[0, 0] != 0).sum()) == 1
 
 
 def test_square_image_is_kept_whole() -> None:

@@ -29,7 +29,7 @@ from cxr_triage.training.division import by_hash
 from cxr_triage.training.recipes import RECIPES
 from cxr_triage.training.train import Trainer
 data, work = map(Path, sys.argv[1:])
-recipe = replace(RECIPES["smoke"], micro_batches=2, epochs=2)
+recipe = replace(RECIPES["smoke"], micro_batches=2)
 torch.set_num_threads(1)
 with joined("cpu") as group:
     assert group.size == 2
@@ -51,7 +51,7 @@ def test_two_processes_train_what_one_process_trains_that_accumulates(tmp_path: 
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
     assert result.returncode == 0, result.stderr
-    recipe = replace(RECIPES["smoke"], micro_batches=2, epochs=2)
+    recipe = replace(RECIPES["smoke"], micro_batches=2)
     trainer = Trainer(recipe, by_hash(read_samples(data)), works[1], Group(0, 1, torch.device("cpu")))
     start = {name: value.clone() for name, value in trainer.average.module.state_dict().items()}
     alone = trainer.run().state_dict()

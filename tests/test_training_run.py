@@ -180,9 +180,20 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
     assert all(0 <= row["loader_share"] < 1 for row in log)
 
 
+def test_network_looks_closer_once_it_can_outline(data: Path, tmp_path: Path) -> None:
+    """The square that it looks at is part of the run's state, and no larger than the frame."""
+    trainer = smoke(data, tmp_path)
+    assert trainer.loader.squares is None
+    trainer.run()
+    squares = trainer.loader.squares
+    assert squares is not None
+    assert squares.shape == (len(trainer.training.samples), 3)
+    assert ((squares[:, 2] > 0) & (squares[:, 2] <= 1)).all()
+
+
 def test_one_task_alone_trains_only_what_it_needs(data: Path, tmp_path: Path) -> None:
     """Weights of 0 switch the other two tasks off: their heads stay as they were."""
-    recipe = replace(RECIPES["smoke"], segmentation_weight=0.0, location_weight=0.0, weight_decay=0.0)
+    recipe = replace(RECIPES["smoke"], segmentation_weight=0.0, location_weight=0.0, weight_decay=0.0, closer_from=None)
     trainer = smoke(data, tmp_path, recipe)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.run()

@@ -22,9 +22,9 @@ def random_geometry(count: int, generator: Generator) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def warp(images_BCHW: Tensor, matrices_B23: Tensor) -> Tensor:
-    """Apply affine matrices; what comes from outside is 0."""
-    grid = functional.affine_grid(matrices_B23, list(images_BCHW.shape), align_corners=False)
+def warp(images_BCHW: Tensor, matrices_B23: Tensor, size: int) -> Tensor:
+    """Apply affine matrices, to (B, C, size, size); what comes from outside is 0."""
+    grid = functional.affine_grid(matrices_B23, [*images_BCHW.shape[:2], size, size], align_corners=False)
     return functional.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

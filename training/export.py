@@ -18,9 +18,12 @@ from cxr_triage.training.calibration import calibrate, thresholds_for_normals
 from cxr_triage.training.data import NIH_LABELS, DataError
 from cxr_triage.training.division import Division
 from cxr_triage.training.loader import TrainingSet
+from cxr_triage.training.precision import Precision
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.sources import source_of
 from cxr_triage.training.targets import ABNORMAL_OUTPUT
+from cxr_triage.training.validation import Look
+from cxr_triage.training.views import AT_ONCE, closer_squares, matrices_of, seen, whole_squares
 
 #: Share of normal validation images that the operating thresholds leave without any finding.
 NORMALS_LEFT_ALONE: Final = 0.85
@@ -76,9 +79,9 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     network = _as_stored(network.cpu().eval())
     training, validation = (_of_adults(parts[split]) for split in ("train", "validation"))
-    _, features = _run(network, training)
-    logits, held_out = _run(network, validation)
-    space = FeatureSpace.fit(features)
+    space = FeatureSpace.fit(_features(network, training))
+    held_out = _features(network, validation)
+    logits = _logits(network, validation)
     tensors = {
         key: value.half().contiguous()
         for key, value in network.state_dict().items()
@@ -150,14 +153,25 @@ def _reported(part: TrainingSet) -> NDArray[np.int64]:
 
 
 @torch.inference_mode()
-def _run(network: MultiTaskNetwork, part: TrainingSet) -> tuple[torch.Tensor, torch.Tensor]:
-    """Abnormality logits (N, outputs) and pooled features (N, K)."""
-    logits, features = [], []
-    for images in np.array_split(part.images, max(len(part.images) // 16, 1)):
-        outputs = network(torch.from_numpy(images).unsqueeze(1).float() / 255, decoded=1)
-        logits.append(outputs.abnormality)
-        features.append(outputs.pooled)
-    return torch.cat(logits), torch.cat(features)
+def _features(network: MultiTaskNetwork, part: TrainingSet) -> torch.Tensor:
+    """Pooled features of the whole frames, (N, K)."""
+    size, whole = network.shape.input_size, matrices_of(whole_squares(1))
+    features = []
+    for images in np.array_split(part.images, max(len(part.images) // AT_ONCE, 1)):
+        matrices = whole.expand(len(images), 2, 3)
+        views = seen(images, matrices, size, np.zeros(len(images), dtype=np.bool_))
+        features.append(network(views, decoded=1).pooled)
+    return torch.cat(features)
+
+
+def _logits(network: MultiTaskNetwork, part: TrainingSet) -> torch.Tensor:
+    """Abnormality logits (N, outputs) as the service gets them: from the closer look where the network takes one."""
+    cpu, size = torch.device("cpu"), network.shape.input_size
+    precision = Precision("cpu", None)
+    looks = closer_squares(network, part.images, size, precision, cpu) if network.shape.closer_look else None
+    squares = whole_squares(len(part.samples)) if looks is None else looks
+    look = Look(network=network, data=part, squares=squares, size=size, precision=precision, device=cpu)
+    return look.outputs(np.arange(len(part.samples)))[0]
 
 
 def _calibrations(logits_NK: torch.Tensor, training: TrainingSet, validation: TrainingSet) -> dict[str, Calibration]:

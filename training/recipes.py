@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from cxr_triage.model.bundle import EncoderName, NetworkShape
+from cxr_triage.model.bundle import EncoderName, NetworkShape, PoolingName
 from cxr_triage.model.findings import LOCATIONS, STRUCTURES
+
+#: Prepared images are kept at this multiple of the network's input where it looks closer.
+DETAIL: Final = 2
 
 #: What is made of a source's known label noise: nothing, forward correction of the loss, or soft targets.
 NoiseModel = Literal["off", "forward", "soft"]
@@ -31,6 +34,10 @@ class Recipe:
     #: Side of the network's input, pixels.
     input_size: int
     epochs: int
+    pooling: PoolingName = "mean"
+    #: Epochs after which the network looks closer, at the square around the lungs and the heart that it has learned to
+    #: outline by then; None = always at the whole frame.
+    closer_from: int | None = None
     batch: BatchShare = field(default_factory=BatchShare)
     #: Micro-batches of one step: what is computed at once, by one process in turn or by several at the same time.
     micro_batches: int = 1
@@ -55,10 +62,17 @@ class Recipe:
     ema_decay: float = 0.998
     seed: int = 20190517
 
+    @property
+    def prepared_size(self) -> int:
+        """Side at which prepared images are kept, pixels: a closer look needs more than the network's input."""
+        return self.input_size * (1 if self.closer_from is None else DETAIL)
+
     def network_shape(self, outputs: int) -> NetworkShape:
         """The network that this recipe trains, for a number of abnormality outputs."""
         return NetworkShape(
             encoder=self.encoder,
+            pooling=self.pooling,
+            closer_look=self.closer_from is not None,
             input_size=self.input_size,
             abnormalities=outputs,
             locations=len(LOCATIONS),
@@ -87,7 +101,9 @@ RECIPES: Final = {
             name="smoke",
             encoder="efficientnet_lite0",
             input_size=64,
-            epochs=1,
+            epochs=2,
+            pooling="pyramid",
+            closer_from=1,
             batch=BatchShare(labelled=4, masked=2, paediatric=2),
         ),
     )

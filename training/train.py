@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.targets import outputs_of
-from cxr_triage.training.validation import validation_figures
+from cxr_triage.training.validation import Look, validation_figures
+from cxr_triage.training.views import closer_squares, whole_squares
 
 log = structlog.get_logger()
 
@@ -82,7 +84,7 @@ class Trainer:
         """The first process prepares what the others then find in the cache."""
         if not self.group.leads:
             self.group.wait()
-        size, cache = self.recipe.input_size, self.work / "cache"
+        size, cache = self.recipe.prepared_size, self.work / "cache"
         prepared = [TrainingSet.of(part, self.outputs, size, cache) for part in parts]
         if self.group.leads:
             self.group.wait()
@@ -131,6 +133,8 @@ class Trainer:
 
     def _run_epoch(self, parallel: DistributedDataParallel | None, advance: Callable[[], None]) -> None:
         started, self.loader.waited = time.monotonic(), 0.0
+        if self.epoch == self.recipe.closer_from:
+            self.loader.squares = self._squares(self.training)
         first = self.epoch * self.loader.steps_per_epoch
         steps = range(first, first + self.loader.steps_per_epoch)
         batches = self.loader.ahead(steps, self.micros)
@@ -145,10 +149,26 @@ class Trainer:
         if self.group.leads:
             figures = {"epoch": self.epoch, "loss": float(loss), "seconds": seconds}
             figures["loader_share"] = self.loader.waited / seconds
-            network = self.average.module
-            self._record(figures | validation_figures(network, self.validation, self.precision, self.group.device))
+            self._record(figures | self._validated())
             checkpoint.save(self.work, self.recipe, self._state())
         self.group.wait()
+
+    def _validated(self) -> dict[str, float]:
+        looks_closer = self.loader.squares is not None
+        look = Look(
+            network=self.average.module,
+            data=self.validation,
+            squares=self._squares(self.validation) if looks_closer else whole_squares(len(self.validation.samples)),
+            size=self.recipe.input_size,
+            precision=self.precision,
+            device=self.group.device,
+        )
+        return validation_figures(look)
+
+    def _squares(self, data: TrainingSet) -> NDArray[np.float32]:
+        """Where the averaged network would look closer."""
+        size = self.recipe.input_size
+        return closer_squares(self.average.module, data.images, size, self.precision, self.group.device)
 
     def _step(self, batches: list[Batch], step: int, parallel: DistributedDataParallel | None) -> float:
         """One update of the weights from this process's micro-batches and those of the others."""
@@ -200,6 +220,7 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "outputs": list(self.outputs),
+            "squares": None if self.loader.squares is None else torch.from_numpy(self.loader.squares),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -213,6 +234,7 @@ class Trainer:
         if tuple(state["outputs"]) != self.outputs:
             raise DataError(f"{self.work} holds a run on data with other labels: name another work folder")
         self.epoch = state["epoch"]
+        self.loader.squares = None if state["squares"] is None else state["squares"].numpy()
         for name in ("network", "average", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
 
