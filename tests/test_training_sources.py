@@ -217,6 +217,15 @@ def test_table_without_a_column_is_refused(tmp_path: Path) -> None:
         write_manifest(source_of("nih"), Published(path=folder), tmp_path / "one")
 
 
+def test_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Saved in another encoding."""
+    folder = nih_folder(tmp_path / "nih")
+    table = (folder / "Data_Entry_2017.csv").read_bytes()
+    (folder / "Data_Entry_2017.csv").write_bytes(table.replace(b"No Finding", "Übersicht".encode("latin-1")))
+    with pytest.raises(DataError, match="is not CSV in UTF-8"):
+        write_manifest(source_of("nih"), Published(path=folder), tmp_path / "one")
+
+
 def test_nothing_usable_is_an_error_and_leaves_no_manifest(tmp_path: Path) -> None:
     """It names what went wrong most."""
     folder = nih_folder(tmp_path / "nih")
@@ -225,6 +234,7 @@ def test_nothing_usable_is_an_error_and_leaves_no_manifest(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"nothing in .* can be used as nih: 3 times broken_image"):
         write_manifest(source_of("nih"), Published(path=folder), tmp_path / "one")
     assert not (tmp_path / "one" / "manifest.csv").exists()
+    assert json.loads((tmp_path / "one" / "report.json").read_text())["problems"]["broken_image"]["count"] == 3
 
 
 def test_manifest_is_never_written_over(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.model.preparation import frame_of, prepare, prepare_mask
 from cxr_triage.training.data import Sample, read_image, read_mask
 
@@ -19,7 +20,8 @@ def prepared_images(samples: Sequence[Sample], size: int, folder: Path) -> NDArr
     path = folder / f"images-{size}-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # What silences pydicom while a file is read is the process's, not a thread's: here it holds for all of them.
+        with quiet_pydicom(), ThreadPoolExecutor(os.cpu_count()) as pool:
             rows = list(pool.map(_prepared_image, samples, [size] * len(samples)))
         partial = path.with_suffix(".partial.npy")
         np.save(partial, np.stack(rows))

@@ -1,12 +1,11 @@
 """Any folder of DICOM files or images with a table (CSV) that says what is on them.
 
-The table's name is the folder's only .csv, or labels.csv. Each column that the manifest needs is found by its own name
+The table is the folder's only .csv, or labels.csv. Each column that the manifest needs is found by its own name
 or one that is common for it, and can be named: `--column file=Dateiname`. Labels are the columns whose names begin with
 a capital letter, and those that are named: `--column Effusion=erguss`. A cell of a label says yes or no (1, 0, true,
 false, yes, no), or nothing. Where no column tells sex, age or view of a DICOM file, its header does.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,8 @@ KNOWN_NAMES: Final = {
     "split": ("split", "subset", "partition"),
     "no_finding": ("no_finding", "no finding", "normal"),
 }
+#: What counts as an image if no row lists it.
+IMAGE_SUFFIXES: Final = frozenset({".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 REQUIRED: Final = ("file", "patient")
 SPLIT_NAMES: Final = {"val": "validation", "valid": "validation"}
 CELLS: Final = {
@@ -51,15 +52,20 @@ def named(name: str) -> Source:
 def read(published: Published) -> Iterator[Record]:
     """One record per row whose file is there."""
     table = _table(published)
-    header = _header(table)
+    header = published.header(table)
     columns = _columns(header, published)
     labels = _labels(header, columns)
+    listed = set()
     for row in published.rows(table, tuple(columns.values())):
         path = published.path / row[columns["file"]]
+        listed.add(path.resolve())
         if path.is_file():
             yield _record(path, row, columns, labels, published)
         else:
             published.report.note("missing_image", row[columns["file"]])
+    for path in sorted(published.path.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in listed:
+            published.report.note("unlisted_image", path.relative_to(published.path).as_posix())
 
 
 def _table(published: Published) -> Path:
@@ -67,11 +73,6 @@ def _table(published: Published) -> Path:
     if len(tables) == 1:
         return tables[0]
     return published.required("labels.csv")
-
-
-def _header(table: Path) -> list[str]:
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        return next(csv.reader(lines), [])
 
 
 def _columns(header: Sequence[str], published: Published) -> dict[str, str]:

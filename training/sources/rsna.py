@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cxr_triage.training.data import Region
+from cxr_triage.training.data import DataError, Region
 from cxr_triage.training.sources.nih import patient_of
 from cxr_triage.training.sources.published import Published
 from cxr_triage.training.sources.source import Record, Source
@@ -109,12 +109,19 @@ def _record(path: Path, image: Listed, labels: Mapping[str, bool], patient: str,
 
 
 def _patients(published: Published) -> dict[str, str]:
-    """ChestX-ray14's patients by our image, from RSNA's own table."""
+    """ChestX-ray14's patients by our image, from RSNA's own table.
+
+    Raises:
+        DataError: the table is there, and is another.
+    """
     path = published.file(MAPPING)
     if path is None:
         return {}
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return {row["subset_img_id"]: patient_of(row["img_id"]) for row in rows}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return {row["subset_img_id"]: patient_of(row["img_id"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not RSNA's list of subset_img_id and img_id: {error!r}") from error
 
 
 SOURCE: Final = Source(
