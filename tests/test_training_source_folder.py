@@ -44,14 +44,13 @@ def test_sensible_names_are_found(tmp_path: Path) -> None:
 
 
 def test_named_columns_come_first(tmp_path: Path) -> None:
-    """Whatever the language."""
-    table = "Bild,Fallnummer,erguss,Kommentar\na.png,7,1,0\nb.png,8,,1\n"
+    """Whatever the language; where labels are named, nothing else is one."""
+    table = "Bild,Fallnummer,erguss,Kommentar\na.png,7,1,wie im Juni\nb.png,8,,1\n"
     folder = own_folder(tmp_path / "own", table)
-    rows, _ = written(named("ward7"), folder, file="Bild", patient="Fallnummer", Effusion="erguss")
-    assert [(row["patient"], row.get("Effusion"), row["Kommentar"]) for row in rows] == [
-        ("7", "1", "0"),
-        ("8", None, "1"),
-    ]
+    rows, summary = written(named("ward7"), folder, file="Bild", patient="Fallnummer", Effusion="erguss")
+    assert [(row["patient"], row.get("Effusion")) for row in rows] == [("7", "1"), ("8", None)]
+    assert "Kommentar" not in rows[1]
+    assert summary["problems"] == {}
 
 
 def test_dicom_headers_fill_what_no_column_tells(tmp_path: Path) -> None:

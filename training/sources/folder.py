@@ -1,9 +1,10 @@
 """Any folder of DICOM files or images with a table (CSV) that says what is on them.
 
-The table is the folder's only .csv, or labels.csv. Each column that the manifest needs is found by its own name
-or one that is common for it, and can be named: `--column file=Dateiname`. Labels are the columns whose names begin with
-a capital letter, and those that are named: `--column Effusion=erguss`. A cell of a label says yes or no (1, 0, true,
-false, yes, no), or nothing. Where no column tells sex, age or view of a DICOM file, its header does.
+The table is the folder's only .csv, or labels.csv. Each column that the manifest needs is found by its own name or one
+that is common for it, and can be named: `--column file=Dateiname`. Labels are those that are named so
+(`--column Effusion=erguss`), or, where none is, the columns whose names begin with a capital letter. A cell of a label
+says yes or no (1, 0, true, false, yes, no), or nothing. Where no column tells sex, age or view of a DICOM file, its
+header does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,14 +92,15 @@ def _columns(header: Sequence[str], published: Published) -> dict[str, str]:
 
 
 def _labels(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Our label columns -> those of the table."""
-    named_ones = {ours: theirs for ours, theirs in columns.items() if ours not in KNOWN_NAMES or ours == "no_finding"}
-    wrong = [ours for ours in named_ones if not is_label_column(ours)]
+    """Our label columns -> those of the table: the named ones, or else all that may be labels."""
+    found = {ours: theirs for ours, theirs in columns.items() if ours not in KNOWN_NAMES}
+    wrong = [ours for ours in found if not is_label_column(ours)]
     if wrong:
         raise DataError(f"{wrong[0]!r} is no column of a manifest: a label's name begins with a capital letter")
-    taken = set(columns.values())
-    plain = {name.replace(" ", "_"): name for name in header if is_label_column(name) and name not in taken}
-    return plain | named_ones
+    if not found:
+        taken = set(columns.values())
+        found = {name.replace(" ", "_"): name for name in header if is_label_column(name) and name not in taken}
+    return found | {ours: theirs for ours, theirs in columns.items() if ours == "no_finding"}
 
 
 def _record(
