@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,7 +173,7 @@ def plco_folder(folder: Path) -> Path:
     return folder
 
 
-def write_table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a comma-separated table."""
     with path.open("w", newline="") as lines:
         writer = csv.writer(lines)

@@ -194,6 +194,8 @@ def test_official_splits_hold_a_patient_together() -> None:
             *(sample_of("nih/a", "test"), sample_of("nih/b", "train"), sample_of("nih/b", "test")),
             *(sample_of("nih/c", "train"), sample_of("nih/c", "validation"), sample_of(by_hash["test"], "train_val")),
             *(sample_of(by_hash["validation"], "train_val"), sample_of(by_hash["train"], "")),
+            # The same patient's images in a set that publishes no split do not move the patient.
+            sample_of(by_hash["test"], ""),
         ]
     )
     assert found == {
@@ -251,3 +253,7 @@ def test_images_of_more_than_eight_bits_are_scaled(tmp_path: Path) -> None:
     for name in ("image.png", "image.tif"):
         Image.fromarray(pixels).save(tmp_path / name)
         assert read_image(tmp_path / name).tolist() == [[0.0, 0.25], [0.5, 1.0]]
+    Image.fromarray(pixels).save(tmp_path / "negative.tif", tiffinfo={262: 0})
+    assert read_image(tmp_path / "negative.tif").tolist() == [[1.0, 0.75], [0.5, 0.0]]
+    Image.fromarray(np.zeros((2, 2), dtype=np.uint16)).save(tmp_path / "black.png")
+    assert read_image(tmp_path / "black.png").max() == 0

@@ -44,14 +44,13 @@ def test_sensible_names_are_found(tmp_path: Path) -> None:
 
 
 def test_named_columns_come_first(tmp_path: Path) -> None:
-    """Whatever the language."""
-    table = "Bild,Fallnummer,erguss,Kommentar\na.png,7,1,0\nb.png,8,,1\n"
+    """Whatever the language; where labels are named, nothing else is one."""
+    table = "Bild,Fallnummer,erguss,Kommentar\na.png,7,1,wie im Juni\nb.png,8,,1\n"
     folder = own_folder(tmp_path / "own", table)
-    rows, _ = written(named("ward7"), folder, file="Bild", patient="Fallnummer", Effusion="erguss")
-    assert [(row["patient"], row.get("Effusion"), row["Kommentar"]) for row in rows] == [
-        ("7", "1", "0"),
-        ("8", None, "1"),
-    ]
+    rows, summary = written(named("ward7"), folder, file="Bild", patient="Fallnummer", Effusion="erguss")
+    assert [(row["patient"], row.get("Effusion")) for row in rows] == [("7", "1"), ("8", None)]
+    assert "Kommentar" not in rows[1]
+    assert summary["problems"] == {}
 
 
 def test_dicom_headers_fill_what_no_column_tells(tmp_path: Path) -> None:
@@ -69,9 +68,25 @@ def test_dicom_headers_fill_what_no_column_tells(tmp_path: Path) -> None:
     assert read_image(sample.image)[48, 40] > read_image(sample.image)[48, 24]
 
 
+def test_spreadsheets_with_semicolons_are_read(tmp_path: Path) -> None:
+    """As they are saved where the comma is the decimal point, with a byte order mark."""
+    folder = own_folder(tmp_path / "own")
+    (folder / "labels.csv").write_text(TABLE.replace(",", ";"), encoding="utf-8-sig")
+    rows, summary = written(named("ward7"), folder)
+    assert [row["Effusion"] for row in rows] == ["1", "0"]
+    assert summary["problems"] == {}
+
+
+def test_images_that_no_row_names_are_counted(tmp_path: Path) -> None:
+    """A typing mistake in a name shows from both sides."""
+    folder = own_folder(tmp_path / "own")
+    replace_in(folder / "labels.csv", "b.png", "c.png")
+    _, summary = written(named("ward7"), folder)
+    assert problems_of(summary) == {"missing_image": (1, ["c.png"]), "unlisted_image": (1, ["b.png"])}
+
+
 FAULTS = {
-    "missing image": ("b.png", "c.png", "missing_image", "c.png"),
-    "listed twice": ("b.png", "a.png", "duplicate_id", "a.png"),
+    "listed twice": ("b.png,P2", "a.png,P2", "duplicate_id", "a.png"),
     "odd label": ("yes,no", "yes,maybe", "unreadable_label", "b.png Effusion=maybe"),
     "no patient": ("b.png,P2", "b.png,", "patient_unknown", "b.png"),
     "implausible age": (",61,", ",610,", "implausible_age", "b.png: 610"),
@@ -87,7 +102,7 @@ def test_fault_is_counted_and_named(tmp_path: Path, fault: str) -> None:
     folder = own_folder(tmp_path / "own")
     replace_in(folder / "labels.csv", old, new)
     rows, summary = written(named("ward7"), folder)
-    assert problems_of(summary) == {kind: (1, [name])}
+    assert problems_of(summary)[kind] == (1, [name])
     assert rows[0]["id"] == "a.png"
 
 

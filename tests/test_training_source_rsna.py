@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_triage.training.data import Region, read_samples
+from cxr_triage.training.data import DataError, Region, read_samples
 from cxr_triage.training.sources.rsna import SOURCE
 from published_sets import RSNA_NORMAL, RSNA_OPACITY, RSNA_OTHER, problems_of, replace_in, rsna_folder, written
 
@@ -80,6 +80,14 @@ def test_labels_without_classes_are_the_boxes_alone(tmp_path: Path) -> None:
     assert problems_of(summary) == {"missing_file": (1, [CLASSES])}
     assert [row["Lung_Opacity"] for row in rows] == ["0", "0", "1"]
     assert all("no_finding" not in row for row in rows)
+
+
+def test_mapping_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """Silence would cost the patients' splits."""
+    folder = rsna_folder(tmp_path / "rsna")
+    replace_in(folder / MAPPING, "img_id", "image")
+    with pytest.raises(DataError, match="is not RSNA's list of subset_img_id and img_id"):
+        written(SOURCE, folder)
 
 
 def test_broken_image_is_counted(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Data sets as training sees them: found without a list, separate outputs, and a command that counts what is wrong."""
 
+import errno
 import importlib
 import json
 import re
@@ -109,15 +110,17 @@ def test_the_how_to_adds_a_data_set(chexpert: Path) -> None:
     """The page's own code, as a file: found, read, and its uncertain labels masked."""
     rows, summary = written(known_sources()["chexpert"], chexpert)
     first, second, third = rows
+    labels = source_of("chexpert").labels
     assert (first["id"], first["patient"], first["split"]) == (
         "chexpert-patient00001-study1-view1_frontal",
         "patient00001",
         "train_val",
     )
     assert (first["no_finding"], first["Effusion"], first["sex"], first["view"]) == ("1", "0", "F", "AP")
-    uncertain = {"Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Effusion"}
-    assert {name for name in first if name in source_of("chexpert").labels} - set(second) == uncertain
-    assert (second["Lung_Opacity"], second["Fracture"], second["Pneumothorax"]) == ("1", "1", "0")
+    assert {name: first[name] for name in labels} == dict.fromkeys(labels, "0")
+    # -1.0 in Cardiomegaly and four others, nothing in the rest.
+    assert {name: second[name] for name in labels if name in second} == {"Lung_Opacity": "1", "Fracture": "1"}
+    assert second["no_finding"] == "0"
     assert (third["split"], third["Cardiomegaly"]) == ("test", "1")
     assert summary["left_out"]["lateral_view"]["count"] == 1
     assert summary["problems"] == {}
@@ -217,6 +220,15 @@ def test_table_without_a_column_is_refused(tmp_path: Path) -> None:
         write_manifest(source_of("nih"), Published(path=folder), tmp_path / "one")
 
 
+def test_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Saved in another encoding."""
+    folder = nih_folder(tmp_path / "nih")
+    table = (folder / "Data_Entry_2017.csv").read_bytes()
+    (folder / "Data_Entry_2017.csv").write_bytes(table.replace(b"No Finding", "Übersicht".encode("latin-1")))
+    with pytest.raises(DataError, match="is not CSV in UTF-8"):
+        write_manifest(source_of("nih"), Published(path=folder), tmp_path / "one")
+
+
 def test_nothing_usable_is_an_error_and_leaves_no_manifest(tmp_path: Path) -> None:
     """It names what went wrong most."""
     folder = nih_folder(tmp_path / "nih")
@@ -225,6 +237,7 @@ def test_nothing_usable_is_an_error_and_leaves_no_manifest(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"nothing in .* can be used as nih: 3 times broken_image"):
         write_manifest(source_of("nih"), Published(path=folder), tmp_path / "one")
     assert not (tmp_path / "one" / "manifest.csv").exists()
+    assert json.loads((tmp_path / "one" / "report.json").read_text())["problems"]["broken_image"]["count"] == 3
 
 
 def test_manifest_is_never_written_over(tmp_path: Path) -> None:
@@ -251,6 +264,27 @@ def test_broken_images_are_found_by_reading_them(tmp_path: Path) -> None:
     assert problems_of(whole)["broken_image"] == (2, ["00000001_000", "00013118_008"])
     assert problems_of(header)["broken_image"] == (1, ["00013118_008"])
     assert len(seen) == 3
+
+
+def test_folder_may_be_named_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest is good from everywhere."""
+    nih_folder(tmp_path / "nih")
+    monkeypatch.chdir(tmp_path)
+    write_manifest(source_of("nih"), Published(path=Path("nih")), Path("one"))
+    monkeypatch.chdir("/")
+    assert len(read_samples(tmp_path / "one")) == 3
+
+
+def test_fault_of_the_machine_is_no_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops, where the rest of the data set would be left out."""
+
+    def failing(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("cxr_triage.training.sources.manifest.read_image", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_manifest(source_of("nih"), Published(path=nih_folder(tmp_path / "nih")), tmp_path / "one")
+    assert not (tmp_path / "one" / "manifest.csv").exists()
 
 
 def test_report_names_the_first_few_and_counts_all(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ OFFICIAL_SPLITS: Final = ("train", "validation", "test", "train_val", "")
 #: Of two splits of one patient, the one that stands first here holds.
 HELD_OUT_FIRST: Final[tuple[Split, ...]] = ("test", "validation", "train")
 
+#: Tag of TIFF 6.0, section 3: 0 is "WhiteIsZero".
+PHOTOMETRIC_INTERPRETATION: Final = 262
 #: A DICOM file has these four bytes after a preamble of 128 (PS3.10 7.1).
 DICOM_PREAMBLE: Final = 128
 DICOM_PREFIX: Final = b"DICM"
@@ -111,24 +113,25 @@ def official_splits(samples: Iterable[Sample]) -> dict[str, Split]:
     """The split of every patient as the publishers made it; `split_of` where a publisher made none.
 
     A patient stays in one split: one who has images in several official splits is held out as far as any of them is
-    (test, then validation). Where only "train_val" is published, the patients whom `split_of` takes for validation are.
+    (test, then validation), and images without one follow the patient's others. Where only "train_val" is published,
+    the patients whom `split_of` takes for validation are.
     """
-    found: dict[str, Split] = {}
+    published: dict[str, list[Split]] = {}
     for sample in samples:
-        split = _official_split(sample)
-        known = found.setdefault(sample.patient, split)
-        found[sample.patient] = min(known, split, key=HELD_OUT_FIRST.index)
-    return found
+        published.setdefault(sample.patient, []).extend(_official_split(sample))
+    return {
+        patient: min(splits, key=HELD_OUT_FIRST.index) if splits else split_of(patient)
+        for patient, splits in published.items()
+    }
 
 
-def _official_split(sample: Sample) -> Split:
-    by_hash = split_of(sample.patient)
+def _official_split(sample: Sample) -> tuple[Split, ...]:
     match sample.official_split:
         case "train" | "validation" | "test":
-            return sample.official_split
+            return (sample.official_split,)
         case "train_val":
-            return "validation" if by_hash == "validation" else "train"
-    return by_hash
+            return ("validation" if split_of(sample.patient) == "validation" else "train",)
+    return ()
 
 
 def _hash(key: str) -> int:
@@ -242,10 +245,18 @@ def read_image(path: Path) -> NDArray[np.float32]:
     if is_dicom(path):
         return read_radiograph(path).pixels_HW
     with Image.open(path) as image:
-        if image.mode.startswith("I"):
-            deep = np.asarray(image, dtype=np.float32)
-            return deep / max(np.float32(deep.max()), np.float32(1))
+        if image.mode[0] in "IF":
+            return _deep_pixels(image)
         return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _deep_pixels(image: Image.Image) -> NDArray[np.float32]:
+    """Pixels of more than eight bits, scaled to their largest value."""
+    pixels = np.asarray(image, dtype=np.float32).clip(min=0)
+    scaled: NDArray[np.float32] = pixels / max(pixels.max(), np.float32(1))
+    # Pillow turns round a TIFF whose zero is white only if it has eight bits.
+    white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == 0
+    return np.float32(1) - scaled if white_is_zero else scaled
 
 
 def is_dicom(path: Path) -> bool:

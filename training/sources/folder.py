@@ -1,12 +1,12 @@
 """Any folder of DICOM files or images with a table (CSV) that says what is on them.
 
-The table's name is the folder's only .csv, or labels.csv. Each column that the manifest needs is found by its own name
-or one that is common for it, and can be named: `--column file=Dateiname`. Labels are the columns whose names begin with
-a capital letter, and those that are named: `--column Effusion=erguss`. A cell of a label says yes or no (1, 0, true,
-false, yes, no), or nothing. Where no column tells sex, age or view of a DICOM file, its header does.
+The table is the folder's only .csv, or labels.csv. Each column that the manifest needs is found by its own name or one
+that is common for it, and can be named: `--column file=Dateiname`. Labels are those that are named so
+(`--column Effusion=erguss`), or, where none is, the columns whose names begin with a capital letter. A cell of a label
+says yes or no (1, 0, true, false, yes, no), or nothing. Where no column tells sex, age or view of a DICOM file, its
+header does.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,8 @@ KNOWN_NAMES: Final = {
     "split": ("split", "subset", "partition"),
     "no_finding": ("no_finding", "no finding", "normal"),
 }
+#: What counts as an image if no row lists it.
+IMAGE_SUFFIXES: Final = frozenset({".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 REQUIRED: Final = ("file", "patient")
 SPLIT_NAMES: Final = {"val": "validation", "valid": "validation"}
 CELLS: Final = {
@@ -51,15 +53,20 @@ def named(name: str) -> Source:
 def read(published: Published) -> Iterator[Record]:
     """One record per row whose file is there."""
     table = _table(published)
-    header = _header(table)
+    header = published.header(table)
     columns = _columns(header, published)
     labels = _labels(header, columns)
+    listed = set()
     for row in published.rows(table, tuple(columns.values())):
         path = published.path / row[columns["file"]]
+        listed.add(path.resolve())
         if path.is_file():
             yield _record(path, row, columns, labels, published)
         else:
             published.report.note("missing_image", row[columns["file"]])
+    for path in sorted(published.path.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in listed:
+            published.report.note("unlisted_image", path.relative_to(published.path).as_posix())
 
 
 def _table(published: Published) -> Path:
@@ -67,11 +74,6 @@ def _table(published: Published) -> Path:
     if len(tables) == 1:
         return tables[0]
     return published.required("labels.csv")
-
-
-def _header(table: Path) -> list[str]:
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        return next(csv.reader(lines), [])
 
 
 def _columns(header: Sequence[str], published: Published) -> dict[str, str]:
@@ -90,14 +92,15 @@ def _columns(header: Sequence[str], published: Published) -> dict[str, str]:
 
 
 def _labels(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Our label columns -> those of the table."""
-    named_ones = {ours: theirs for ours, theirs in columns.items() if ours not in KNOWN_NAMES or ours == "no_finding"}
-    wrong = [ours for ours in named_ones if not is_label_column(ours)]
+    """Our label columns -> those of the table: the named ones, or else all that may be labels."""
+    found = {ours: theirs for ours, theirs in columns.items() if ours not in KNOWN_NAMES}
+    wrong = [ours for ours in found if not is_label_column(ours)]
     if wrong:
         raise DataError(f"{wrong[0]!r} is no column of a manifest: a label's name begins with a capital letter")
-    taken = set(columns.values())
-    plain = {name.replace(" ", "_"): name for name in header if is_label_column(name) and name not in taken}
-    return plain | named_ones
+    if not found:
+        taken = set(columns.values())
+        found = {name.replace(" ", "_"): name for name in header if is_label_column(name) and name not in taken}
+    return found | {ours: theirs for ours, theirs in columns.items() if ours == "no_finding"}
 
 
 def _record(

@@ -124,9 +124,10 @@ def read_raw(path: Path) -> NDArray[np.uint16]:
     Raises:
         ValueError: the file is not of that size.
     """
-    film = np.fromfile(path, dtype=">u2").reshape(SIDE, SIDE)
-    white = (1 << BITS) - 1
-    return ((white - np.minimum(film, white)) << (16 - BITS)).astype(np.uint16)
+    film: NDArray[np.uint16] = np.fromfile(path, dtype=">u2").astype(np.uint16).reshape(SIDE, SIDE)
+    white = np.uint16((1 << BITS) - 1)
+    dense: NDArray[np.uint16] = white - np.minimum(film, white)
+    return dense * np.uint16(1 << (16 - BITS))
 
 
 def read_masks(files: Sequence[Path]) -> NDArray[np.bool_]:

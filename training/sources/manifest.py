@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_triage.model.errors import UnreadableImageError, is_machine_fault
+from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.training.data import MASK_BITS, NIH_LABELS, DataError, is_dicom, read_image
 from cxr_triage.training.sources.published import Published
 from cxr_triage.training.sources.report import Report
@@ -71,10 +72,10 @@ def write_manifest(
     records = list(_usable(source.read(published), published.report))
     kept = list(_looked_at(records, output, published.report, decode=decode, progress=progress))
     _note_straddling_patients(kept, published.report)
-    if not kept:
-        raise DataError(f"nothing in {published.path} can be used as {source.name}: {_worst(published.report)}")
     summary = _summary(source, kept, published.report)
     _write_json(output / "report.json", summary)
+    if not kept:
+        raise DataError(f"nothing in {published.path} can be used as {source.name}: {_worst(published.report)}")
     _write_regions(output / "regions.csv", kept)
     _write_rows(output / "manifest.csv", source, kept)
     return summary
@@ -97,7 +98,8 @@ def _looked_at(
     records: Sequence[Record], output: Path, report: Report, *, decode: bool, progress: Callable[[], None]
 ) -> Iterator[Kept]:
     """Those whose images can be read, in their order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # What silences pydicom while a file is read is the process's, not a thread's: here it holds for all of them.
+    with quiet_pydicom(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for kept in pool.map(lambda record: _look_at(record, output, decode=decode), records):
             for kind in kept.problems:
                 report.note(kind, kept.record.id)

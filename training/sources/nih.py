@@ -1,10 +1,10 @@
 """NIH ChestX-ray14 (Wang et al. 2017), as nihcc.app.box.com/v/ChestXray-NIHCC has it.
 
-Layout as read in copies of the tables on GitHub (Data_Entry_2017.csv in qqto2008/capstone, BBox_List_2017.csv in
-Nina0109/Mini_Net) and in torchxrayvision/datasets.py of mlmed/torchxrayvision: the names of columns such as
-"OriginalImage[Width,Height]" hold a comma of their own; the release of 2017 ends every line of Data_Entry with one more
-comma and writes ages as "058Y"; that of 2020 is called Data_Entry_2017_v2020.csv. The four coordinates of a box share
-the column name "Bbox [x,y,w,h]", in pixels of the 1024 x 1024 images.
+Layout as in copies of the tables on GitHub (Data_Entry_2017.csv in qqto2008/capstone, the rows of BBox_List_2017.csv in
+Nina0109/Mini_Net) and in what readers of the originals do: names of columns such as "OriginalImage[Width,Height]" hold
+a comma of their own; the release of 2017 ends every line of Data_Entry with one more comma and writes ages as "058Y";
+that of 2020 is called Data_Entry_2017_v2020.csv. The four coordinates of a box share the column name "Bbox [x,y,w,h]",
+in pixels of the 1024 x 1024 images.
 """
 
 import csv

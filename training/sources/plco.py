@@ -7,7 +7,8 @@ study_yr and the columns of LABELS below, besides xry_result, of which 4 is "ina
 (lung_data_*.csv) with age at randomization and sex (1 male, 2 female). The images are TIFF, in folders of batches
 (cdas.cancer.gov/learn/plco/images). NCI's names of the findings: "Nodule", "Mass", "Granuloma", "Fluid in pleural
 space", "Right/left hilar abnormality", "Major atelectasis", "Infiltrate", "Scarring", "Pleural fibrosis",
-"Bone/soft tissue lesion", "Cardiac abnormality", "COPD". The order below is that of Guendel et al. 2019.
+"Bone/soft tissue lesion", "Cardiac abnormality", "COPD". Guendel et al. 2019 trained the twelve most frequent ones,
+taken to be those below.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from cxr_triage.training.data import DataError
 from cxr_triage.training.sources.published import Published
 from cxr_triage.training.sources.source import Record, Source
 
-#: Label -> its column in the table of screens: as_ is "suspicious for cancer", an_ "not suspicious".
+#: Label -> its column in the table of screens; as_ and an_ are presumably "suspicious" and "not suspicious".
 LABELS: Final = {
     "Nodule": "as_nodule",
     "Mass": "as_mass",

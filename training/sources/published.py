@@ -4,13 +4,13 @@ import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
+from cxr_triage.model.errors import UnreadableImageError
+from cxr_triage.model.header import open_dataset, quiet_pydicom, text
 from cxr_triage.training.data import DataError, Region
 from cxr_triage.training.sources.report import Report
 
@@ -63,25 +63,33 @@ class Published:
         return found
 
     def rows(self, table: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-        """The rows of a comma-separated table, cells stripped; a row that is too short is noted.
+        """The rows of a table, cells stripped; a row that is too short is noted.
 
         Args:
-            table: with a header line.
+            table: CSV with a header line, between commas, or semicolons as some spreadsheets write it.
             columns: those that it must have.
 
         Raises:
-            DataError: a column is missing.
+            DataError: a column is missing, or the file is no such table.
         """
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(f"{table} has no column {missing[0]!r}")
+        missing = [column for column in columns if column not in self.header(table)]
+        if missing:
+            raise DataError(f"{table} has no column {missing[0]!r}")
+        with _table(table) as reader:
             for row in reader:
                 if any(row[column] is None for column in columns):
                     self.report.note("unreadable_row", f"{table.name} line {reader.line_num}")
                 else:
                     yield {name: (cell or "").strip() for name, cell in row.items() if isinstance(cell, str | None)}
+
+    def header(self, table: Path) -> list[str]:
+        """The names of a table's columns.
+
+        Raises:
+            DataError: the file is no table.
+        """
+        with _table(table) as reader:
+            return list(reader.fieldnames or ())
 
     def lines(self, name: str) -> list[str]:
         """The lines of a list of names, without blank ones; none where it is missing."""
@@ -123,10 +131,11 @@ class Published:
     def dicom_facts(self, path: Path) -> DicomFacts:
         """Sex, age and view of a DICOM file; empty where it cannot be read, which is noted when its pixels are."""
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(FACTS))
-        except (InvalidDicomError, EOFError):
+            with quiet_pydicom():
+                header = open_dataset(path, only=FACTS)
+                sex, age, view = (text(header, keyword) for keyword in FACTS)
+        except UnreadableImageError:
             return DicomFacts()
-        sex, age, view = (str(header.get(keyword) or "") for keyword in FACTS)
         return DicomFacts(sex=sex, age=self.age(age, path.name), view=view)
 
     def box(self, name: str, label: str, cells: tuple[str, ...], side: float) -> Region | None:
@@ -147,3 +156,19 @@ class Published:
             self.report.note("unreadable_box", f"{name} {label}")
             return None
         return Region(label=label, x0=x, y0=y, x1=min(x + width, 1.0), y1=min(y + height, 1.0))
+
+
+@contextmanager
+def _table(path: Path) -> Iterator["csv.DictReader[str]"]:
+    """Open a CSV file whose columns stand between commas, or between semicolons if its first line has more of those.
+
+    Raises:
+        DataError: it is not CSV in UTF-8.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            first = lines.readline()
+            lines.seek(0)
+            yield csv.DictReader(lines, delimiter=max(",;", key=first.count))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not CSV in UTF-8: save it as that") from error

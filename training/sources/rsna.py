@@ -1,10 +1,9 @@
 """RSNA Pneumonia Detection Challenge 2018 (Shih et al. 2019), as Kaggle has it.
 
-Layout as read in copies on GitHub (stage_2_detailed_class_info.csv in sudishrestha/master_thesis; readers of
-stage_2_train_labels.csv in torchxrayvision/datasets.py of mlmed/torchxrayvision): stage_2_train_labels.csv has one row
-per box (patientId,x,y,width,height,Target, in pixels of the 1024 x 1024 images, empty where Target is 0),
-stage_2_detailed_class_info.csv repeats the class of an image in each of its rows; stage_2_train_images/PATIENTID.dcm
-carry sex, age ("51", without a unit) and view in their headers.
+Layout as read by torchxrayvision/datasets.py of mlmed/torchxrayvision and other readers on GitHub:
+stage_2_train_labels.csv has one row per box (patientId,x,y,width,height,Target, in pixels of the 1024 x 1024 images,
+empty where Target is 0), stage_2_detailed_class_info.csv repeats the class of an image in each of its rows;
+stage_2_train_images/PATIENTID.dcm carry sex, age ("51", without a unit) and view in their headers.
 
 The images are ChestX-ray14's, under other names. RSNA publishes which is which
 (pneumonia-challenge-dataset-mappings_2018.json, a list of objects with subset_img_id and img_id): beside the tables it
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cxr_triage.training.data import Region
+from cxr_triage.training.data import DataError, Region
 from cxr_triage.training.sources.nih import patient_of
 from cxr_triage.training.sources.published import Published
 from cxr_triage.training.sources.source import Record, Source
@@ -109,12 +108,19 @@ def _record(path: Path, image: Listed, labels: Mapping[str, bool], patient: str,
 
 
 def _patients(published: Published) -> dict[str, str]:
-    """ChestX-ray14's patients by our image, from RSNA's own table."""
+    """ChestX-ray14's patients by our image, from RSNA's own table.
+
+    Raises:
+        DataError: the table is there, and is another.
+    """
     path = published.file(MAPPING)
     if path is None:
         return {}
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return {row["subset_img_id"]: patient_of(row["img_id"]) for row in rows}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return {row["subset_img_id"]: patient_of(row["img_id"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not RSNA's list of subset_img_id and img_id: {error!r}") from error
 
 
 SOURCE: Final = Source(
