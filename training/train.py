@@ -149,21 +149,26 @@ class Trainer:
         if self.group.leads:
             figures = {"epoch": self.epoch, "loss": float(loss), "seconds": seconds}
             figures["loader_share"] = self.loader.waited / seconds
-            self._record(figures | self._validated())
+            self._record(figures | validation_figures(self._look(self.validation)))
             checkpoint.save(self.work, self.recipe, self._state())
         self.group.wait()
 
-    def _validated(self) -> dict[str, float]:
+    def logits_of(self, samples: list[Sample]) -> NDArray[np.float32]:
+        """What the averaged network says of other radiographs, (N, outputs) in the order of `outputs`."""
+        data = TrainingSet.of(samples, self.outputs, self.recipe.prepared_size, self.work / "cache")
+        logits: NDArray[np.float32] = self._look(data).outputs(np.arange(len(samples)))[0].numpy()
+        return logits
+
+    def _look(self, data: TrainingSet) -> Look:
         looks_closer = self.loader.squares is not None
-        look = Look(
+        return Look(
             network=self.average.module,
-            data=self.validation,
-            squares=self._squares(self.validation) if looks_closer else whole_squares(len(self.validation.samples)),
+            data=data,
+            squares=self._squares(data) if looks_closer else whole_squares(len(data.samples)),
             size=self.recipe.input_size,
             precision=self.precision,
             device=self.group.device,
         )
-        return validation_figures(look)
 
     def _squares(self, data: TrainingSet) -> NDArray[np.float32]:
         """Where the averaged network would look closer."""

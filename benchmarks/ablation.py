@@ -1,0 +1,207 @@
+"""Does training several tasks together help? Cross-validated, task by task, over several seeds.
+
+    .venv/bin/python benchmarks/ablation.py --data FOLDER --work ablation-run
+
+Each step adds one thing to the one before. A run that was stopped goes on where it was: one small file per step, seed
+and fold holds the out-of-fold scores, and the table is made of those that are there.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from cxr_triage.training.data import NIH_LABELS, Sample, read_samples
+from cxr_triage.training.distributed import Group
+from cxr_triage.training.division import Fold, for_fold
+from cxr_triage.training.metrics import auc
+from cxr_triage.training.recipes import BatchShare, Recipe
+from cxr_triage.training.train import Trainer
+
+#: What every step shares. Smaller than what ships, so that all of it can be done in an evening.
+BASE: Final = Recipe(
+    name="plain",
+    encoder="efficientnet_lite0",
+    input_size=160,
+    epochs=10,
+    pooling="pyramid",
+    frozen_blocks=3,
+    batch=BatchShare(labelled=12, masked=4, paediatric=2),
+    location_weight=0.0,
+    segmentation_weight=0.0,
+    distillation_weight=0.0,
+)
+#: Each step's change to the one before.
+CHANGES: Final = (
+    ("plain", {}),
+    ("+ segmentation", {"segmentation_weight": 1.0}),
+    ("+ location", {"location_weight": 0.2}),
+    ("+ normalization", {"closer_from": 3}),
+    ("+ noise model", {"noise": "forward"}),
+    ("+ distillation", {"distillation_weight": 0.5}),
+)
+FOLDS: Final = 5
+RESAMPLES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run of the ablation."""
+
+    step: str
+    seed: int
+    fold: int
+
+    def path(self, work: Path) -> Path:
+        """Where its scores are."""
+        return work / f"{self.step.strip('+ ').replace(' ', '-')}-seed{self.seed}-fold{self.fold + 1}.npz"
+
+
+def steps() -> dict[str, Recipe]:
+    """Every step's recipe, by name."""
+    found, recipe = {}, BASE
+    for name, change in CHANGES:
+        recipe = replace(recipe, name=name, **change)
+        found[name] = recipe
+    return found
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.csv")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the scores; a run goes on there")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at the same time, one thread each")
+    parser.add_argument("--table", action="store_true", help="only the table of what is there")
+    choice = parser.parse_args()
+    choice.work.mkdir(parents=True, exist_ok=True)
+    # Seed by seed: a run that is stopped early has all steps of the first seeds.
+    runs = [Run(step, seed, fold) for seed in range(choice.seeds) for fold in range(FOLDS) for step in steps()]
+    if not choice.table:
+        _train([run for run in runs if not run.path(choice.work).exists()], choice.data, choice.work, choice.jobs)
+    sys.stdout.write(table(read_samples(choice.data), choice.work, choice.seeds))
+
+
+def _train(runs: Sequence[Run], data: Path, work: Path, jobs: int) -> None:
+    with (
+        Progress(console=Console(stderr=True)) as progress,
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        task = progress.add_task("runs", total=len(runs))
+        for done in as_completed([pool.submit(_run, run, data, work) for run in runs]):
+            done.result()
+            progress.advance(task)
+
+
+def _run(run: Run, data: Path, work: Path) -> None:
+    """Train one network and keep what it says of the fold's own patients."""
+    torch.set_num_threads(1)
+    samples = read_samples(data)
+    division = for_fold(samples, Fold(run.fold, FOLDS))
+    recipe = replace(steps()[run.step], seed=run.seed)
+    folder = run.path(work).with_suffix("")
+    folder.mkdir(exist_ok=True)
+    (folder / "cache").unlink(missing_ok=True)
+    (folder / "cache").symlink_to(_cache(work))  # prepared images are the same for all runs
+    trainer = Trainer(recipe, division, folder, Group(0, 1, torch.device("cpu")))
+    trainer.run()
+    judged = [sample for sample in division.parts["test"] if sample.source == "nih"]
+    logits = trainer.logits_of(judged)
+    columns = [trainer.outputs.index(label) for label in NIH_LABELS]
+    partial = run.path(work).with_suffix(".partial.npz")
+    np.savez(partial, ids=[sample.id for sample in judged], logits=logits[:, columns])
+    partial.rename(run.path(work))
+    shutil.rmtree(folder)
+
+
+def _cache(work: Path) -> Path:
+    """Folder of the prepared images."""
+    cache = (work / "cache").resolve()
+    cache.mkdir(exist_ok=True)
+    return cache
+
+
+def table(samples: Sequence[Sample], work: Path, seeds: int) -> str:
+    """Markdown: macro AUC per step, mean over the seeds, and what the step adds, with 95 % intervals over patients."""
+    nih = {sample.id: sample for sample in samples if sample.source == "nih"}
+    scores = {step: list(_complete(step, work, seeds)) for step in steps()}
+    rows = [
+        "| step | seeds | macro AUC | added | macro AUC, reference selection | added |",
+        "| --- | ---: | --- | --- | --- | --- |",
+    ]
+    before: list[dict[str, NDArray[np.float64]]] = []
+    for step, found in scores.items():
+        if not found:
+            continue
+        cells = []
+        for chosen in (list(nih), [key for key, sample in nih.items() if sample.reference is not None]):
+            area, added = _interval([nih[key] for key in chosen], found, before[: len(found)])
+            cells += [area, added]
+        rows.append(f"| {step} | {len(found)} | {' | '.join(cells)} |")
+        before = found
+    return "\n".join(rows) + "\n"
+
+
+def _complete(step: str, work: Path, seeds: int) -> Iterator[dict[str, NDArray[np.float64]]]:
+    """The out-of-fold logits by image, of each seed whose folds are all there."""
+    for seed in range(seeds):
+        paths = [Run(step, seed, fold).path(work) for fold in range(FOLDS)]
+        if all(path.exists() for path in paths):
+            loaded = [np.load(path) for path in paths]
+            yield {str(key): logits for part in loaded for key, logits in zip(part["ids"], part["logits"], strict=True)}
+
+
+def _interval(
+    samples: Sequence[Sample],
+    found: Sequence[dict[str, NDArray[np.float64]]],
+    before: Sequence[dict[str, NDArray[np.float64]]],
+) -> tuple[str, str]:
+    """Macro AUC and its change, each with an interval over resampled patients."""
+    truth = np.array([[float(sample.labels[label]) for label in NIH_LABELS] for sample in samples])
+    now = [np.array([scores[sample.id] for sample in samples]) for scores in found]
+    then = [np.array([scores[sample.id] for sample in samples]) for scores in before]
+    patients = np.array([sample.patient for sample in samples])
+    areas, changes = [], []
+    for rows in _resampled(patients):
+        area = np.mean([_macro(truth[rows], logits[rows]) for logits in now])
+        areas.append(area)
+        if then:
+            changes.append(area - np.mean([_macro(truth[rows], logits[rows]) for logits in then]))
+    middle = float(np.mean([_macro(truth, logits) for logits in now]))
+    change = middle - float(np.mean([_macro(truth, logits) for logits in then])) if then else None
+    return _cell(middle, areas), "" if change is None else _cell(change, changes, sign="+")
+
+
+def _resampled(patients: NDArray[np.str_]) -> Iterator[NDArray[np.int64]]:
+    generator = np.random.default_rng(0)
+    keys, inverse = np.unique(patients, return_inverse=True)
+    rows_of = [np.flatnonzero(inverse == index) for index in range(len(keys))]
+    for _ in range(RESAMPLES):
+        yield np.concatenate([rows_of[index] for index in generator.integers(0, len(keys), len(keys))])
+
+
+def _macro(truth: NDArray[np.float64], logits: NDArray[np.float64]) -> float:
+    areas = [auc(truth[:, column], logits[:, column]) for column in range(truth.shape[1])]
+    return float(np.mean([area for area in areas if area is not None]))
+
+
+def _cell(value: float, resampled: Sequence[float], sign: str = "") -> str:
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+if __name__ == "__main__":
+    main()
