@@ -84,13 +84,43 @@ def thresholds_for_normals(
     return float(specificity), thresholds
 
 
+def calibration_bins(probabilities: NDArray[np.float64], bins: int = 10) -> NDArray[np.intp]:
+    """The bin of each probability: equally filled, equal probabilities together."""
+    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, probabilities)
+
+
 def expected_calibration_error(
     probabilities: NDArray[np.float64], labels: NDArray[np.float64], bins: int = 10
 ) -> float:
-    """Mean gap between probability and frequency over equally filled bins (Naeini et al. 2015)."""
-    known = ~np.isnan(labels)
-    order = np.argsort(probabilities[known])
-    parts = zip(
-        np.array_split(probabilities[known][order], bins), np.array_split(labels[known][order], bins), strict=True
-    )
-    return float(sum(len(p) * abs(p.mean() - y.mean()) for p, y in parts if len(p)) / max(known.sum(), 1))
+    """Mean gap between probability and frequency over equally filled bins (Naeini et al. 2015).
+
+    Args:
+        probabilities: calibrated.
+        labels: 0, 1 or NaN; at least one known.
+        bins: how many.
+    """
+    return float(resampled_calibration_error(probabilities, labels, np.ones((1, len(labels)), np.uint16), bins)[0])
+
+
+def resampled_calibration_error(
+    probabilities_N: NDArray[np.float64],
+    labels_N: NDArray[np.float64],
+    weights_RN: NDArray[np.uint16],
+    bins: int = 10,
+) -> NDArray[np.float64]:
+    """The expected calibration error of each resample, in the bins of the whole; NaN where a resample is empty.
+
+    Args:
+        probabilities_N: calibrated.
+        labels_N: 0, 1 or NaN.
+        weights_RN: how often each image counts in each resample.
+        bins: how many.
+    """
+    known = ~np.isnan(labels_N)
+    gaps = probabilities_N[known] - labels_N[known]
+    filled_NB = np.eye(bins)[calibration_bins(probabilities_N[known], bins)]
+    weights = weights_RN[:, known].astype(float)
+    total = weights.sum(axis=1)
+    summed = np.abs(weights @ (gaps[:, None] * filled_NB)).sum(axis=1)
+    return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)

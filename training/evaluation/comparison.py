@@ -1,0 +1,117 @@
+"""Ours beside another network on the same images, and on the images that it predicted beside those that it did not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_triage.training.data import NIH_LABELS
+from cxr_triage.training.evaluation.classification import Column, column, mean_of
+from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
+from cxr_triage.training.evaluation.scored import Scored
+from cxr_triage.training.metrics import auc
+
+
+def reference(rows: Sequence[Scored]) -> dict[str, Any]:
+    """AUC of ours and of the reference predictions, and of their difference (ours - reference), paired.
+
+    Both are measured on the same resamples, so that what makes an image hard for both cancels out.
+    """
+    both = [row for row in rows if row.sample.reference is not None]
+    weights = resample([row.sample.patient for row in both])
+    columns = {label: each for label in NIH_LABELS if (each := column(both, label)).enough()}
+    peers = {label: _reference_scores(both, label) for label in columns}
+    ours = {label: _areas(each, each.probability_N, weights) for label, each in columns.items()}
+    theirs = {label: _areas(each, peers[label], weights) for label, each in columns.items()}
+    labels = {label: _paired(ours[label], theirs[label]) for label in columns}
+    return {"images": len(both), "labels": labels, "macro": _paired(_mean(ours), _mean(theirs)) if columns else None}
+
+
+#: An AUC, and that of each resample.
+Areas = tuple[float | None, NDArray[np.float64]]
+
+
+def _areas(each: Column, scores_N: NDArray[np.float64], weights_RN: NDArray[np.uint16]) -> Areas:
+    return auc(each.truth_N, scores_N), resampled_auc(each.truth_N, scores_N, weights_RN)
+
+
+def _mean(areas: Mapping[str, Areas]) -> Areas:
+    return mean_of([area for area, _ in areas.values()]), macro([resampled for _, resampled in areas.values()])
+
+
+def _paired(ours: Areas, theirs: Areas) -> dict[str, Any]:
+    assert ours[0] is not None
+    assert theirs[0] is not None
+    return {
+        "ours": ours[0],
+        "ours_interval": interval(ours[1]),
+        "reference": theirs[0],
+        "reference_interval": interval(theirs[1]),
+        "difference": ours[0] - theirs[0],
+        "difference_interval": interval(ours[1] - theirs[1]),
+    }
+
+
+def _reference_scores(rows: Sequence[Scored], label: str) -> NDArray[np.float64]:
+    return np.array([(row.sample.reference or {}).get(label, np.nan) for row in rows])
+
+
+def selection(rows: Sequence[Scored]) -> dict[str, Any] | None:
+    """Whether figures rest on telling two selections of images apart; None where there are no two.
+
+    Images with and without reference predictions were selected differently, and some labels come mostly from one of
+    the selections. A network that tells the selections apart scores well on both together and badly within each.
+    """
+    sources = {row.sample.source for row in rows if row.sample.reference is not None}
+    mixed = [row for row in rows if row.sample.source in sources]
+    inside = np.array([row.sample.reference is not None for row in mixed], dtype=bool)
+    columns = {label: each for label in NIH_LABELS if _enough_in_both(each := column(mixed, label), inside)}
+    if not columns:
+        return None
+    weights = resample([row.sample.patient for row in mixed])
+    parts = {"together": np.ones_like(inside), "with_reference": inside, "without_reference": ~inside}
+    labels = {
+        name: {label: _areas(_within(each, part), each.probability_N, weights) for label, each in columns.items()}
+        for name, part in parts.items()
+    }
+    macros = {name: _mean(areas) for name, areas in labels.items()}
+    figures = {
+        name: {
+            "images": int(parts[name].sum()),
+            "macro_auc": area,
+            "macro_auc_interval": interval(resampled),
+            "labels": {label: area for label, (area, _) in labels[name].items()},
+        }
+        for name, (area, resampled) in macros.items()
+    }
+    return figures | _drop(macros) | {"selection_auc": _selection_auc(columns, inside)}
+
+
+def _enough_in_both(each: Column, inside_N: NDArray[np.bool_]) -> bool:
+    return _within(each, inside_N).enough() and _within(each, ~inside_N).enough()
+
+
+def _within(each: Column, part_N: NDArray[np.bool_]) -> Column:
+    truth = np.where(part_N, each.truth_N, np.nan)
+    return Column(truth_N=truth, probability_N=each.probability_N, flagged_N=each.flagged_N)
+
+
+def _drop(macros: Mapping[str, Areas]) -> dict[str, Any]:
+    """What the macro AUC loses when each selection is looked at on its own."""
+    (together, resampled), *within = macros.values()
+    inside = mean_of([area for area, _ in within])
+    assert together is not None
+    assert inside is not None
+    return {
+        "drop": together - inside,
+        "drop_interval": interval(resampled - macro([areas for _, areas in within])),
+    }
+
+
+def _selection_auc(columns: Mapping[str, Column], inside_N: NDArray[np.bool_]) -> dict[str, float | None]:
+    """How well a label's probability tells the selection among images without the label: 0.5 = not at all."""
+    return {
+        label: auc(np.where(each.truth_N == 0, inside_N.astype(float), np.nan), each.probability_N)
+        for label, each in columns.items()
+    }
