@@ -4,18 +4,19 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.predictor import Predictor
-from cxr_triage.training.data import read_samples
-from cxr_triage.training.evaluate import EvaluatedSplit, choose, default_split
-from cxr_triage.training.evaluate import evaluate as evaluate_bundle
+from cxr_triage.training.data import Sample, read_samples
+from cxr_triage.training.evaluation.figures import evaluate as evaluate_bundles
+from cxr_triage.training.evaluation.folds import EvaluatedSplit, assign, default_split
+from cxr_triage.training.evaluation.report import write_report
+from cxr_triage.training.evaluation.tables import show
 from cxr_triage.training.export import BundleName, add_figures, export
 from cxr_triage.training.recipes import RECIPES
 from cxr_triage.training.train import Trainer
@@ -49,14 +50,20 @@ def train(
         name=BundleName(name=name or recipe, version=version or f"{datetime.now(UTC):%Y.%m}"),
         folder=output,
     )
-    figures = evaluate_bundle(samples, Predictor.load(output, device), split="test")
+    figures = evaluate_bundles(samples, [Predictor.load(output, device)], split="test").figures
     add_figures(card, figures, output)
-    _show(figures, Console())
+    show(figures, Console())
 
 
 def evaluate(
     data: DataFolder,
-    bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle; default: the bundled one.")] = None,
+    bundle: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of the bundle; default: the bundled one. Several times: the bundles of a cross-validation, "
+            "each scores the patients that its card names."
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -64,20 +71,37 @@ def evaluate(
             "Default: test, or all where the card names none of the folder's patients."
         ),
     ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only images of this source; several times: of these. Default: all.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    report: Annotated[Path | None, typer.Option(help="Folder for report.html, with plots, and report.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,  # noqa: FBT002 - an option
 ) -> None:
     """Measure a bundle on a folder of radiographs with a manifest.csv."""
-    samples = read_samples(data)
-    predictor = Predictor.load(bundle, device)
-    chosen = default_split(samples, predictor.card) if split is None else _split(split)
+    samples = _of_sources(read_samples(data), source)
+    predictors = [Predictor.load(folder, device) for folder in bundle or [None]]
+    cards = [predictor.card for predictor in predictors]
+    chosen = default_split(samples, cards) if split is None else _split(split)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("images", total=len(choose(samples, predictor.card, chosen)))
-        figures = evaluate_bundle(samples, predictor, split=chosen, progress=lambda: progress.advance(task))
+        task = progress.add_task("images", total=len(assign(samples, cards, chosen).rows))
+        evaluation = evaluate_bundles(samples, predictors, split=chosen, progress=lambda: progress.advance(task))
+    if report is not None:
+        write_report(evaluation, predictors, report)
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(evaluation.figures))
     else:
-        _show(figures, Console())
+        show(evaluation.figures, Console())
+
+
+def _of_sources(samples: list[Sample], sources: list[str] | None) -> list[Sample]:
+    if not sources:
+        return samples
+    known = {sample.source for sample in samples}
+    unknown = sorted(set(sources) - known)
+    if unknown:
+        raise ConfigurationError(f"there is no source {unknown[0]!r}: choose of {', '.join(sorted(known))}")
+    return [sample for sample in samples if sample.source in sources]
 
 
 def _split(name: str) -> EvaluatedSplit:
@@ -85,41 +109,3 @@ def _split(name: str) -> EvaluatedSplit:
         case "test" | "validation" | "train" | "all":
             return name
     raise ConfigurationError(f"there is no split {name!r}: choose test, validation, train or all")
-
-
-def _show(figures: dict[str, Any], console: Console) -> None:
-    """Print the figures as tables."""
-    bundle = figures["bundle"]
-    console.print(
-        f"{bundle['name']} {bundle['version']} on {figures['images']['evaluated']} images ({figures['split']})"
-    )
-    if figures["seen_in_training"]:
-        console.print(f"{figures['seen_in_training']} of them are of patients that it was trained on.", style="yellow")
-    masks = Table("structure", "Dice", "IoU", title=f"Masks, {figures['segmentation']['images']} images")
-    for name in ("lungs", "left_lung", "right_lung", "heart"):
-        if name in figures["segmentation"]:
-            row = figures["segmentation"][name]
-            masks.add_row(name, _number(row["dice"]), _number(row["iou"]))
-    console.print(masks)
-    console.print(
-        f"Cardiothoracic ratio: mean error {_number(figures['ctr']['mae'])}, {figures['ctr']['images']} images"
-    )
-    classes = figures["classification"]
-    labels = Table("label", "AUC", "positives", "negatives", "sensitivity", "specificity", title="NIH labels")
-    for name, row in classes["labels"].items():
-        counts = (str(row["positives"]), str(row["negatives"]))
-        labels.add_row(name, _number(row["auc"]), *counts, _number(row["sensitivity"]), _number(row["specificity"]))
-    console.print(labels)
-    console.print(
-        f"Macro AUC {_number(classes['macro_auc'])}, abnormal against normal {_number(classes['abnormal_auc'])}"
-    )
-    peer = figures["reference"]
-    console.print(
-        f"On {peer['images']} images with reference predictions, macro AUC: "
-        f"ours {_number(peer['macro_auc_ours'])}, reference {_number(peer['macro_auc_reference'])}"
-    )
-    console.print(f"The gate would refuse: {figures['refused'] or 'none'}")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from cxr_triage.training.calibration import expected_calibration_error, resampled_calibration_error
 from cxr_triage.training.data import NIH_LABELS
-from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
+from cxr_triage.training.evaluation.intervals import interval, interval_of_error, macro, resample, resampled_auc
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.metrics import auc
 
@@ -76,20 +76,18 @@ def classification(rows: Sequence[Scored], *, min_cases: int = 1) -> dict[str, A
 
     Args:
         rows: images that figures are pooled over.
-        min_cases: positives and negatives that a label needs to enter the macro AUC.
+        min_cases: positives and negatives that a label needs to enter the macro AUC, and that the abnormal AUC needs.
     """
     weights = resample([row.sample.patient for row in rows])
     columns = {label: each for label in NIH_LABELS if (each := column(rows, label)).positives + each.negatives}
     labels = {label: _label_figures(each, weights) for label, each in columns.items()}
     counted = [name for name, each in columns.items() if min(each.positives, each.negatives) >= min_cases]
-    abnormal = (abnormal_truth(rows), np.array([row.abnormal for row in rows]))
     return {
         "images": len(rows),
         "patients": len({row.sample.patient for row in rows}),
         "labels": labels,
         **macro_figures({label: columns[label] for label in counted}, weights),
-        "abnormal_auc": auc(*abnormal),
-        "abnormal_auc_interval": interval(resampled_auc(*abnormal, weights)),
+        **_abnormal_figures(rows, weights, min_cases),
         "any_finding": _any_finding(rows),
     }
 
@@ -114,6 +112,7 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 def _label_figures(each: Column, weights_RN: NDArray[np.uint16]) -> dict[str, Any]:
     truth, scores, flagged = each.truth_N, each.probability_N, each.flagged_N
     known = ~np.isnan(truth)
+    error = expected_calibration_error(scores, truth)
     return {
         "positives": each.positives,
         "negatives": each.negatives,
@@ -122,8 +121,21 @@ def _label_figures(each: Column, weights_RN: NDArray[np.uint16]) -> dict[str, An
         "auprc": float(average_precision_score(truth[known], scores[known])) if each.positives else None,
         "sensitivity": float(flagged[truth == 1].mean()) if each.positives else None,
         "specificity": float(1 - flagged[truth == 0].mean()) if each.negatives else None,
-        "calibration_error": expected_calibration_error(scores, truth),
-        "calibration_error_interval": interval(resampled_calibration_error(scores, truth, weights_RN)),
+        "calibration_error": error,
+        "calibration_error_interval": interval_of_error(error, resampled_calibration_error(scores, truth, weights_RN)),
+    }
+
+
+def _abnormal_figures(rows: Sequence[Scored], weights_RN: NDArray[np.uint16], min_cases: int) -> dict[str, Any]:
+    """Any abnormality against No Finding."""
+    truth, scores = abnormal_truth(rows), np.array([row.abnormal for row in rows])
+    positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
+    enough = min(positives, negatives) >= min_cases
+    return {
+        "abnormal_positives": positives,
+        "abnormal_negatives": negatives,
+        "abnormal_auc": auc(truth, scores) if enough else None,
+        "abnormal_auc_interval": interval(resampled_auc(truth, scores, weights_RN)) if enough else None,
     }
 
 

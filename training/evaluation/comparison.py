@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_triage.training.data import NIH_LABELS
-from cxr_triage.training.evaluation.classification import Column, column, mean_of
+from cxr_triage.training.evaluation.classification import Column, abnormal_truth, column, mean_of
 from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.metrics import auc
@@ -85,7 +85,8 @@ def selection(rows: Sequence[Scored]) -> dict[str, Any] | None:
         }
         for name, (area, resampled) in macros.items()
     }
-    return figures | _drop(macros) | {"selection_auc": _selection_auc(columns, inside)}
+    normal = np.where(abnormal_truth(mixed) == 0, inside, np.nan)
+    return figures | _drop(macros) | {"among_normal": _among_normal(columns, normal, weights)}
 
 
 def _enough_in_both(each: Column, inside_N: NDArray[np.bool_]) -> bool:
@@ -109,9 +110,15 @@ def _drop(macros: Mapping[str, Areas]) -> dict[str, Any]:
     }
 
 
-def _selection_auc(columns: Mapping[str, Column], inside_N: NDArray[np.bool_]) -> dict[str, float | None]:
-    """How well a label's probability tells the selection among images without the label: 0.5 = not at all."""
+def _among_normal(
+    columns: Mapping[str, Column], inside_N: NDArray[np.float64], weights_RN: NDArray[np.uint16]
+) -> dict[str, Any]:
+    """How well a label's probability tells the selection where there is no disease to see: AUC 0.5 = not at all."""
+    areas = {label: resampled_auc(inside_N, each.probability_N, weights_RN) for label, each in columns.items()}
     return {
-        label: auc(np.where(each.truth_N == 0, inside_N.astype(float), np.nan), each.probability_N)
-        for label, each in columns.items()
+        "images": int((~np.isnan(inside_N)).sum()),
+        "labels": {
+            label: {"auc": auc(inside_N, each.probability_N), "auc_interval": interval(areas[label])}
+            for label, each in columns.items()
+        },
     }

@@ -84,7 +84,12 @@ def _done(
     """What was done: by which weights, on which images, when, with what."""
     return {
         "bundles": [
-            {"name": card.name, "version": card.version, "sha256": card.sha256, "abnormal_formula": card.abnormal_formula}
+            {
+                "name": card.name,
+                "version": card.version,
+                "sha256": card.sha256,
+                "abnormal_formula": card.abnormal_formula,
+            }
             for card in cards
         ],
         "split": split,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cxr_triage.training.evaluation.intervals import interval, resample, resampled_mean
+from cxr_triage.training.evaluation.intervals import interval_of_share
 from cxr_triage.training.evaluation.scored import UNKNOWN, Scored
 
 ADULTS: Final = "adults"
@@ -25,11 +25,10 @@ def _group_of(row: Scored) -> str:
 
 def _group(rows: Sequence[Scored]) -> dict[str, Any]:
     refused = np.array([row.refusal is not None for row in rows], dtype=float)
-    weights = resample([row.sample.patient for row in rows])
     return {
         "images": len(rows),
         "refused": dict(Counter(row.refusal.reason for row in rows if row.refusal)),
         # Of adults, the false rejection rate.
         "rate": float(refused.mean()) if rows else None,
-        "rate_interval": interval(resampled_mean(refused, weights)) if rows else None,
+        "rate_interval": interval_of_share(refused, [row.sample.patient for row in rows]),
     }

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 RESAMPLES: Final = 1000
 SEED: Final = 20190517
@@ -13,6 +14,7 @@ PERCENTILES: Final = (2.5, 97.5)
 #: Weights are multiplied in blocks of about this many numbers, to bound memory.
 BLOCK: Final = 4_000_000
 
+#: Lower and upper bound; None where there is none.
 Interval = list[float] | None
 
 
@@ -92,3 +94,31 @@ def interval(figures_R: NDArray[np.float64]) -> Interval:
     if len(known) <= len(figures_R) / 2:
         return None
     return [float(bound) for bound in np.percentile(known, PERCENTILES)]
+
+
+def interval_of_error(error: float, errors_R: NDArray[np.float64]) -> Interval:
+    """The interval of a mean absolute gap, which resampling makes larger: reflected at the figure, at least 0.
+
+    The percentiles of the resamples would lie beside the figure (basic bootstrap: Davison & Hinkley 1997, section 5.2).
+    """
+    bounds = interval(errors_R)
+    if bounds is None:
+        return None
+    low, high = (2 * error - bound for bound in reversed(bounds))
+    return [max(low, 0.0), max(high, error)]
+
+
+def interval_of_share(hits_N: NDArray[np.float64], patients: Sequence[str]) -> Interval:
+    """The interval of a share of images; where all or none of them hit, resampling is blind and patients are counted.
+
+    Args:
+        hits_N: 0 or 1.
+        patients: the patient of each image, (N,).
+    """
+    if len(np.unique(hits_N)) == 2:
+        return interval(resampled_mean(hits_N, resample(patients)))
+    if not len(hits_N):
+        return None
+    count = len(set(patients))
+    bounds = binomtest(count * int(hits_N[0]), count).proportion_ci(method="exact")
+    return [float(bounds.low), float(bounds.high)]

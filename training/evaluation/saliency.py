@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.preparation import Frame, restore
 from cxr_triage.training.data import Region
-from cxr_triage.training.evaluation.intervals import interval, resample, resampled_mean
+from cxr_triage.training.evaluation.intervals import interval, interval_of_share, resample, resampled_mean
 from cxr_triage.training.evaluation.scored import Localisation, Scored
 
 #: Shares of a map's maximum at which it is cut into a region.
@@ -102,7 +102,7 @@ def localisation(rows: Sequence[Scored]) -> dict[str, Any]:
 
 def _label_figures(rows: Sequence[Scored], label: str) -> dict[str, Any]:
     found = [row.localisation[label] for row in rows]
-    weights = resample([row.sample.patient for row in rows])
+    patients = [row.sample.patient for row in rows]
     pointing = np.array([bool(each.pointing) for each in found], dtype=float)
     ious_NT = np.array([each.ious for each in found])
     best = int(ious_NT.mean(axis=0).argmax())
@@ -113,9 +113,9 @@ def _label_figures(rows: Sequence[Scored], label: str) -> dict[str, Any]:
         "map": MAP_OF.get(label, label),
         "without_map": sum(each.pointing is None for each in found),
         "pointing": float(pointing.mean()),
-        "pointing_interval": interval(resampled_mean(pointing, weights)),
+        "pointing_interval": interval_of_share(pointing, patients),
         "iou": float(ious_NT[:, best].mean()),
-        "iou_interval": interval(resampled_mean(ious_NT[:, best], weights)),
+        "iou_interval": interval(resampled_mean(ious_NT[:, best], resample(patients))),
         "iou_threshold": THRESHOLDS[best],
         # A point that falls anywhere in the lung box hits with this share, and a map of the whole box has this IoU.
         "chance_lung_box": float(np.mean(lung_shares)) if lung_shares else None,

@@ -1,4 +1,4 @@
-"""The pass over the images: each is predicted once, by the same code that the service runs, and what it gave is kept."""
+"""The pass over the images: each is predicted once, by the same code that the service runs."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -35,7 +35,9 @@ def folds(rows: Sequence[Scored]) -> dict[str, Any] | None:
         return None
     keys = ("macro_auc", "abnormal_auc")
     return {
-        "bundles": {name: {key: part[key] for key in ("images", "macro_labels", *keys)} for name, part in parts.items()},
+        "bundles": {
+            name: {key: part[key] for key in ("images", "macro_labels", *keys)} for name, part in parts.items()
+        },
         "mean": {key: mean_of([part[key] for part in parts.values()]) for key in keys},
         "labels": {
             label: mean_of([part["labels"][label]["auc"] for part in parts.values() if label in part["labels"]])
@@ -46,6 +48,4 @@ def folds(rows: Sequence[Scored]) -> dict[str, Any] | None:
 
 def _split(rows: Sequence[Scored], part_of: Callable[[Scored], str]) -> dict[str, Any]:
     names = sorted({part_of(row) for row in rows})
-    return {
-        name: classification([row for row in rows if part_of(row) == name], min_cases=MIN_CASES) for name in names
-    }
+    return {name: classification([row for row in rows if part_of(row) == name], min_cases=MIN_CASES) for name in names}
