@@ -100,27 +100,29 @@ def expected_calibration_error(
         labels: 0, 1 or NaN; at least one known.
         bins: how many.
     """
-    return float(resampled_calibration_error(probabilities, labels, np.ones((1, len(labels)), np.uint16), bins)[0])
+    return float(np.abs(calibration_gaps(probabilities, labels, bins=bins)).sum())
 
 
-def resampled_calibration_error(
+def calibration_gaps(
     probabilities_N: NDArray[np.float64],
     labels_N: NDArray[np.float64],
-    weights_RN: NDArray[np.uint16],
+    weights_RN: NDArray[np.uint16] | None = None,
+    *,
     bins: int = 10,
 ) -> NDArray[np.float64]:
-    """The expected calibration error of each resample, in the bins of the whole; NaN where a resample is empty.
+    """Probability minus frequency in each bin, times the bin's share of the images.
 
     Args:
         probabilities_N: calibrated.
         labels_N: 0, 1 or NaN.
-        weights_RN: how often each image counts in each resample.
-        bins: how many.
+        weights_RN: how often each image counts in each resample; None = one sample, each image once.
+        bins: how many; they are those of the images as they are.
+
+    Returns:
+        (R, bins); the sum of absolute values is the expected calibration error of the resample.
     """
     known = ~np.isnan(labels_N)
     gaps = probabilities_N[known] - labels_N[known]
     filled_NB = np.eye(bins)[calibration_bins(probabilities_N[known], bins)]
-    weights = weights_RN[:, known].astype(float)
-    total = weights.sum(axis=1)
-    summed = np.abs(weights @ (gaps[:, None] * filled_NB)).sum(axis=1)
-    return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
+    weights = np.ones((1, len(gaps))) if weights_RN is None else weights_RN[:, known].astype(float)
+    return (weights @ (gaps[:, None] * filled_NB)) / np.maximum(weights.sum(axis=1, keepdims=True), 1)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from cxr_triage.training.calibration import expected_calibration_error, resampled_calibration_error
+from cxr_triage.training.calibration import calibration_gaps, expected_calibration_error
 from cxr_triage.training.data import NIH_LABELS
-from cxr_triage.training.evaluation.intervals import interval, interval_of_error, macro, resample, resampled_auc
+from cxr_triage.training.evaluation.intervals import interval, interval_of_gaps, macro, resample, resampled_auc
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.metrics import auc
 
@@ -112,7 +112,6 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 def _label_figures(each: Column, weights_RN: NDArray[np.uint16]) -> dict[str, Any]:
     truth, scores, flagged = each.truth_N, each.probability_N, each.flagged_N
     known = ~np.isnan(truth)
-    error = expected_calibration_error(scores, truth)
     return {
         "positives": each.positives,
         "negatives": each.negatives,
@@ -121,8 +120,10 @@ def _label_figures(each: Column, weights_RN: NDArray[np.uint16]) -> dict[str, An
         "auprc": float(average_precision_score(truth[known], scores[known])) if each.positives else None,
         "sensitivity": float(flagged[truth == 1].mean()) if each.positives else None,
         "specificity": float(1 - flagged[truth == 0].mean()) if each.negatives else None,
-        "calibration_error": error,
-        "calibration_error_interval": interval_of_error(error, resampled_calibration_error(scores, truth, weights_RN)),
+        "calibration_error": expected_calibration_error(scores, truth),
+        "calibration_error_interval": interval_of_gaps(
+            calibration_gaps(scores, truth, weights_RN), calibration_gaps(scores, truth)[0]
+        ),
     }
 
 

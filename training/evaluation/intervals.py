@@ -96,16 +96,22 @@ def interval(figures_R: NDArray[np.float64]) -> Interval:
     return [float(bound) for bound in np.percentile(known, PERCENTILES)]
 
 
-def interval_of_error(error: float, errors_R: NDArray[np.float64]) -> Interval:
-    """The interval of a mean absolute gap, which resampling makes larger: reflected at the figure, at least 0.
+def interval_of_gaps(gaps_RB: NDArray[np.float64], gaps_B: NDArray[np.float64]) -> Interval:
+    """The interval of a sum of absolute gaps, which resampling can only make larger.
 
-    The percentiles of the resamples would lie beside the figure (basic bootstrap: Davison & Hinkley 1997, section 5.2).
+    Plain percentiles would lie above the figure, and never hold a true error of zero. So the lower bound takes off what
+    drawing anew makes of gaps that are not there; the upper one is the percentile, on the safe side.
+
+    Args:
+        gaps_RB: gaps of each resample.
+        gaps_B: those of the images as they are.
     """
-    bounds = interval(errors_R)
-    if bounds is None:
-        return None
-    low, high = (2 * error - bound for bound in reversed(bounds))
-    return [max(low, 0.0), max(high, error)]
+    error = float(np.abs(gaps_B).sum())
+    noise = interval(np.abs(gaps_RB - gaps_B).sum(axis=1))
+    resampled = interval(np.abs(gaps_RB).sum(axis=1))
+    assert noise is not None
+    assert resampled is not None
+    return [max(error - noise[1], 0.0), max(resampled[1], error)]
 
 
 def interval_of_share(hits_N: NDArray[np.float64], patients: Sequence[str]) -> Interval:

@@ -1,5 +1,6 @@
 """Masks against masks: Dice, IoU and Hausdorff distance of each image, and their figures."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -62,8 +63,12 @@ def _hd95(mask_11HW: torch.Tensor, truth_11HW: torch.Tensor) -> float | None:
     """The larger of the two directed 95th percentiles, pixels; no distance leads to or from an empty mask."""
     if not mask_11HW.any() or not truth_11HW.any():
         return None
-    distance = compute_hausdorff_distance(mask_11HW, truth_11HW, include_background=True, percentile=HD_PERCENTILE)
-    return float(distance)
+    with warnings.catch_warnings():
+        # MONAI 1.6 calls its own function with an argument that it has deprecated.
+        warnings.filterwarnings("ignore", message="monai.metrics.utils get_mask_edges", category=FutureWarning)
+        return float(
+            compute_hausdorff_distance(mask_11HW, truth_11HW, include_background=True, percentile=HD_PERCENTILE)
+        )
 
 
 def segmentation(rows: Sequence[Scored]) -> dict[str, Any]:
