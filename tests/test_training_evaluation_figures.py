@@ -121,6 +121,17 @@ def test_no_reference_no_comparison() -> None:
     assert selection(rows) is None
 
 
+def test_reference_that_lacks_a_label_is_not_compared_on_it() -> None:
+    """Only where both said something."""
+    both = ("Mass", "Nodule")
+    rows = [
+        scored(dict.fromkeys(both, value), labels=labelled(*present), reference={"Mass": value})
+        for value, present in ((0.9, both), (0.1, ()))
+        for _ in range(6)
+    ]
+    assert list(reference(rows)["labels"]) == ["Mass"]
+
+
 def shortcut_rows(by_source: float, by_disease: float) -> list[Scored]:
     """Give two selections, one mostly with masses, one mostly without, and a network that looks at either."""
     random = np.random.default_rng(3)

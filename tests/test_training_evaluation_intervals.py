@@ -116,6 +116,6 @@ def test_share_of_nothing_has_an_interval() -> None:
     """No hit among 30 patients: at most 11.6 % (exact binomial)."""
     assert interval_of_share(np.zeros(30), ALONE[:30]) == pytest.approx([0.0, 1 - 0.025 ** (1 / 30)])
     assert interval_of_share(np.ones(30), ALONE[:30]) == pytest.approx([0.025 ** (1 / 30), 1.0])
-    low, high = interval_of_share(np.arange(200) % 2 * 1.0, ALONE) or [np.nan, np.nan]
+    low, high = interval_of_share((np.arange(200) % 2).astype(np.float64), ALONE) or [np.nan, np.nan]
     assert low == pytest.approx(0.5 - 1.96 * 0.5 / np.sqrt(200), abs=0.01)
     assert high == pytest.approx(0.5 + 1.96 * 0.5 / np.sqrt(200), abs=0.01)

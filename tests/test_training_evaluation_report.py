@@ -5,7 +5,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(np.uint8(bits)).save(folder / f"{name}-mask.png")
     rows = [_row(number) for number in range(2 * IMAGES)]
     _write(folder / "manifest.csv", COLUMNS, rows)
-    said = [{"id": row["id"], **{label: 0.1 + 0.8 * row[label] for label in NIH_LABELS}} for row in rows[:IMAGES]]
+    said = [{"id": row["id"], **dict.fromkeys(NIH_LABELS, row["Mass"])} for row in rows[:IMAGES]]
     _write(folder / "reference_predictions.csv", ("id", *NIH_LABELS), said)
     box = {"x0": 0.2, "y0": 0.4, "x1": 0.4, "y1": 0.6}
     boxes = [{"id": row["id"], "label": "Mass", **box} for row in rows[:10] for _ in range(2)]
@@ -72,16 +72,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _row(number: int) -> dict[str, float | str]:
+def _row(number: int) -> dict[str, Any]:
     name, present = SHOWN[number % len(SHOWN)], number % 2
-    common: dict[str, float | str] = {"id": f"case{number:02}", "source": "nih", "patient": f"secret{number}"}
+    common = {"id": f"case{number:02}", "source": "nih", "patient": f"secret{number}"}
     masked = {"mask": f"{name}-mask.png", "ctr": 0.45} if number < IMAGES else {}
     labels = dict.fromkeys(NIH_LABELS, present)
     person = {"sex": "FM"[number % 2], "age": str(15 + 3 * number), "view": "PA"}
     return common | masked | labels | person | {"path": f"{name}.png", "no_finding": 1 - present}
 
 
-def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, float | str]]) -> None:
+def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, columns, restval="")
         writer.writeheader()

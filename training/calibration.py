@@ -125,4 +125,7 @@ def calibration_gaps(
     gaps = probabilities_N[known] - labels_N[known]
     filled_NB = np.eye(bins)[calibration_bins(probabilities_N[known], bins)]
     weights = np.ones((1, len(gaps))) if weights_RN is None else weights_RN[:, known].astype(float)
-    return (weights @ (gaps[:, None] * filled_NB)) / np.maximum(weights.sum(axis=1, keepdims=True), 1)
+    gaps_RB: NDArray[np.float64] = (weights @ (gaps[:, None] * filled_NB)) / np.maximum(
+        weights.sum(axis=1, keepdims=True), 1
+    )
+    return gaps_RB

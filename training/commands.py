@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from cxr_triage.model.bundle import BUNDLED
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.training.data import Sample, read_samples
@@ -80,7 +81,7 @@ def evaluate(
 ) -> None:
     """Measure a bundle on a folder of radiographs with a manifest.csv."""
     samples = _of_sources(read_samples(data), source)
-    predictors = [Predictor.load(folder, device) for folder in bundle or [None]]
+    predictors = [Predictor.load(folder, device) for folder in bundle or [BUNDLED]]
     cards = [predictor.card for predictor in predictors]
     chosen = default_split(samples, cards) if split is None else _split(split)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:

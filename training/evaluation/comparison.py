@@ -12,6 +12,9 @@ from cxr_triage.training.evaluation.intervals import interval, macro, resample, 
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.metrics import auc
 
+#: An AUC, and that of each resample.
+Areas = tuple[float | None, NDArray[np.float64]]
+
 
 def reference(rows: Sequence[Scored]) -> dict[str, Any]:
     """AUC of ours and of the reference predictions, and of their difference (ours - reference), paired.
@@ -20,16 +23,21 @@ def reference(rows: Sequence[Scored]) -> dict[str, Any]:
     """
     both = [row for row in rows if row.sample.reference is not None]
     weights = resample([row.sample.patient for row in both])
-    columns = {label: each for label in NIH_LABELS if (each := column(both, label)).enough()}
-    peers = {label: _reference_scores(both, label) for label in columns}
-    ours = {label: _areas(each, each.probability_N, weights) for label, each in columns.items()}
-    theirs = {label: _areas(each, peers[label], weights) for label, each in columns.items()}
-    labels = {label: _paired(ours[label], theirs[label]) for label in columns}
-    return {"images": len(both), "labels": labels, "macro": _paired(_mean(ours), _mean(theirs)) if columns else None}
+    columns = {label: pair for label in NIH_LABELS if (pair := paired(both, label))[0].enough()}
+    ours = {label: _areas(each, each.probability_N, weights) for label, (each, _) in columns.items()}
+    theirs = {label: _areas(each, scores, weights) for label, (each, scores) in columns.items()}
+    labels = {label: _difference(ours[label], theirs[label]) for label in columns}
+    return {
+        "images": len(both),
+        "labels": labels,
+        "macro": _difference(_mean(ours), _mean(theirs)) if columns else None,
+    }
 
 
-#: An AUC, and that of each resample.
-Areas = tuple[float | None, NDArray[np.float64]]
+def paired(rows: Sequence[Scored], label: str) -> tuple[Column, NDArray[np.float64]]:
+    """One label over the images that have ours and the reference's probability, and the latter (N,)."""
+    scores_N = np.array([(row.sample.reference or {}).get(label, np.nan) for row in rows])
+    return _within(column(rows, label), ~np.isnan(scores_N)), scores_N
 
 
 def _areas(each: Column, scores_N: NDArray[np.float64], weights_RN: NDArray[np.uint16]) -> Areas:
@@ -40,7 +48,7 @@ def _mean(areas: Mapping[str, Areas]) -> Areas:
     return mean_of([area for area, _ in areas.values()]), macro([resampled for _, resampled in areas.values()])
 
 
-def _paired(ours: Areas, theirs: Areas) -> dict[str, Any]:
+def _difference(ours: Areas, theirs: Areas) -> dict[str, Any]:
     assert ours[0] is not None
     assert theirs[0] is not None
     return {
@@ -51,10 +59,6 @@ def _paired(ours: Areas, theirs: Areas) -> dict[str, Any]:
         "difference": ours[0] - theirs[0],
         "difference_interval": interval(ours[1] - theirs[1]),
     }
-
-
-def _reference_scores(rows: Sequence[Scored], label: str) -> NDArray[np.float64]:
-    return np.array([(row.sample.reference or {}).get(label, np.nan) for row in rows])
 
 
 def selection(rows: Sequence[Scored]) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from cxr_triage.training.evaluation.saliency import localisation
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.evaluation.scoring import has_truth, score
 from cxr_triage.training.evaluation.segmentation import segmentation
-from cxr_triage.training.evaluation.strata import folds, strata
+from cxr_triage.training.evaluation.strata import per_fold, strata
 
 #: Packages whose version may change a figure.
 VERSIONED: Final = ("cxr-triage", "torch", "numpy", "scikit-learn", "scipy", "monai")
@@ -68,7 +68,7 @@ def figures_of(scored: Sequence[Scored]) -> dict[str, Any]:
         "segmentation": segmentation(scored),
         "ctr": ratio(scored),
         "classification": classification(pooled) | {"sources": sorted({row.sample.source for row in pooled})},
-        "folds": folds(scored),
+        "folds": per_fold(scored),
         "strata": strata(scored),
         "selection": selection(pooled),
         "reference": reference(pooled),

@@ -66,26 +66,29 @@ def _weighted_auc(
     positives = np.add.reduceat(weights_RN * truth_N, tied_from, axis=1)
     negatives = np.add.reduceat(weights_RN * (1 - truth_N), tied_from, axis=1)
     below = np.cumsum(negatives, axis=1) - negatives
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
     won = (positives * (below + negatives / 2)).sum(axis=1)
-    return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return _divided(won, positives.sum(axis=1) * negatives.sum(axis=1))
 
 
 def resampled_mean(values_N: NDArray[np.float64], weights_RN: NDArray[np.uint16]) -> NDArray[np.float64]:
     """Mean of each resample over the values that are not NaN; NaN where it holds none of them."""
     known = ~np.isnan(values_N)
     weights = weights_RN[:, known].astype(float)
-    total = weights.sum(axis=1)
-    return np.divide(weights @ values_N[known], total, out=np.full(len(total), np.nan), where=total > 0)
+    return _divided(weights @ values_N[known], weights.sum(axis=1))
 
 
 def macro(areas_LR: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Mean over labels in each resample; a rare label that a resample lacks is left out of that resample's mean."""
     stacked = np.stack(areas_LR)
     known = ~np.isnan(stacked)
-    counts = known.sum(axis=0)
-    sums = np.where(known, stacked, 0).sum(axis=0)
-    return np.divide(sums, counts, out=np.full(stacked.shape[1], np.nan), where=counts > 0)
+    return _divided(np.where(known, stacked, 0).sum(axis=0), known.sum(axis=0).astype(float))
+
+
+def _divided(part_R: NDArray[np.float64], whole_R: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where there is nothing to divide by."""
+    quotient_R = np.full(len(whole_R), np.nan)
+    np.divide(part_R, whole_R, out=quotient_R, where=whole_R > 0)
+    return quotient_R
 
 
 def interval(figures_R: NDArray[np.float64]) -> Interval:

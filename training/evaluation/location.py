@@ -28,13 +28,14 @@ def location(rows: Sequence[Scored]) -> dict[str, Any]:
         for name in LOCATIONS
     }
     resampled = {name: resampled_auc(*each, weights) for name, each in columns.items()}
+    areas = {name: auc(*each) for name, each in columns.items()}
     labels = {
-        name: {"auc": auc(*each), "auc_interval": interval(resampled[name]), "positives": int(each[0].sum())}
+        name: {"auc": areas[name], "auc_interval": interval(resampled[name]), "positives": int(each[0].sum())}
         for name, each in columns.items()
     }
     return {
         "images": len(boxed),
         "labels": labels,
-        "macro_auc": mean_of([figures["auc"] for figures in labels.values()]),
+        "macro_auc": mean_of(list(areas.values())),
         "macro_auc_interval": interval(macro(list(resampled.values()))),
     }

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_curve
 
 from cxr_triage.training.data import NIH_LABELS
 from cxr_triage.training.evaluation.classification import Column, column
+from cxr_triage.training.evaluation.comparison import paired
 from cxr_triage.training.evaluation.ratio import LIMITS_SD, pairs
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.evaluation.segmentation import COMPARED
@@ -26,15 +27,13 @@ RELIABILITY_BINS: Final = 5
 
 def roc(rows: Sequence[Scored]) -> Figure | None:
     """ROC per label: ours on all images; ours and the reference on the images that have both."""
-    both = [row for row in rows if row.sample.reference is not None]
 
     def draw(axes: Axes, label: str, each: Column) -> None:
         _curve(axes, each.truth_N, each.probability_N, "ours", color=OURS)
-        paired = column(both, label)
-        if paired.positives and paired.negatives:
-            scores = np.array([(row.sample.reference or {}).get(label, np.nan) for row in both])
-            _curve(axes, paired.truth_N, paired.probability_N, "ours, same images", color=OURS, linestyle=":")
-            _curve(axes, paired.truth_N, scores, "reference", color=REFERENCE)
+        both, scores_N = paired(rows, label)
+        if both.positives and both.negatives:
+            _curve(axes, both.truth_N, both.probability_N, "ours, same images", color=OURS, linestyle=":")
+            _curve(axes, both.truth_N, scores_N, "reference", color=REFERENCE)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity")
         axes.legend(loc="lower right", fontsize="xx-small")
 

@@ -22,9 +22,6 @@ from cxr_triage.training.evaluation.tables import summary, tables
 JSON_NAME: Final = "report.json"
 HTML_NAME: Final = "report.html"
 
-#: The same figure gives the same bytes.
-REPRODUCIBLE: Final = {"svg.hashsalt": "cxr-triage"}
-
 #: Plots by the table that they stand below, with what they show.
 PLOTS: Final[Mapping[str, tuple[tuple[str, Callable[[Sequence[Scored]], Figure | None]], ...]]] = {
     "labels": (("ROC curves", roc), ("Reliability diagrams", reliability)),
@@ -81,7 +78,8 @@ def _embedded(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
 def image_uri(figure: Figure, kind: Literal["svg", "png"]) -> str:
     """A figure as the address of an image that carries its own bytes."""
     buffer = BytesIO()
-    with mpl.rc_context(REPRODUCIBLE):
+    # The same figure gives the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "cxr-triage"}):
         figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
     media = {"svg": "image/svg+xml", "png": "image/png"}[kind]
     return f"data:{media};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -83,7 +83,7 @@ def lung_box(masks_CHW: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     lungs = masks_CHW[0] | masks_CHW[1]
     if not lungs.any():
         return None
-    box = np.zeros_like(lungs)
+    box = np.zeros(lungs.shape, dtype=bool)
     rows, columns = (np.flatnonzero(lungs.any(axis=axis)) for axis in (1, 0))
     box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     return box

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
+from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+from monai.metrics.meandice import compute_dice
+from monai.metrics.meaniou import compute_iou
 from numpy.typing import NDArray
 from PIL import Image
 

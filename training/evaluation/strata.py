@@ -24,7 +24,7 @@ def strata(rows: Sequence[Scored]) -> dict[str, Any]:
     return found | {name: _split(multi_label(labelled), part_of) for name, part_of in STRATA.items()}
 
 
-def folds(rows: Sequence[Scored]) -> dict[str, Any] | None:
+def per_fold(rows: Sequence[Scored]) -> dict[str, Any] | None:
     """Classification by bundle and its mean over them; None with one bundle.
 
     Pooled over folds, an AUC compares probabilities of several networks, each calibrated on its own; averaged, it
