@@ -18,8 +18,9 @@ from rich.table import Table
 
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.training.data import read_samples
-from cxr_triage.training.evaluate import choose, radiograph_of
-from cxr_triage.training.export import ADULT_SOURCES
+from cxr_triage.training.evaluation.folds import assign
+from cxr_triage.training.evaluation.scoring import radiograph_of
+from cxr_triage.training.sources import source_of
 
 Spoil = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -41,8 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     predictor = Predictor.load(None)
-    samples = choose(read_samples(parser.parse_args().folder), predictor.card, "test")
-    radiographs = [radiograph_of(sample) for sample in samples if sample.source in ADULT_SOURCES]
+    assigned = assign(read_samples(parser.parse_args().folder), [predictor.card], "test")
+    radiographs = [radiograph_of(sample) for sample, _ in assigned.rows if source_of(sample.source).adult]
     table = Table("radiographs", "refused", "reasons", title=f"The gate on {len(radiographs)} radiographs")
     for name, spoil in SPOILS.items():
         spoiled = (

@@ -56,7 +56,9 @@ LIVES_IN = {
         "model/preparation.py",
         "training/",
     ],
-    "monai": ["model/network.py", "training/pretrained.py"],
+    "jinja2": ["training/evaluation/report.py"],
+    "matplotlib": ["training/evaluation/"],
+    "monai": ["model/network.py", "training/evaluation/segmentation.py", "training/pretrained.py"],
     "safetensors": ["model/predictor.py", "training/"],
     # The daemon configures it in one place, and its other modules ask that place for a logger.
     "structlog": ["daemon/logs.py", "training/"],

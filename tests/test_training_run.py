@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.predictor import Predictor
-from cxr_triage.training.commands import evaluate, train
+from cxr_triage.training.commands.evaluate import evaluate
+from cxr_triage.training.commands.train import train
 from cxr_triage.training.data import DataError, read_samples
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import by_hash
@@ -67,21 +68,27 @@ def test_evaluate_prints_the_figures_as_json(trained: Path, data: Path, commands
     words = ["evaluate", "--data", str(data), "--bundle", str(trained), "--split", "all", "--json"]
     result = CliRunner().invoke(commands, words, catch_exceptions=False)
     figures = json.loads(result.stdout)
-    assert {name: set(figures["segmentation"][name]) for name in ("lungs", "left_lung", "right_lung", "heart")} == {
-        name: {"dice", "iou"} for name in ("lungs", "left_lung", "right_lung", "heart")
+    for name in ("lungs", "left_lung", "right_lung", "heart"):
+        assert figures["segmentation"][name].keys() >= {"dice", "iou", "hd95_px", "hd95_mm", "worst_id"}
+    assert figures["images"] == {
+        "evaluated": 128,
+        "by_source": {"jsrt": 32, "kermany": 32, "nih": 32, "wingspan": 32},
+        "patients": 128,
+        "without_a_figure": 0,
+        "left_out": 0,
     }
-    assert figures["images"] == {"evaluated": 96, "without_a_figure": 32}
     assert figures["split"] == "all"
-    assert 0 < figures["seen_in_training"] < 96
+    assert 0 < figures["seen_in_training"] < 128
     assert figures["ctr"]["images"] + figures["ctr"]["without_outline"] == 32
     assert figures["classification"]["images"] == 32
+    assert figures["classification"]["sources"] == ["nih"]
     hernia = figures["classification"]["labels"]["Hernia"]
     assert hernia["positives"] + hernia["negatives"] == 32
     assert 0 <= figures["classification"]["abnormal_auc"] <= 1
     assert set(figures["classification"]["any_finding"]) == {"sensitivity", "specificity"}
     assert figures["reference"]["images"] == 32
     # The miniature's reference predictions order every image rightly.
-    assert figures["reference"]["macro_auc_reference"] == 1.0
+    assert figures["reference"]["macro"]["reference"] == 1.0
 
 
 def test_test_split_holds_only_unseen_patients(trained: Path, data: Path, commands: Typer) -> None:
@@ -89,7 +96,17 @@ def test_test_split_holds_only_unseen_patients(trained: Path, data: Path, comman
     words = ["evaluate", "--data", str(data), "--bundle", str(trained), "--json"]
     figures = json.loads(CliRunner().invoke(commands, words, catch_exceptions=False).stdout)
     assert figures["seen_in_training"] == 0
-    assert 0 < figures["images"]["evaluated"] < 96
+    assert 0 < figures["images"]["evaluated"] < 128
+    assert figures["images"]["evaluated"] + figures["images"]["left_out"] == 128
+
+
+def test_only_the_sources_that_are_asked_for(trained: Path, data: Path, commands: Typer) -> None:
+    """And a source that the folder does not have is a mistake."""
+    words = ["evaluate", "--data", str(data), "--bundle", str(trained), "--source", "nih", "--source", "jsrt", "--json"]
+    figures = json.loads(CliRunner().invoke(commands, words, catch_exceptions=False).stdout)
+    assert set(figures["images"]["by_source"]) == {"nih", "jsrt"}
+    with pytest.raises(ConfigurationError, match="choose of jsrt, kermany, nih, wingspan"):
+        evaluate(data, source=["plco"])
 
 
 def test_folder_of_strangers_is_evaluated_whole(trained: Path, commands: Typer, tmp_path: Path) -> None:
@@ -99,7 +116,7 @@ def test_folder_of_strangers_is_evaluated_whole(trained: Path, commands: Typer, 
     manifest.write_text(re.sub(r",p(\d)", r",stranger\1", manifest.read_text()))
     words = ["evaluate", "--data", str(folder), "--bundle", str(trained), "--json"]
     figures = json.loads(CliRunner().invoke(commands, words, catch_exceptions=False).stdout)
-    assert (figures["split"], figures["seen_in_training"], figures["images"]["evaluated"]) == ("all", 0, 9)
+    assert (figures["split"], figures["seen_in_training"], figures["images"]["evaluated"]) == ("all", 0, 12)
 
 
 def test_unknown_recipe_and_split_are_refused(data: Path, tmp_path: Path) -> None:

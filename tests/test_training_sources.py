@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.training import sources
-from cxr_triage.training.commands import manifest
+from cxr_triage.training.commands.manifest import manifest
 from cxr_triage.training.data import NIH_LABELS, DataError, read_samples, split_of
 from cxr_triage.training.sources import Published, known_sources, source_of
 from cxr_triage.training.sources.manifest import write_manifest

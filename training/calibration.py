@@ -84,13 +84,48 @@ def thresholds_for_normals(
     return float(specificity), thresholds
 
 
+def calibration_bins(probabilities: NDArray[np.float64], bins: int = 10) -> NDArray[np.intp]:
+    """The bin of each probability: equally filled, equal probabilities together."""
+    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, probabilities)
+
+
 def expected_calibration_error(
     probabilities: NDArray[np.float64], labels: NDArray[np.float64], bins: int = 10
 ) -> float:
-    """Mean gap between probability and frequency over equally filled bins (Naeini et al. 2015)."""
-    known = ~np.isnan(labels)
-    order = np.argsort(probabilities[known])
-    parts = zip(
-        np.array_split(probabilities[known][order], bins), np.array_split(labels[known][order], bins), strict=True
+    """Mean gap between probability and frequency over equally filled bins (Naeini et al. 2015).
+
+    Args:
+        probabilities: calibrated.
+        labels: 0, 1 or NaN; at least one known.
+        bins: how many.
+    """
+    return float(np.abs(calibration_gaps(probabilities, labels, bins=bins)).sum())
+
+
+def calibration_gaps(
+    probabilities_N: NDArray[np.float64],
+    labels_N: NDArray[np.float64],
+    weights_RN: NDArray[np.uint16] | None = None,
+    *,
+    bins: int = 10,
+) -> NDArray[np.float64]:
+    """Probability minus frequency in each bin, times the bin's share of the images.
+
+    Args:
+        probabilities_N: calibrated.
+        labels_N: 0, 1 or NaN.
+        weights_RN: how often each image counts in each resample; None = one sample, each image once.
+        bins: how many; they are those of the images as they are.
+
+    Returns:
+        (R, bins); the sum of absolute values is the expected calibration error of the resample.
+    """
+    known = ~np.isnan(labels_N)
+    gaps = probabilities_N[known] - labels_N[known]
+    filled_NB = np.eye(bins)[calibration_bins(probabilities_N[known], bins)]
+    weights = np.ones((1, len(gaps))) if weights_RN is None else weights_RN[:, known].astype(float)
+    gaps_RB: NDArray[np.float64] = (weights @ (gaps[:, None] * filled_NB)) / np.maximum(
+        weights.sum(axis=1, keepdims=True), 1
     )
-    return float(sum(len(p) * abs(p.mean() - y.mean()) for p, y in parts if len(p)) / max(known.sum(), 1))
+    return gaps_RB

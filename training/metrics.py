@@ -18,9 +18,3 @@ def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Dice coefficient of two masks; 1 when both are empty."""
     total = int(mask.sum()) + int(truth.sum())
     return 1.0 if total == 0 else 2 * int((mask & truth).sum()) / total
-
-
-def iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks; 1 when both are empty."""
-    union = int((mask | truth).sum())
-    return 1.0 if union == 0 else int((mask & truth).sum()) / union

@@ -1,12 +1,13 @@
 """A bundle's card -> the page that people read: `python -m cxr_triage.training.model_card > docs/model-card.md`."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from cxr_triage.model.bundle import Card, read_card
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
+from cxr_triage.training.evaluation.tables import Table, markdown, summary, tables
 
 HEAD: Final = """\
 # Model card: {name} {version}
@@ -30,7 +31,7 @@ LIMITS: Final = """\
 - The abnormality labels were text-mined from reports and are noisy; a figure measured on them is measured on that
   noise. They were never compared with a radiologist's reading here.
 - The training set is small and from few hospitals. The NIH images come from two selections with different labels, so a
-  network can learn the selection: figures on one selection alone (`reference` below) are the more honest ones.
+  network can learn the selection: the source shortcut check above says how far this one did, within few images.
 - Probabilities are calibrated to how frequent each label is among the validation images, which is not how frequent it
   is in a hospital. Thresholds were chosen on few images ({validation} NIH validation images).
 - Labels with a handful of test positives have figures with a wide uncertainty, whatever their third digit says.
@@ -65,7 +66,7 @@ def _training(card: Card) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in card.training.items())
     return (
         f"## What it learned from\n\nImages per source, split by patient with a hash:\n\n"
-        f"{_table(('source', 'train', 'validation', 'test'), rows)}\n\n"
+        f"{markdown(('source', 'train', 'validation', 'test'), rows)}\n\n"
         f"Sources and their terms: `LICENSE-WEIGHTS.md`. Training: {settings}.\n\n"
         f"Half of the target on 612 NIH images, "
         f"where they are in the training part, is the probability that a public CheXNet reproduction gave "
@@ -81,70 +82,21 @@ def _operating_points(card: Card) -> str:
         rows.append((label.name, f"{code.value} {code.scheme} {code.meaning}", f"{label.threshold:.3f}", calibration))
     return (
         f"## What it reports\n\nThreshold: {card.threshold_rule}.\n\n"
-        f"{_table(('label', 'code', 'threshold', 'calibration'), rows)}\n\n"
+        f"{markdown(('label', 'code', 'threshold', 'calibration'), rows)}\n\n"
         f"Abnormal against normal: {card.abnormal_formula}.\n"
     )
 
 
-def _measured(figures: Any) -> str:
-    masks = figures["segmentation"]
-    names = ("lungs", "left_lung", "right_lung", "heart")
-    mask_rows = [(name, _number(masks[name]["dice"]), _number(masks[name]["iou"])) for name in names]
-    classes, peer = figures["classification"], figures["reference"]
-    raised = classes["any_finding"]
-    label_rows = [
-        (
-            name,
-            _number(row["auc"]),
-            str(row["positives"]),
-            *(_number(row[key]) for key in ("sensitivity", "specificity", "calibration_error")),
-        )
-        for name, row in classes["labels"].items()
-    ]
-    return f"""\
-## What was measured
-
-On {figures["images"]["evaluated"]} images of test patients, none of whom training or calibration saw; \
-`cxr-triage evaluate --data FOLDER` repeats it.
-
-Masks on {masks["images"]} images (JSRT and Wingspan), mean over images at 512 px:
-
-{_table(("structure", "Dice", "IoU"), mask_rows)}
-
-Cardiothoracic ratio: mean absolute error {_number(figures["ctr"]["mae"])} on {figures["ctr"]["images"]} images with a \
-published ratio.
-
-Abnormalities on {classes["images"]} NIH images:
-
-{_table(("label", "AUC", "positives", "sensitivity", "specificity", "calibration error"), label_rows)}
-
-Macro AUC {_number(classes["macro_auc"])}; abnormal against No Finding {_number(classes["abnormal_auc"])}. On the \
-{peer["images"]} of them with a CheXNet reproduction's predictions, macro AUC over {len(peer["labels"])} labels: ours \
-{_number(peer["macro_auc_ours"])}, theirs {_number(peer["macro_auc_reference"])}.
-
-At the thresholds, {_percent(raised["sensitivity"])} of the abnormal images have at least one finding, and \
-{_percent(raised["specificity"])} of the No Finding images have none.
-
-Location, on {figures["location"]["images"]} images with boxes: macro AUC {_number(figures["location"]["macro_auc"])}.
-
-The gate would have refused: {_refused(figures["refused"])}.
-"""
+def _measured(figures: Mapping[str, Any]) -> str:
+    """Every table of the evaluation that is on the card."""
+    done = "\n".join(f"- {line}" for line in summary(figures))
+    parts = (_section(table) for table in tables(figures))
+    return f"## What was measured\n\n`cxr-triage evaluate --data FOLDER` repeats it.\n\n{done}\n\n{chr(10).join(parts)}"
 
 
-def _refused(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())) or "none"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
+def _section(table: Table) -> str:
+    note = f"\n{table.note}\n" if table.note else ""
+    return f"### {table.title}\n\n{markdown(table.head, table.rows)}\n{note}"
 
 
 if __name__ == "__main__":

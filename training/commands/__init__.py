@@ -1,0 +1,1 @@
+"""The commands that the daemon's command line finds by entry point, one file each."""
