@@ -59,6 +59,10 @@ def _measured(trainer: Trainer) -> list[tuple[str, str]]:
     for step, ahead in enumerate(trainer.loader.ahead(range(1, 1 + TIMED), (0,)), 1):
         trainer._step([ahead], step, None)  # noqa: SLF001
     seconds = time.monotonic() - started
+    started_alone = time.monotonic()
+    for step in range(TIMED):
+        trainer.loader.batch(step, 0)
+    alone = time.monotonic() - started_alone
     weights = sum(parameter.numel() for parameter in trainer.network.parameters())
     return [
         ("recipe", f"{recipe.name}: {recipe.encoder}, {recipe.input_size} px, {images} images a micro-batch"),
@@ -67,6 +71,7 @@ def _measured(trainer: Trainer) -> list[tuple[str, str]]:
         ("kept for the backward pass", f"{saved.bytes / GIB:.2f} GiB a micro-batch"),
         ("weights, gradients, optimizer, average", f"{weights * 4 * 5 / GIB:.2f} GiB ({weights / 1e6:.1f} M weights)"),
         ("speed", f"{images * TIMED / seconds:.1f} images/s"),
+        ("loader alone, one thread", f"{images * TIMED / alone:.0f} images/s"),
         ("loader's share of a step", f"{trainer.loader.waited / seconds:.1%}"),
     ]
 

@@ -44,9 +44,10 @@ def test_batch_depends_on_seed_step_and_micro_batch_alone(training: TrainingSet)
     assert not equal(one.batch(7, 1), Loader(training, replace(recipe, seed=1)).batch(7, 1))
 
 
-def test_ahead_gives_the_same_batches_in_order(training: TrainingSet) -> None:
-    """The thread that makes them ahead changes nothing, and the time that it kept its caller waiting is counted."""
-    loader = Loader(training, RECIPES["smoke"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ahead_gives_the_same_batches_in_order(training: TrainingSet, threads: int) -> None:
+    """The threads that make them ahead change nothing, and the time that they kept their caller waiting is counted."""
+    loader = Loader(training, RECIPES["smoke"], threads=threads)
     batches = list(loader.ahead(range(2, 6), (0,)))
     assert len(batches) == 4
     assert all(equal(batch, loader.batch(step, 0)) for step, batch in zip(range(2, 6), batches, strict=True))

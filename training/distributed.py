@@ -29,6 +29,13 @@ class Group:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
+    @property
+    def loader_threads(self) -> int:
+        """Threads that make batches: one where the network needs the cores itself, else this process's part of them."""
+        if self.device.type == "cpu":
+            return 1
+        return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+
     def share_of(self, micro_batches: int) -> range:
         """The micro-batches of a step that this process computes.
 

@@ -26,7 +26,7 @@ from cxr_triage.training.sources import source_of
 from cxr_triage.training.targets import Targets, targets_of
 from cxr_triage.training.views import jittered, matrices_of, seen, shrunk, whole_squares
 
-#: Batches that are made ahead of the network.
+#: Batches that each thread makes ahead of the network.
 AHEAD: Final = 2
 
 
@@ -93,9 +93,10 @@ class Batch:
 class Loader:
     """Batches with a fixed share of each kind of image, for as many steps as anybody asks."""
 
-    def __init__(self, data: TrainingSet, recipe: Recipe) -> None:
+    def __init__(self, data: TrainingSet, recipe: Recipe, *, threads: int = 1) -> None:
         self._data = data
         self._recipe = recipe
+        self._threads = threads
         share = recipe.batch
         labelled = data.rows_of(lambda sample: source_of(sample.source).adult and bool(sample.labels))
         paediatric = data.rows_of(lambda sample: not source_of(sample.source).adult)
@@ -127,13 +128,13 @@ class Loader:
         return self._augmented(masked, np.concatenate(others), seed)
 
     def ahead(self, steps: range, micros: Sequence[int]) -> Iterator[Batch]:
-        """The micro-batches of these steps in order, made in a thread ahead of their use."""
-        with ThreadPoolExecutor(1, thread_name_prefix="loader") as thread:
+        """The micro-batches of these steps in order, made in threads ahead of their use."""
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="loader") as pool:
             waiting: deque[Future[Batch]] = deque()
             for step in steps:
                 for micro in micros:
-                    waiting.append(thread.submit(self.batch, step, micro))
-                    if len(waiting) > AHEAD:
+                    waiting.append(pool.submit(self.batch, step, micro))
+                    if len(waiting) > AHEAD * self._threads:
                         yield self._taken(waiting)
             while waiting:
                 yield self._taken(waiting)

@@ -64,7 +64,7 @@ class Trainer:
         self.micros = group.share_of(recipe.micro_batches)
         self.outputs = outputs_of([*training, *validation])
         self.training, self.validation = self._prepared(training, validation)
-        self.loader = Loader(self.training, recipe)
+        self.loader = Loader(self.training, recipe, threads=group.loader_threads)
         self.precision = Precision.of(group.device)
         self.objective = Objective(
             recipe, self.training.targets, [sample.source for sample in self.training.samples], group.device
