@@ -16,6 +16,7 @@ from cxr_triage.model.features import GATE, FeatureSpace
 from cxr_triage.model.findings import LOCATIONS, Finding
 from cxr_triage.model.measurements import heart_contrast, largest_parts, measure
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
+from cxr_triage.model.pose import Pose
 from cxr_triage.model.prediction import BundleIdentity, Prediction
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, restore
 from cxr_triage.model.radiograph import Radiograph
@@ -67,9 +68,8 @@ class Predictor:
     @torch.inference_mode()
     def predict(self, radiograph: Radiograph) -> Prediction:
         """Run the network and say what it saw; an unsuitable image carries its refusal."""
-        # The network learned the patient's left on the image's right: a mirrored image is turned for it, and back.
-        mirrored = radiograph.patient_orientation is not None and radiograph.patient_orientation[0].startswith("R")
-        pixels = radiograph.pixels_HW[:, ::-1] if mirrored else radiograph.pixels_HW
+        pose = Pose.of(radiograph)
+        pixels = pose.shown(radiograph.pixels_HW)
         frame = frame_of(pixels)
         outputs, logits = self._look(pixels, frame)
         # The gate judges the whole frame: a closer look would hide what is around a chest that is none.
@@ -78,17 +78,16 @@ class Predictor:
             frame = closer
             outputs, logits = self._look(pixels, frame)
         masks: NDArray[np.bool_] = (restore(torch.from_numpy(logits), frame) > 0).numpy()
-        saliency = self._saliency(outputs)
-        turned = np.ascontiguousarray(masks[:, :, ::-1]) if mirrored else masks
+        stored = pose.stored(masks)
         return Prediction(
             bundle=self.identity,
             findings=self._findings(outputs.abnormality[0].cpu()),
             abnormal_probability=self._abnormal(outputs.abnormality[0].cpu()),
             locations=dict(zip(LOCATIONS, outputs.location[0].sigmoid().tolist(), strict=True)),
-            measurements=measure(masks, radiograph),
-            masks_CHW=turned,
-            saliency_LHW=np.ascontiguousarray(saliency[:, :, ::-1]) if mirrored else saliency,
-            saliency_frame=_turned(frame).as_tuple() if mirrored else frame.as_tuple(),
+            measurements=measure(stored, radiograph),
+            masks_CHW=stored,
+            saliency_LHW=pose.turned_back(self._saliency(outputs)),
+            saliency_frame=pose.stored_frame(frame),
             feature_distance=distance,
             refusal=check_prediction(
                 masks,
@@ -128,9 +127,3 @@ class Predictor:
 
 def _calibrated(logit: Tensor, calibration: Calibration) -> float:
     return float(torch.sigmoid(calibration.scale * logit.double() + calibration.offset))
-
-
-def _turned(frame: Frame) -> Frame:
-    """The frame in the stored matrix of an image that was mirrored for the network."""
-    columns = frame.source_shape[1]
-    return Frame(frame.top, columns - frame.left - frame.side, frame.side, frame.source_shape)

@@ -39,10 +39,6 @@ class Frame:
     #: Rows and Columns of the stored pixel matrix.
     source_shape: tuple[int, int]
 
-    def as_tuple(self) -> tuple[float, float, float, float]:
-        """Top, left, height and width."""
-        return (float(self.top), float(self.left), float(self.side), float(self.side))
-
 
 def frame_of(pixels_HW: NDArray[np.float32]) -> Frame:
     """Leave out collimated borders, then extend the shorter side: nothing of the chest is cut off.

@@ -39,6 +39,8 @@ class Radiograph:
     sop_class_uid: str
     #: PatientSpeciesDescription (0010,2201) or the species code's meaning, upper case; empty = a person, or unknown.
     species: str = ""
+    #: Height of a pixel through its width: 1 for square pixels.
+    pixel_aspect: float = 1.0
 
 
 #: View Code Sequence (0054,0220), CID 4010 "DX View": SNOMED CT, and SNOMED-RT as older objects have it.
@@ -61,6 +63,8 @@ SPACING_VALUES: Final = 2
 #: Spacings that agree to this share are the same number, written with other digits.
 SAME_SPACING: Final = 1e-3
 MM_LIMITS: Final = (0.01, 10.0)
+#: A pixel that is longer than this in one direction is a mistake in the header: no detector has such.
+MAX_PIXEL_ASPECT: Final = 2.0
 
 #: Age String (PS3.5 6.2, AS): three digits and a unit; some writers leave out leading zeros.
 AGE_STRING: Final = re.compile(r"(\d{1,3})([DWMY])")
@@ -98,6 +102,7 @@ def read_radiograph(path: Path) -> Radiograph:
             sop_instance_uid=text(dataset, "SOPInstanceUID"),
             sop_class_uid=text(dataset, "SOPClassUID"),
             species=_species(dataset),
+            pixel_aspect=_pixel_aspect(dataset, spacing_mm),
         )
 
 
@@ -121,6 +126,15 @@ def _is_calibrated(dataset: Dataset, patient: tuple[float, float], detector: tup
         return True
     # Other values than the detector's mean that the image was corrected or calibrated (10.7.1.1).
     return detector is not None and not np.allclose(patient, detector, rtol=SAME_SPACING, atol=0)
+
+
+def _pixel_aspect(dataset: Dataset, spacing_mm: tuple[float, float] | None) -> float:
+    """Height through width; Pixel Aspect Ratio counts where no spacing is given (PS3.3 C.7.6.3.1.7)."""
+    sides = spacing_mm or numbers(dataset, "PixelAspectRatio")
+    if len(sides) != SPACING_VALUES or not all(side > 0 for side in sides):
+        return 1.0
+    aspect = sides[0] / sides[1]
+    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
 
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:

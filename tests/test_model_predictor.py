@@ -1,16 +1,21 @@
 """The bundled network on the demo's real radiographs: outlines where the organs are, and the gate in front."""
 
 import dataclasses
+import json
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from cxr_triage.model.findings import LOCATIONS
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
+from cxr_triage.training.metrics import dice
+from golden import GOLDEN_TOLERANCE, summary_of
 
 RADIOGRAPHS = Path(str(files("cxr_triage.daemon.demo").joinpath("radiographs")))
 CHESTS = [
@@ -97,6 +102,38 @@ def test_mirrored_image_is_turned_for_the_network_and_back(
     turned = predictor.predict(mirrored)
     assert turned.findings == prediction.findings
     assert np.array_equal(turned.masks_CHW, prediction.masks_CHW[:, :, ::-1])
+
+
+@pytest.mark.parametrize("aspect", [1.6, 1 / 1.6])
+def test_pixels_that_are_not_square_are_seen_as_they_look(
+    predictor: Predictor, chest: Radiograph, prediction: Prediction, aspect: float
+) -> None:
+    """An image that was stored with fewer rows, or columns, gets the same outlines, in its own pixel matrix."""
+    rows, columns = chest.pixels_HW.shape
+    shape = (round(rows / aspect), columns) if aspect > 1 else (rows, round(columns * aspect))
+    squeezed = dataclasses.replace(chest, pixels_HW=resized(chest.pixels_HW, shape), pixel_aspect=aspect)
+    seen = predictor.predict(squeezed)
+    assert seen.masks_CHW.shape == (3, *shape)
+    assert seen.refusal is None
+    for mask, expected in zip(seen.masks_CHW, prediction.masks_CHW, strict=True):
+        assert dice(mask, resized(expected.astype(np.float32), shape) > 0.5) > 0.97
+    assert seen.saliency_frame[2] == pytest.approx(prediction.saliency_frame[2] * shape[0] / rows, rel=0.01)
+    assert seen.saliency_frame[3] == pytest.approx(prediction.saliency_frame[3] * shape[1] / columns, rel=0.01)
+
+
+def resized(image_HW: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """An image with other numbers of rows and columns."""
+    size = (shape[1], shape[0])
+    return np.array(Image.fromarray(image_HW).resize(size, Image.Resampling.BOX), dtype=np.float32)
+
+
+def test_golden_prediction(predictor: Predictor, prediction: Prediction) -> None:
+    """The bundled weights say of one radiograph what they have always said: neither code nor libraries change it."""
+    golden = json.loads((Path(__file__).parent / "golden_prediction.json").read_text())
+    assert golden["bundle"] == predictor.identity.sha256, "a new bundle: run tests/golden.py"
+    assert summary_of(prediction) == {
+        name: pytest.approx(value, abs=GOLDEN_TOLERANCE) for name, value in golden["prediction"].items()
+    }
 
 
 def test_abnormal_demo_images_score_higher(predictor: Predictor) -> None:

@@ -307,6 +307,24 @@ def test_spacing(tmp_path: Path, tags: dict[str, Any], spacing: tuple[float, flo
     assert pytest.approx(spacing) == radiograph.spacing_mm
 
 
+@pytest.mark.parametrize(
+    ("tags", "aspect"),
+    [
+        ({"ImagerPixelSpacing": None}, 1),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [3, 2]}, 1.5),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [2, 3]}, 2 / 3),
+        ({"ImagerPixelSpacing": [0.3, 0.2]}, 1.5),
+        ({"ImagerPixelSpacing": [0.2, 0.2], "PixelAspectRatio": [3, 2]}, 1),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [0, 2]}, 1),
+        ({"ImagerPixelSpacing": None, "PixelAspectRatio": [1, 100]}, 1),
+        ({"ImagerPixelSpacing": [9, 0.02]}, 1),
+    ],
+)
+def test_pixel_aspect(tmp_path: Path, tags: dict[str, Any], aspect: float) -> None:
+    """Spacing says it, else Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7); impossible pixels are square."""
+    assert read(tmp_path, **tags).pixel_aspect == pytest.approx(aspect)
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize(
     ("tags", "age"),
