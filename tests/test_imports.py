@@ -52,6 +52,7 @@ LIVES_IN = {
         "model/devices.py",
         "model/features.py",
         "model/network.py",
+        "model/pose.py",
         "model/predictor.py",
         "model/preparation.py",
         "training/",
