@@ -26,7 +26,7 @@ from rich.progress import Progress
 from cxr_triage.training.data import NIH_LABELS, Sample, read_samples
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import Fold, for_fold
-from cxr_triage.training.metrics import auc
+from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
 from cxr_triage.training.recipes import BatchShare, Recipe
 from cxr_triage.training.train import Trainer
 
@@ -53,7 +53,9 @@ CHANGES: Final = (
     ("+ distillation", {"distillation_weight": 0.5}),
 )
 FOLDS: Final = 5
-RESAMPLES: Final = 1000
+
+#: Logits of the NIH labels, (14,), by image.
+Scores = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,71 +138,66 @@ def _cache(work: Path) -> Path:
 
 def table(samples: Sequence[Sample], work: Path, seeds: int) -> str:
     """Markdown: macro AUC per step, mean over the seeds, and what the step adds, with 95 % intervals over patients."""
-    nih = {sample.id: sample for sample in samples if sample.source == "nih"}
-    scores = {step: list(_complete(step, work, seeds)) for step in steps()}
-    rows = [
+    nih = [sample for sample in samples if sample.source == "nih"]
+    selections = (nih, [sample for sample in nih if sample.reference is not None])
+    lines = [
         "| step | seeds | macro AUC | added | macro AUC, reference selection | added |",
         "| --- | ---: | --- | --- | --- | --- |",
     ]
-    before: list[dict[str, NDArray[np.float64]]] = []
-    for step, found in scores.items():
+    before: list[Scores] = []
+    for step in steps():
+        found = list(_complete(step, work, seeds))
         if not found:
             continue
-        cells = []
-        for chosen in (list(nih), [key for key, sample in nih.items() if sample.reference is not None]):
-            area, added = _interval([nih[key] for key in chosen], found, before[: len(found)])
-            cells += [area, added]
-        rows.append(f"| {step} | {len(found)} | {' | '.join(cells)} |")
+        cells = [cell for chosen in selections for cell in _cells(chosen, found, before[: len(found)])]
+        lines.append(f"| {step} | {len(found)} | {' | '.join(cells)} |")
         before = found
-    return "\n".join(rows) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _complete(step: str, work: Path, seeds: int) -> Iterator[dict[str, NDArray[np.float64]]]:
+def _complete(step: str, work: Path, seeds: int) -> Iterator[Scores]:
     """The out-of-fold logits by image, of each seed whose folds are all there."""
     for seed in range(seeds):
         paths = [Run(step, seed, fold).path(work) for fold in range(FOLDS)]
         if all(path.exists() for path in paths):
-            loaded = [np.load(path) for path in paths]
-            yield {str(key): logits for part in loaded for key, logits in zip(part["ids"], part["logits"], strict=True)}
+            yield {key: logits for path in paths for key, logits in _standardised(path).items()}
 
 
-def _interval(
-    samples: Sequence[Sample],
-    found: Sequence[dict[str, NDArray[np.float64]]],
-    before: Sequence[dict[str, NDArray[np.float64]]],
-) -> tuple[str, str]:
-    """Macro AUC and its change, each with an interval over resampled patients."""
+def _standardised(path: Path) -> Scores:
+    """A fold's logits, each label with mean 0 and deviation 1: no fold's network has the scale of another's."""
+    with np.load(path) as part:
+        logits = part["logits"].astype(np.float64)
+        standard = (logits - logits.mean(axis=0)) / np.maximum(logits.std(axis=0), 1e-6)
+        return dict(zip(part["ids"].tolist(), standard, strict=True))
+
+
+def _cells(samples: Sequence[Sample], found: Sequence[Scores], before: Sequence[Scores]) -> tuple[str, str]:
+    """Macro AUC and its change, each with an interval over the same resampled patients."""
+    area, areas = _macro(samples, found)
+    if not before:
+        return _cell(area, areas), ""
+    earlier, earliers = _macro(samples, before)
+    return _cell(area, areas), _cell(area - earlier, areas - earliers, sign="+")
+
+
+def _macro(samples: Sequence[Sample], found: Sequence[Scores]) -> tuple[float, NDArray[np.float64]]:
+    """Macro AUC, mean over the seeds: of the images as they are, and of each resample."""
+    weights = resample([sample.patient for sample in samples])
+    whole = np.ones((1, len(samples)), dtype=np.uint16)
     truth = np.array([[float(sample.labels[label]) for label in NIH_LABELS] for sample in samples])
-    now = [np.array([scores[sample.id] for sample in samples]) for scores in found]
-    then = [np.array([scores[sample.id] for sample in samples]) for scores in before]
-    patients = np.array([sample.patient for sample in samples])
-    areas, changes = [], []
-    for rows in _resampled(patients):
-        area = np.mean([_macro(truth[rows], logits[rows]) for logits in now])
-        areas.append(area)
-        if then:
-            changes.append(area - np.mean([_macro(truth[rows], logits[rows]) for logits in then]))
-    middle = float(np.mean([_macro(truth, logits) for logits in now]))
-    change = middle - float(np.mean([_macro(truth, logits) for logits in then])) if then else None
-    return _cell(middle, areas), "" if change is None else _cell(change, changes, sign="+")
+    areas, resampled = [], []
+    for scores in found:
+        logits = np.array([scores[sample.id] for sample in samples])
+        columns = list(zip(truth.T, logits.T, strict=True))
+        areas.append(float(macro([resampled_auc(*column, whole) for column in columns])[0]))
+        resampled.append(macro([resampled_auc(*column, weights) for column in columns]))
+    return float(np.mean(areas)), np.mean(resampled, axis=0)
 
 
-def _resampled(patients: NDArray[np.str_]) -> Iterator[NDArray[np.int64]]:
-    generator = np.random.default_rng(0)
-    keys, inverse = np.unique(patients, return_inverse=True)
-    rows_of = [np.flatnonzero(inverse == index) for index in range(len(keys))]
-    for _ in range(RESAMPLES):
-        yield np.concatenate([rows_of[index] for index in generator.integers(0, len(keys), len(keys))])
-
-
-def _macro(truth: NDArray[np.float64], logits: NDArray[np.float64]) -> float:
-    areas = [auc(truth[:, column], logits[:, column]) for column in range(truth.shape[1])]
-    return float(np.mean([area for area in areas if area is not None]))
-
-
-def _cell(value: float, resampled: Sequence[float], sign: str = "") -> str:
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+def _cell(value: float, resampled: NDArray[np.float64], sign: str = "") -> str:
+    bounds = interval(resampled)
+    assert bounds is not None
+    return f"{value:{sign}.3f} ({bounds[0]:{sign}.3f} to {bounds[1]:{sign}.3f})"
 
 
 if __name__ == "__main__":
