@@ -12,7 +12,6 @@ from cxr_triage.model.radiograph import read_radiograph
 from cxr_triage.training.data import (
     DataError,
     Region,
-    Sample,
     fold_of,
     locations_of,
     official_splits,
@@ -22,6 +21,7 @@ from cxr_triage.training.data import (
     split_of,
 )
 from cxr_triage.training.targets import ABNORMAL_OUTPUT, outputs_of, targets_of
+from evaluated import sample
 from miniature import drawn_chest, miniature_folder
 
 
@@ -167,35 +167,27 @@ def test_folds_are_equal_shares_of_every_split() -> None:
     assert [fold_of(f"nih/nih{number:05d}", 5) for number in (1, 2, 3, 5, 8)] == [0, 1, 4, 0, 1]
 
 
-def sample_of(patient: str, official_split: str) -> Sample:
-    """A sample of which only patient and official split matter."""
-    return Sample(
-        id="",
-        image=Path(),
-        source="nih",
-        patient=patient,
-        sex="",
-        age="",
-        view="",
-        labels={},
-        mask=None,
-        ctr=None,
-        regions=(),
-        reference=None,
-        official_split=official_split,
-    )
-
-
 def test_official_splits_hold_a_patient_together() -> None:
     """A patient in two splits is held out, and an undivided training part is divided by hash."""
     by_hash = {split_of(f"nih/{number}"): f"nih/{number}" for number in range(100)}
     found = official_splits(
         [
-            *(sample_of("nih/a", "test"), sample_of("nih/b", "train"), sample_of("nih/b", "test")),
-            *(sample_of("nih/c", "train"), sample_of("nih/c", "validation"), sample_of(by_hash["test"], "train_val")),
-            *(sample_of(by_hash["validation"], "train_val"), sample_of(by_hash["train"], "")),
+            *(
+                sample(patient="nih/a", official_split="test"),
+                sample(patient="nih/b", official_split="train"),
+                sample(patient="nih/b", official_split="test"),
+            ),
+            *(
+                sample(patient="nih/c", official_split="train"),
+                sample(patient="nih/c", official_split="validation"),
+                sample(patient=by_hash["test"], official_split="train_val"),
+            ),
+            *(
+                sample(patient=by_hash["validation"], official_split="train_val"),
+                sample(patient=by_hash["train"], official_split=""),
+            ),
             # The same patient's images in a set that publishes no split do not move the patient.
-            sample_of(by_hash["test"], ""),
+            sample(patient=by_hash["test"], official_split=""),
         ]
     )
     assert found == {

@@ -1,35 +1,16 @@
 """Whose patients train, tune and judge."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from cxr_triage.model.errors import ConfigurationError
-from cxr_triage.training.data import Sample, split_of
+from cxr_triage.training.data import split_of
 from cxr_triage.training.division import Fold, as_published, by_hash, for_fold
+from evaluated import sample
 
-
-def sample(number: int, image: int = 0, official: str = "") -> Sample:
-    """A radiograph of patient `number`."""
-    return Sample(
-        id=f"{number}_{image}",
-        image=Path(f"{number}_{image}.png"),
-        source="nih",
-        patient=f"nih/{number}",
-        sex="F",
-        age="50",
-        view="PA",
-        labels={},
-        mask=None,
-        ctr=None,
-        regions=(),
-        reference=None,
-        official_split=official,
-    )
-
-
-SAMPLES = [sample(number, image) for number in range(300) for image in range(2)]
+#: Two radiographs of each of 300 patients.
+SAMPLES = [sample(patient=f"nih/{number}") for number in range(300) for _ in range(2)]
 
 
 def test_every_patient_is_in_one_split() -> None:
