@@ -170,26 +170,13 @@ def test_folds_are_equal_shares_of_every_split() -> None:
 def test_official_splits_hold_a_patient_together() -> None:
     """A patient in two splits is held out, and an undivided training part is divided by hash."""
     by_hash = {split_of(f"nih/{number}"): f"nih/{number}" for number in range(100)}
-    found = official_splits(
-        [
-            *(
-                sample(patient="nih/a", official_split="test"),
-                sample(patient="nih/b", official_split="train"),
-                sample(patient="nih/b", official_split="test"),
-            ),
-            *(
-                sample(patient="nih/c", official_split="train"),
-                sample(patient="nih/c", official_split="validation"),
-                sample(patient=by_hash["test"], official_split="train_val"),
-            ),
-            *(
-                sample(patient=by_hash["validation"], official_split="train_val"),
-                sample(patient=by_hash["train"], official_split=""),
-            ),
-            # The same patient's images in a set that publishes no split do not move the patient.
-            sample(patient=by_hash["test"], official_split=""),
-        ]
-    )
+    published = [
+        *(("nih/a", "test"), ("nih/b", "train"), ("nih/b", "test"), ("nih/c", "train"), ("nih/c", "validation")),
+        *((by_hash["test"], "train_val"), (by_hash["validation"], "train_val"), (by_hash["train"], "")),
+        # The same patient's images in a set that publishes no split do not move the patient.
+        (by_hash["test"], ""),
+    ]
+    found = official_splits([sample(patient=patient, official_split=split) for patient, split in published])
     assert found == {
         "nih/a": "test",
         "nih/b": "test",
