@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from cxr_triage.model.bundle import BUNDLED, WEIGHTS_NAME, Calibration, Card, verify
 from cxr_triage.model.devices import choose_device
@@ -17,10 +18,10 @@ from cxr_triage.model.findings import LOCATIONS, Finding
 from cxr_triage.model.measurements import heart_contrast, largest_parts, measure
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
 from cxr_triage.model.pose import Pose
-from cxr_triage.model.prediction import BundleIdentity, Prediction
+from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, restore
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.model.suitability import check_prediction
+from cxr_triage.model.suitability import MISPLACEMENTS, check_prediction
 
 
 class Predictor:
@@ -79,6 +80,7 @@ class Predictor:
             outputs, logits = self._look(pixels, frame)
         masks: NDArray[np.bool_] = (restore(torch.from_numpy(logits), frame) > 0).numpy()
         stored = pose.stored(masks)
+        refusal = self._refusal(pixels, masks, distance)
         return Prediction(
             bundle=self.identity,
             findings=self._findings(outputs.abnormality[0].cpu()),
@@ -89,12 +91,7 @@ class Predictor:
             saliency_LHW=pose.turned_back(self._saliency(outputs)),
             saliency_frame=pose.stored_frame(frame),
             feature_distance=distance,
-            refusal=check_prediction(
-                masks,
-                feature_distance=distance,
-                distance_limit=self.card.feature_distance_limit,
-                contrast=heart_contrast(pixels, masks),
-            ),
+            refusal=refusal and (self._misplaced(pixels) or refusal),
         )
 
     def _look(self, pixels_HW: NDArray[np.float32], frame: Frame) -> tuple[Outputs, NDArray[np.float32]]:
@@ -102,6 +99,32 @@ class Predictor:
         image = prepare(pixels_HW, frame, self.card.network.input_size)
         outputs: Outputs = self._network(image[None].to(self._device))
         return outputs, largest_parts(outputs.mask[0].float().cpu().numpy())
+
+    def _refusal(self, pixels_HW: NDArray[np.float32], masks_CHW: NDArray[np.bool_], distance: float) -> Refusal | None:
+        return check_prediction(
+            masks_CHW,
+            feature_distance=distance,
+            distance_limit=self.card.feature_distance_limit,
+            contrast=heart_contrast(pixels_HW, masks_CHW),
+        )
+
+    def _misplaced(self, pixels_HW: NDArray[np.float32]) -> Refusal | None:
+        """What is wrong with an image that the gate refused, if turned or inverted it would be a chest radiograph.
+
+        Where several ways would do, the one that is most like the training images is believed.
+        """
+        image = prepare(pixels_HW, frame_of(pixels_HW), self.card.network.input_size)
+        changed = torch.stack([misplacement.undo(image) for misplacement in MISPLACEMENTS])
+        outputs: Outputs = self._network(changed.to(self._device))
+        distances = self._space.distances(outputs.pooled.cpu()).tolist()
+        grid = functional.avg_pool2d(changed, 2)[:, 0].numpy()
+        masks = [largest_parts(logits) > 0 for logits in outputs.mask.float().cpu().numpy()]
+        chests = [
+            (distance, index)
+            for index, (pixels, mask, distance) in enumerate(zip(grid, masks, distances, strict=True))
+            if self._refusal(pixels, mask, distance) is None
+        ]
+        return MISPLACEMENTS[min(chests)[1]].refusal if chests else None
 
     def _findings(self, logits_K: Tensor) -> tuple[Finding, ...]:
         return tuple(

@@ -55,6 +55,7 @@ LIVES_IN = {
         "model/pose.py",
         "model/predictor.py",
         "model/preparation.py",
+        "model/suitability.py",
         "training/",
     ],
     "jinja2": ["training/evaluation/report.py"],

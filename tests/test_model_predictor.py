@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -59,12 +60,30 @@ def test_other_images_are_refused(predictor: Predictor) -> None:
     assert refusal.reason in {"lungs_implausible", "unlike_training"}
 
 
-@pytest.mark.parametrize("spoil", [np.flipud, np.transpose, lambda pixels: 1 - pixels, np.zeros_like])
-def test_spoiled_radiographs_are_refused(predictor: Predictor, chest: Radiograph, spoil: object) -> None:
-    """Upside down, on its side, inverted, blank."""
-    assert callable(spoil)
+@pytest.mark.parametrize(
+    ("spoil", "reason", "words"),
+    [
+        (np.flipud, "rotated", "upside down"),
+        (lambda pixels: np.rot90(pixels, 2), "rotated", "upside down"),
+        (lambda pixels: np.rot90(pixels, -1), "rotated", "turned clockwise by 90"),
+        (np.rot90, "rotated", "turned counter-clockwise by 90"),
+        (lambda pixels: 1 - pixels, "inverted", "Photometric Interpretation"),
+        (np.zeros_like, "lungs_implausible", "No lung"),
+    ],
+)
+def test_spoiled_radiographs_are_refused(
+    predictor: Predictor,
+    chest: Radiograph,
+    spoil: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    reason: str,
+    words: str,
+) -> None:
+    """Upside down, on its side, inverted, blank: and the refusal says which."""
     pixels = np.ascontiguousarray(spoil(chest.pixels_HW))
-    assert predictor.predict(dataclasses.replace(chest, pixels_HW=pixels)).refusal is not None
+    refusal = predictor.predict(dataclasses.replace(chest, pixels_HW=pixels)).refusal
+    assert refusal is not None
+    assert refusal.reason == reason
+    assert words in refusal.explanation
 
 
 def test_outlines_lie_in_the_stored_pixel_matrix(prediction: Prediction, chest: Radiograph) -> None:
