@@ -42,7 +42,7 @@ class NetworkShape:
     decoder_channels: tuple[int, int, int, int] = (128, 64, 48, 32)
     dropout: float = 0.2
     pooling: PoolingName = "mean"
-    #: Whether the network looks twice: at the whole frame for lungs and heart, then at the square around them.
+    #: Whether the network looks twice: at the whole frame, then at the rectangle around the lungs.
     closer_look: bool = False
 
 

@@ -65,8 +65,8 @@ class Pose:
     def stored_frame(self, frame: Frame) -> tuple[float, float, float, float]:
         """Top, left, height and width of a frame of what was shown, in stored pixels."""
         rows, columns = (stored / shown for stored, shown in zip(self.stored_shape, self.shape, strict=True))
-        left = self.shape[1] - frame.left - frame.side if self.mirrored else frame.left
-        return (frame.top * rows, left * columns, frame.side * rows, frame.side * columns)
+        left = self.shape[1] - frame.left - frame.width if self.mirrored else frame.left
+        return (frame.top * rows, left * columns, frame.height * rows, frame.width * columns)
 
 
 def _square(rows: int, columns: int, aspect: float) -> tuple[int, int]:

@@ -20,22 +20,24 @@ WINDOW_CENTRE: Final = 0.8
 COLLIMATION_SPREAD: Final = 0.02
 #: Collimation is never believed past this share of a side.
 COLLIMATION_LIMIT: Final = 0.25
-#: What the closer look leaves around lungs and heart, as a share of their box: costophrenic angles, apices, ribs.
-CLOSER_MARGIN: Final = 0.10
-#: Least side of the closer look's frame, as a share of the whole frame's: smaller lungs are not to be believed.
+#: What the closer look leaves above, below, left and right of the lungs, in shares of their box: apices, costophrenic
+#: angles and what lies behind the diaphragm, ribs.
+CLOSER_MARGINS: Final = (0.06, 0.12, 0.05, 0.05)
+#: Least height and width of the closer look, as a share of the whole frame: smaller lungs are not to be believed.
 CLOSER_LEAST: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The square of the stored pixel matrix that the network sees: it may reach outside, where it was padded.
+    """The part of the stored pixel matrix that the network sees as a square; it may reach outside, where it is padded.
 
     All values are in source pixels.
     """
 
     top: int
     left: int
-    side: int
+    height: int
+    width: int
     #: Rows and Columns of the stored pixel matrix.
     source_shape: tuple[int, int]
 
@@ -51,11 +53,11 @@ def frame_of(pixels_HW: NDArray[np.float32]) -> Frame:
     height, width = bottom - top, right - left
     side = max(height, width)
     rows, columns = pixels_HW.shape
-    return Frame(top - (side - height) // 2, left - (side - width) // 2, side, (rows, columns))
+    return Frame(top - (side - height) // 2, left - (side - width) // 2, side, side, (rows, columns))
 
 
 def closer_frame(frame: Frame, logits_CHW: NDArray[np.float32]) -> Frame:
-    """The square around lungs and heart: what the network looks at again, the same in every hospital's framing.
+    """The rectangle around the lungs: what the network looks at again, the same in every chest and every framing.
 
     The whole frame where one of the lungs was not seen, or they are too small to be believed.
 
@@ -63,18 +65,26 @@ def closer_frame(frame: Frame, logits_CHW: NDArray[np.float32]) -> Frame:
         frame: what the network saw.
         logits_CHW: its mask logits over that frame, in the order of STRUCTURES; above 0 = inside.
     """
-    inside = logits_CHW > 0
-    if not inside[0].any() or not inside[1].any():
+    left, right = logits_CHW[0] > 0, logits_CHW[1] > 0
+    if not left.any() or not right.any():
         return frame
-    rows, columns = np.flatnonzero(inside.any(axis=(0, 2))), np.flatnonzero(inside.any(axis=(0, 1)))
-    pixel = frame.side / logits_CHW.shape[1]
-    height, width = (float(ends[-1] + 1 - ends[0]) * pixel for ends in (rows, columns))
-    side = round(max(height, width) * (1 + 2 * CLOSER_MARGIN))
-    if not CLOSER_LEAST * frame.side <= side < frame.side:
+    top, height = _with_margins(np.flatnonzero((left | right).any(axis=1)), left.shape[0], CLOSER_MARGINS[:2])
+    start, width = _with_margins(np.flatnonzero((left | right).any(axis=0)), left.shape[1], CLOSER_MARGINS[2:])
+    if min(height, width) < CLOSER_LEAST:
         return frame
-    middle_row, middle_column = (float(ends[-1] + 1 + ends[0]) / 2 * pixel for ends in (rows, columns))
-    top, left = frame.top + round(middle_row - side / 2), frame.left + round(middle_column - side / 2)
-    return Frame(top, left, side, frame.source_shape)
+    return Frame(
+        frame.top + round(top * frame.height),
+        frame.left + round(start * frame.width),
+        round(height * frame.height),
+        round(width * frame.width),
+        frame.source_shape,
+    )
+
+
+def _with_margins(inside: NDArray[np.intp], size: int, margins: tuple[float, ...]) -> tuple[float, float]:
+    """Start and length of a run of pixels with margins before and after it, in shares of the size."""
+    start, length = inside[0] / size, (inside[-1] + 1 - inside[0]) / size
+    return float(start - margins[0] * length), float(length * (1 + sum(margins)))
 
 
 def _inside_collimation(pixels_HW: NDArray[np.float32]) -> tuple[int, int]:
@@ -122,11 +132,12 @@ def restore(maps_CHW: Tensor, frame: Frame) -> Tensor:
     Returns:
         float (channels, Rows, Columns); what lies outside the frame repeats its lowest value.
     """
-    square = functional.interpolate(maps_CHW[None], (frame.side, frame.side), mode="bilinear", align_corners=False)[0]
+    shape = (frame.height, frame.width)
+    square = functional.interpolate(maps_CHW[None], shape, mode="bilinear", align_corners=False)[0]
     rows, columns = frame.source_shape
     full = torch.full((maps_CHW.shape[0], rows, columns), float(maps_CHW.min()))
     top, left = max(frame.top, 0), max(frame.left, 0)
-    bottom, right = min(frame.top + frame.side, rows), min(frame.left + frame.side, columns)
+    bottom, right = min(frame.top + frame.height, rows), min(frame.left + frame.width, columns)
     full[:, top:bottom, left:right] = square[
         :, top - frame.top : bottom - frame.top, left - frame.left : right - frame.left
     ]
@@ -135,14 +146,14 @@ def restore(maps_CHW: Tensor, frame: Frame) -> Tensor:
 
 def _cut(image_NCHW: Tensor, frame: Frame, *, value: float) -> Tensor:
     rows, columns = frame.source_shape
-    padding = (-frame.left, frame.left + frame.side - columns, -frame.top, frame.top + frame.side - rows)
+    padding = (-frame.left, frame.left + frame.width - columns, -frame.top, frame.top + frame.height - rows)
     return functional.pad(image_NCHW, padding, value=value)
 
 
 def _window(square_HW: Tensor) -> tuple[float, float]:
     """Grey values between which the centre's contrast lies."""
-    margin = round(square_HW.shape[0] * (1 - WINDOW_CENTRE) / 2)
-    centre = square_HW[margin : -margin or None, margin : -margin or None]
+    top, left = (round(length * (1 - WINDOW_CENTRE) / 2) for length in square_HW.shape)
+    centre = square_HW[top : -top or None, left : -left or None]
     # Every fourth row and column is plenty for a percentile.
     values = centre[::4, ::4].flatten() if min(centre.shape) > 256 else centre.flatten()
     values = values[~values.isnan()]

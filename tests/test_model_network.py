@@ -63,7 +63,7 @@ def test_square_image_is_kept_whole() -> None:
     """No collimation, no padding."""
     pixels, _ = drawn_chest()
     noise = np.random.default_rng(1).normal(0, 0.05, pixels.shape).astype(np.float32)
-    assert frame_of(pixels + noise) == Frame(0, 0, 96, (96, 96))
+    assert frame_of(pixels + noise) == Frame(0, 0, 96, 96, (96, 96))
 
 
 def test_collimated_borders_are_left_out_and_the_shorter_side_is_padded() -> None:
@@ -72,14 +72,14 @@ def test_collimated_borders_are_left_out_and_the_shorter_side_is_padded() -> Non
     pixels = np.zeros((100, 140), dtype=np.float32)
     pixels[10:90, 20:120] = random.uniform(size=(80, 100))
     frame = frame_of(pixels)
-    assert frame == Frame(0, 20, 100, (100, 140))
+    assert frame == Frame(0, 20, 100, 100, (100, 140))
 
 
 def test_wide_collimation_is_not_believed() -> None:
     """A uniform half is more likely a white lung than a shutter."""
     pixels = np.zeros((100, 100), dtype=np.float32)
     pixels[:, 50:] = np.random.default_rng(1).uniform(size=(100, 50))
-    assert frame_of(pixels) == Frame(0, 0, 100, (100, 100))
+    assert frame_of(pixels) == Frame(0, 0, 100, 100, (100, 100))
 
 
 def test_window_does_not_depend_on_exposure() -> None:

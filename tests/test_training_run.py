@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.predictor import Predictor
+from cxr_triage.model.preparation import CLOSER_LEAST
 from cxr_triage.training.commands.evaluate import evaluate
 from cxr_triage.training.commands.train import train
 from cxr_triage.training.data import DataError, read_samples
@@ -198,14 +199,14 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
 
 
 def test_network_looks_closer_once_it_can_outline(data: Path, tmp_path: Path) -> None:
-    """The square that it looks at is part of the run's state, and no larger than the frame."""
+    """The rectangle that it looks at is part of the run's state, and no larger than the frame and its margins."""
     trainer = smoke(data, tmp_path)
-    assert trainer.loader.squares is None
+    assert trainer.loader.boxes is None
     trainer.run()
-    squares = trainer.loader.squares
-    assert squares is not None
-    assert squares.shape == (len(trainer.training.samples), 3)
-    assert ((squares[:, 2] > 0) & (squares[:, 2] <= 1)).all()
+    boxes = trainer.loader.boxes
+    assert boxes is not None
+    assert boxes.shape == (len(trainer.training.samples), 4)
+    assert ((boxes[:, 2:] >= CLOSER_LEAST) & (boxes[:, 2:] < 1.3)).all()
 
 
 def test_one_task_alone_trains_only_what_it_needs(data: Path, tmp_path: Path) -> None:

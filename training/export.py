@@ -23,7 +23,7 @@ from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.sources import source_of
 from cxr_triage.training.targets import ABNORMAL_OUTPUT
 from cxr_triage.training.validation import Look
-from cxr_triage.training.views import AT_ONCE, closer_squares, matrices_of, seen, whole_squares
+from cxr_triage.training.views import AT_ONCE, closer_boxes, matrices_of, seen, whole_boxes
 
 #: Share of normal validation images that the operating thresholds leave without any finding.
 NORMALS_LEFT_ALONE: Final = 0.85
@@ -155,7 +155,7 @@ def _reported(part: TrainingSet) -> NDArray[np.int64]:
 @torch.inference_mode()
 def _features(network: MultiTaskNetwork, part: TrainingSet) -> torch.Tensor:
     """Pooled features of the whole frames, (N, K)."""
-    size, whole = network.shape.input_size, matrices_of(whole_squares(1))
+    size, whole = network.shape.input_size, matrices_of(whole_boxes(1))
     features = []
     for images in np.array_split(part.images, max(len(part.images) // AT_ONCE, 1)):
         matrices = whole.expand(len(images), 2, 3)
@@ -168,9 +168,9 @@ def _logits(network: MultiTaskNetwork, part: TrainingSet) -> torch.Tensor:
     """Abnormality logits (N, outputs) as the service gets them: from the closer look where the network takes one."""
     cpu, size = torch.device("cpu"), network.shape.input_size
     precision = Precision("cpu", None)
-    looks = closer_squares(network, part.images, size, precision, cpu) if network.shape.closer_look else None
-    squares = whole_squares(len(part.samples)) if looks is None else looks
-    look = Look(network=network, data=part, squares=squares, size=size, precision=precision, device=cpu)
+    looks = closer_boxes(network, part.images, size, precision, cpu) if network.shape.closer_look else None
+    boxes = whole_boxes(len(part.samples)) if looks is None else looks
+    look = Look(network=network, data=part, boxes=boxes, size=size, precision=precision, device=cpu)
     return look.outputs(np.arange(len(part.samples)))[0]
 
 

@@ -24,7 +24,7 @@ from cxr_triage.training.data import DataError, Sample
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.sources import source_of
 from cxr_triage.training.targets import Targets, targets_of
-from cxr_triage.training.views import jittered, matrices_of, seen, shrunk, whole_squares
+from cxr_triage.training.views import are_closer, jittered, matrices_of, seen, shrunk, whole_boxes
 
 #: Batches that each thread makes ahead of the network.
 AHEAD: Final = 2
@@ -112,8 +112,8 @@ class Loader:
                     f"the recipe wants {count} {kind} images in each batch, the training part has {len(rows)}"
                 )
         #: An epoch is one pass over the labelled images.
-        #: Where the network looks closer at each row, (N, 3) as views.WHOLE; None = not yet.
-        self.squares: NDArray[np.float32] | None = None
+        #: Where the network looks closer at each row, (N, 4) as views.WHOLE; None = not yet.
+        self.boxes: NDArray[np.float32] | None = None
         self.steps_per_epoch = max(len(labelled) // (share.labelled * recipe.micro_batches), 1)
         #: Seconds that `ahead` kept its caller waiting, all together.
         self.waited = 0.0
@@ -158,27 +158,22 @@ class Loader:
     def _augmented(self, masked: NDArray[np.int64], others: NDArray[np.int64], seed: int) -> Batch:
         generator = Generator().manual_seed(seed)
         rows = np.concatenate([self._data.masked_rows[masked], others])
-        squares, closer = self._squares(rows, len(masked), generator)
-        matrices = jittered(matrices_of(squares), random_geometry(len(rows), generator))
-        images = seen(self._data.images[rows], matrices, self._recipe.input_size, closer)
+        boxes = self._boxes(rows, len(masked), generator)
+        matrices = jittered(matrices_of(boxes), random_geometry(len(rows), generator))
+        images = seen(self._data.images[rows], matrices, self._recipe.input_size, are_closer(boxes))
         images = random_occlusion(random_exposure(images, generator), generator)
         coverage = torch.from_numpy(self._data.masks[masked]).float() / 255
         masks = shrunk(coverage, matrices[: len(masked)], self._recipe.input_size // 2)
         return Batch(images=images, masks=masks, rows=rows, seed=seed)
 
-    def _squares(
-        self, rows: NDArray[np.int64], masked: int, generator: Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """What each image shows, and whether that is the closer look.
-
-        Outlines are learned at both looks, since the first one must find the second.
-        """
-        whole = whole_squares(len(rows))
-        if self.squares is None:
-            return whole, np.zeros(len(rows), dtype=np.bool_)
-        closer = np.ones(len(rows), dtype=np.bool_)
-        closer[:masked] = (torch.rand(masked, generator=generator) < 0.5).numpy()
-        return np.where(closer[:, None], self.squares[rows], whole), closer
+    def _boxes(self, rows: NDArray[np.int64], masked: int, generator: Generator) -> NDArray[np.float32]:
+        """What each image shows; outlines are learned at both looks, since the first one must find the second."""
+        whole = whole_boxes(len(rows))
+        if self.boxes is None:
+            return whole
+        closer = torch.ones(len(rows), dtype=torch.bool)
+        closer[:masked] = torch.rand(masked, generator=generator) < 0.5
+        return np.where(closer.numpy()[:, None], self.boxes[rows], whole)
 
 
 def _seed(*parts: int | str) -> int:

@@ -35,8 +35,8 @@ class Recipe:
     input_size: int
     epochs: int
     pooling: PoolingName = "mean"
-    #: Epochs after which the network looks closer, at the square around the lungs and the heart that it has learned to
-    #: outline by then; None = always at the whole frame.
+    #: Epochs after which the network looks closer, at the rectangle around the lungs that it has learned to outline by
+    #: then; None = always at the whole frame.
     closer_from: int | None = None
     batch: BatchShare = field(default_factory=BatchShare)
     #: Micro-batches of one step: what is computed at once, by one process in turn or by several at the same time.

@@ -33,7 +33,7 @@ from cxr_triage.training.pretrained import load_pretrained
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.targets import outputs_of
 from cxr_triage.training.validation import Look, validation_figures
-from cxr_triage.training.views import closer_squares, whole_squares
+from cxr_triage.training.views import closer_boxes, whole_boxes
 
 log = structlog.get_logger()
 
@@ -134,7 +134,7 @@ class Trainer:
     def _run_epoch(self, parallel: DistributedDataParallel | None, advance: Callable[[], None]) -> None:
         started, self.loader.waited = time.monotonic(), 0.0
         if self.epoch == self.recipe.closer_from:
-            self.loader.squares = self._squares(self.training)
+            self.loader.boxes = self._boxes(self.training)
         first = self.epoch * self.loader.steps_per_epoch
         steps = range(first, first + self.loader.steps_per_epoch)
         batches = self.loader.ahead(steps, self.micros)
@@ -160,20 +160,20 @@ class Trainer:
         return logits
 
     def _look(self, data: TrainingSet) -> Look:
-        looks_closer = self.loader.squares is not None
+        looks_closer = self.loader.boxes is not None
         return Look(
             network=self.average.module,
             data=data,
-            squares=self._squares(data) if looks_closer else whole_squares(len(data.samples)),
+            boxes=self._boxes(data) if looks_closer else whole_boxes(len(data.samples)),
             size=self.recipe.input_size,
             precision=self.precision,
             device=self.group.device,
         )
 
-    def _squares(self, data: TrainingSet) -> NDArray[np.float32]:
+    def _boxes(self, data: TrainingSet) -> NDArray[np.float32]:
         """Where the averaged network would look closer."""
         size = self.recipe.input_size
-        return closer_squares(self.average.module, data.images, size, self.precision, self.group.device)
+        return closer_boxes(self.average.module, data.images, size, self.precision, self.group.device)
 
     def _step(self, batches: list[Batch], step: int, parallel: DistributedDataParallel | None) -> float:
         """One update of the weights from this process's micro-batches and those of the others."""
@@ -225,7 +225,7 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "outputs": list(self.outputs),
-            "squares": None if self.loader.squares is None else torch.from_numpy(self.loader.squares),
+            "boxes": None if self.loader.boxes is None else torch.from_numpy(self.loader.boxes),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -239,7 +239,7 @@ class Trainer:
         if tuple(state["outputs"]) != self.outputs:
             raise DataError(f"{self.work} holds a run on data with other labels: name another work folder")
         self.epoch = state["epoch"]
-        self.loader.squares = None if state["squares"] is None else state["squares"].numpy()
+        self.loader.boxes = None if state["boxes"] is None else state["boxes"].numpy()
         for name in ("network", "average", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
 

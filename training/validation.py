@@ -13,7 +13,7 @@ from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.metrics import auc, dice
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.targets import ABNORMAL_OUTPUT
-from cxr_triage.training.views import AT_ONCE, matrices_of, seen, shrunk
+from cxr_triage.training.views import AT_ONCE, are_closer, matrices_of, seen, shrunk
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,8 +22,8 @@ class Look:
 
     network: nn.Module
     data: TrainingSet
-    #: What it looks at in each image, (N, 3) as views.WHOLE.
-    squares: NDArray[np.float32]
+    #: What it looks at in each image, (N, 4) as views.WHOLE.
+    boxes: NDArray[np.float32]
     #: Side of its input, pixels.
     size: int
     precision: Precision
@@ -35,8 +35,8 @@ class Look:
         self.network.eval()
         logits, masks = [], []
         for part in np.array_split(rows, math.ceil(len(rows) / AT_ONCE)):
-            closer = self.squares[part, 2] < 1
-            views = seen(self.data.images[part], matrices_of(self.squares[part]), self.size, closer)
+            boxes = self.boxes[part]
+            views = seen(self.data.images[part], matrices_of(boxes), self.size, are_closer(boxes))
             with self.precision.autocast():
                 outputs = self.network(views.to(self.device, memory_format=torch.channels_last))
             logits.append(outputs.abnormality.float().cpu())
@@ -71,7 +71,7 @@ def _overlaps(look: Look) -> dict[str, float]:
         return {"lungs_dice": math.nan, "heart_dice": math.nan}
     masks = (look.outputs(rows)[1] > 0).numpy()
     coverage = torch.from_numpy(look.data.masks).float() / 255
-    truth = (shrunk(coverage, matrices_of(look.squares[rows]), look.size // 2) > 0.5).numpy()
+    truth = (shrunk(coverage, matrices_of(look.boxes[rows]), look.size // 2) > 0.5).numpy()
     pairs = list(zip(masks, truth, strict=True))
     return {
         "lungs_dice": float(np.mean([dice(mask[:2].any(axis=0), true[:2].any(axis=0)) for mask, true in pairs])),

@@ -1,4 +1,4 @@
-"""Prepared radiographs -> what the network looks at: the whole frame, or the square around lungs and heart.
+"""Prepared radiographs -> what the network looks at: the whole frame, or the rectangle around the lungs.
 
 The same geometry and the same window as `model.preparation`, for a batch at once and with random changes on top.
 """
@@ -16,28 +16,34 @@ from cxr_triage.model.preparation import WINDOW_CENTRE, WINDOW_TAIL, Frame, clos
 from cxr_triage.training.augment import warp
 from cxr_triage.training.precision import Precision
 
-#: Row and column of a square's centre, and its side, in shares of the prepared frame: all of it.
-WHOLE: Final = (0.5, 0.5, 1.0)
+#: Row and column of a box's centre, its height and its width, in shares of the prepared frame: all of it.
+WHOLE: Final = (0.5, 0.5, 1.0, 1.0)
 #: Images that are computed at once.
 AT_ONCE: Final = 16
 
 
-def whole_squares(count: int) -> NDArray[np.float32]:
-    """All of each of a number of frames, (count, 3)."""
+def whole_boxes(count: int) -> NDArray[np.float32]:
+    """All of each of a number of frames, (count, 4)."""
     return np.tile(np.array(WHOLE, dtype=np.float32), (count, 1))
 
 
-def matrices_of(squares_N3: NDArray[np.float32]) -> Tensor:
-    """Affine matrices (N, 2, 3) that cut squares out of prepared frames.
+def are_closer(boxes_N4: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which boxes are not the whole frame, (N,)."""
+    closer: NDArray[np.bool_] = (boxes_N4 != np.array(WHOLE, dtype=np.float32)).any(axis=1)
+    return closer
+
+
+def matrices_of(boxes_N4: NDArray[np.float32]) -> Tensor:
+    """Affine matrices (N, 2, 3) that cut boxes out of prepared frames, stretched to squares.
 
     Args:
-        squares_N3: as WHOLE.
+        boxes_N4: as WHOLE.
     """
-    row, column, side = torch.from_numpy(squares_N3).unbind(dim=1)
-    zero = torch.zeros_like(side)
+    row, column, height, width = torch.from_numpy(boxes_N4).unbind(dim=1)
+    zero = torch.zeros_like(height)
     rows = (
-        torch.stack((side, zero, 2 * column - 1), dim=1),
-        torch.stack((zero, side, 2 * row - 1), dim=1),
+        torch.stack((width, zero, 2 * column - 1), dim=1),
+        torch.stack((zero, height, 2 * row - 1), dim=1),
     )
     return torch.stack(rows, dim=1)
 
@@ -79,22 +85,22 @@ def _windowed(view_1SS: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def closer_squares(
+def closer_boxes(
     network: nn.Module, images_NSS: NDArray[np.uint8], size: int, precision: Precision, device: torch.device
 ) -> NDArray[np.float32]:
-    """Where the network would look again in each prepared image, (N, 3) as WHOLE."""
+    """Where the network would look again in each prepared image, (N, 4) as WHOLE."""
     network.eval()
-    squares = whole_squares(len(images_NSS))
+    boxes = whole_boxes(len(images_NSS))
     for start in range(0, len(images_NSS), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
-        whole = matrices_of(squares[rows])
-        views = seen(images_NSS[rows], whole, size, np.zeros(len(whole), dtype=np.bool_))
+        views = seen(images_NSS[rows], matrices_of(boxes[rows]), size, are_closer(boxes[rows]))
         with precision.autocast():
             logits = network(views.to(device, memory_format=torch.channels_last)).mask
-        squares[rows] = [_square(largest_parts(one), size) for one in logits.float().cpu().numpy()]
-    return squares
+        boxes[rows] = [_box(largest_parts(one), size) for one in logits.float().cpu().numpy()]
+    return boxes
 
 
-def _square(logits_CHW: NDArray[np.float32], size: int) -> tuple[float, float, float]:
-    found = closer_frame(Frame(0, 0, size, (size, size)), logits_CHW)
-    return (found.top + found.side / 2) / size, (found.left + found.side / 2) / size, found.side / size
+def _box(logits_CHW: NDArray[np.float32], size: int) -> tuple[float, float, float, float]:
+    found = closer_frame(Frame(0, 0, size, size, (size, size)), logits_CHW)
+    row, column = found.top + found.height / 2, found.left + found.width / 2
+    return row / size, column / size, found.height / size, found.width / size

@@ -59,11 +59,10 @@ def map_on_image(prediction: Prediction, label: str) -> NDArray[np.float32]:
     """The saliency map that boxes of a label are compared with, on the stored pixel matrix: (H, W), 0 to 255."""
     reported = [finding.label for finding in prediction.findings]
     grid_HW = prediction.saliency_LHW[reported.index(MAP_OF.get(label, label))]
-    top, left, side, _ = (round(value) for value in prediction.saliency_frame)
+    top, left, height, width = (round(value) for value in prediction.saliency_frame)
     rows, columns = prediction.masks_CHW.shape[1:]
-    full_HW: NDArray[np.float32] = restore(
-        torch.from_numpy(grid_HW.astype(np.float32))[None], Frame(top, left, side, (rows, columns))
-    )[0].numpy()
+    frame = Frame(top, left, height, width, (rows, columns))
+    full_HW: NDArray[np.float32] = restore(torch.from_numpy(grid_HW.astype(np.float32))[None], frame)[0].numpy()
     return full_HW
 
 
