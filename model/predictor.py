@@ -16,12 +16,13 @@ from cxr_triage.model.errors import BundleError
 from cxr_triage.model.features import GATE, FeatureSpace
 from cxr_triage.model.findings import LOCATIONS, Finding
 from cxr_triage.model.measurements import heart_contrast, largest_parts, measure
+from cxr_triage.model.misplacement import MISPLACEMENTS
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
 from cxr_triage.model.pose import Pose
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, restore
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.model.suitability import MISPLACEMENTS, check_prediction
+from cxr_triage.model.suitability import check_prediction
 
 
 class Predictor:

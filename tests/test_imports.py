@@ -51,11 +51,11 @@ LIVES_IN = {
     "torch": [
         "model/devices.py",
         "model/features.py",
+        "model/misplacement.py",
         "model/network.py",
         "model/pose.py",
         "model/predictor.py",
         "model/preparation.py",
-        "model/suitability.py",
         "training/",
     ],
     "jinja2": ["training/evaluation/report.py"],
