@@ -1,9 +1,7 @@
 """Prepared images on disk, so that the loader never starves the network."""
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_triage.model.findings import STRUCTURES
-from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.model.preparation import frame_of, prepare, prepare_mask
 from cxr_triage.training.data import Sample, read_image, read_mask
+from cxr_triage.training.threads import reading_threads
 
 #: Images that threads prepare before they are written.
 PREPARED_AT_ONCE: Final = 256
@@ -36,8 +34,7 @@ def _prepare_into(path: Path, samples: Sequence[Sample], size: int) -> None:
     """Row by row into the file: 300,000 radiographs of 512 pixels are 79 GB, more than memory holds."""
     shape = (len(samples), size, size)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    # What silences pydicom while a file is read is the process's, not a thread's: here it holds for all of them.
-    with quiet_pydicom(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with reading_threads() as pool:
         for start in range(0, len(samples), PREPARED_AT_ONCE):
             part = samples[start : start + PREPARED_AT_ONCE]
             for row, image in enumerate(pool.map(_prepared_image, part, [size] * len(part)), start):

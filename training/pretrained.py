@@ -17,13 +17,11 @@ def load_pretrained(encoder: nn.Module) -> None:
     Raises:
         ConfigurationError: they are not on this machine and cannot be fetched.
     """
-    match encoder:
-        case EfficientNetLite0Encoder():
-            _load_lite0(encoder)
-        case DenseNetEncoder():
-            _load_densenet121(encoder)
-        case _:
-            raise NotImplementedError(type(encoder).__name__)
+    if isinstance(encoder, EfficientNetLite0Encoder):
+        _load_lite0(encoder)
+    else:
+        assert isinstance(encoder, DenseNetEncoder)
+        _load_densenet121(encoder)
 
 
 def _load_lite0(encoder: EfficientNetLite0Encoder) -> None:

@@ -13,8 +13,6 @@ from cxr_triage.training.sources import Noise, source_of
 
 #: Any abnormality against No Finding, for adults.
 ABNORMAL_OUTPUT: Final = "Abnormal"
-#: A label that is believed as it stands.
-BELIEVED: Final = Noise(1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

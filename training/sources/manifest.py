@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_triage.model.errors import UnreadableImageError, is_machine_fault
-from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.training.data import MASK_BITS, NIH_LABELS, DataError, is_dicom, read_image
 from cxr_triage.training.sources.published import Published
 from cxr_triage.training.sources.report import Report
 from cxr_triage.training.sources.source import Record, Source
+from cxr_triage.training.threads import reading_threads
 
 #: What decoders raise on damaged files; Pillow's PNG reader knows no better than SyntaxError.
 UNREADABLE: Final = (OSError, UnreadableImageError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -98,8 +96,7 @@ def _looked_at(
     records: Sequence[Record], output: Path, report: Report, *, decode: bool, progress: Callable[[], None]
 ) -> Iterator[Kept]:
     """Those whose images can be read, in their order."""
-    # What silences pydicom while a file is read is the process's, not a thread's: here it holds for all of them.
-    with quiet_pydicom(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with reading_threads() as pool:
         for kept in pool.map(lambda record: _look_at(record, output, decode=decode), records):
             for kind in kept.problems:
                 report.note(kind, kept.record.id)
