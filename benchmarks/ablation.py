@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from cxr_triage.training.data import NIH_LABELS, Sample, read_samples
+from cxr_triage.training.data import NIH_LABELS, Sample, read_samples, split_of
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import Fold, for_fold
 from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
@@ -138,7 +138,7 @@ def _cache(work: Path) -> Path:
 
 def table(samples: Sequence[Sample], work: Path, seeds: int) -> str:
     """Markdown: macro AUC per step, mean over the seeds, and what the step adds, with 95 % intervals over patients."""
-    nih = [sample for sample in samples if sample.source == "nih"]
+    nih = [sample for sample in samples if sample.source == "nih" and split_of(sample.patient) != "test"]
     selections = (nih, [sample for sample in nih if sample.reference is not None])
     lines = [
         "| step | seeds | macro AUC | added | macro AUC, reference selection | added |",

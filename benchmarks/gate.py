@@ -32,6 +32,11 @@ SPOILS: dict[str, Spoil] = {
     "turned by 180 degrees": lambda pixels: np.rot90(pixels, 2),
     "inverted": lambda pixels: np.float32(1) - pixels,
     "upper third only": lambda pixels: pixels[: pixels.shape[0] // 3],
+    "upper half only": lambda pixels: pixels[: pixels.shape[0] // 2],
+    "lower half only": lambda pixels: pixels[pixels.shape[0] // 2 :],
+    "upper 70 % only": lambda pixels: pixels[: int(pixels.shape[0] * 0.7)],
+    "lower 70 % only": lambda pixels: pixels[int(pixels.shape[0] * 0.3) :],
+    "left 60 % only": lambda pixels: pixels[:, : int(pixels.shape[1] * 0.6)],
     "left third only": lambda pixels: pixels[:, : pixels.shape[1] // 3],
     "noise": lambda pixels: np.random.default_rng(0).random(pixels.shape, dtype=np.float32),
 }

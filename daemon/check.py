@@ -37,7 +37,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     """Look at everything, one after the other; nothing is changed but for missing folders, which are made."""
     looks = [(key, partial(_folder, key, folder)) for key, folder in settings.folders().items()]
     looks.append(("database", partial(_database, settings)))
-    looks.append(("weights", partial(_weights, settings.bundle_folder)))
+    looks.append(("weights", partial(_weights, settings.bundle_folder, settings.model.sensitivity)))
     if settings.model.device not in ALWAYS_THERE:
         looks.append(("device", partial(_device, settings.model.device)))
     looks += [
@@ -74,9 +74,14 @@ def _database(settings: Settings) -> str:
     return f"{settings.printable_database} answers and has this version's schema"
 
 
-def _weights(bundle: Path | None) -> str:
+def _weights(bundle: Path | None, sensitivity: float | None) -> str:
     card = verify_bundle(bundle)
-    return f"{bundle or BUNDLED}: {card.name} {card.version}, SHA-256 as on its card"
+    chosen = card.require(sensitivity)
+    unfit = ", ".join(sorted(card.not_for_triage)) or "none"
+    return (
+        f"{bundle or BUNDLED}: {card.name} {card.version}, SHA-256 as on its card; sensitivity {chosen:g}; "
+        f"not for triage: {unfit}"
+    )
 
 
 def _device(name: str) -> str:

@@ -353,7 +353,7 @@ def _spool(run_folder: Path, owner: Owner) -> Iterator[Path]:
 
 def _readers(settings: Settings) -> Readers:
     return Readers(
-        load=partial(load_scorer, settings.bundle_folder, settings.model.device),
+        load=partial(load_scorer, settings.bundle_folder, settings.model.device, settings.model.sensitivity),
         workers=settings.infer.workers,
         deadline_seconds=settings.infer.deadline_seconds,
         logs=settings.logs,

@@ -17,15 +17,16 @@ Scored = Prediction | Refusal
 Score = Callable[[Path], Scored]
 
 
-def load_scorer(bundle: Path | None, device: str) -> Score:
+def load_scorer(bundle: Path | None, device: str, sensitivity: float | None) -> Score:
     """In the scoring child: load the network, which the parent never sees.
 
     Raises:
         BundleError: the bundle is missing, damaged or not one that this version reads.
+        ConfigurationError: it has no operating point of this sensitivity, or there is no such device.
     """
     from cxr_triage.model.predictor import Predictor  # noqa: PLC0415 - torch belongs in the child alone
 
-    return partial(score_file, predict=Predictor.load(bundle, device).predict)
+    return partial(score_file, predict=Predictor.load(bundle, device, sensitivity).predict)
 
 
 class _Child:

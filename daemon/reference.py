@@ -51,7 +51,7 @@ def example_configuration() -> str:
         else:
             lines = [f"[{name}]"]
             for key, field in section.model_fields.items():
-                lines += [f"# {field.description}", f"{key} = {_toml(_default(field))}"]
+                lines += [f"# {field.description}", _setting(key, _default(field))]
         parts.append("\n".join([comment, *lines]) + "\n")
     return "\n".join(parts)
 
@@ -65,14 +65,22 @@ def _sections() -> Iterator[tuple[str, type[Section]]]:
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    default = "(required)" if field.is_required() else f"`{_toml(_default(field))}`"
+    if field.is_required():
+        default = "(required)"
+    else:
+        default = "(not set)" if _default(field) is None else f"`{_toml(_default(field))}`"
     return f"| `{key}` | {default} | {field.description} |"
 
 
 def _example_table(section: type[Section], example: Mapping[str, Any]) -> Iterator[str]:
     for key, field in section.model_fields.items():
         yield f"# {field.description}"
-        yield f"{key} = {_toml(example.get(key, field.default))}"
+        yield _setting(key, example.get(key, field.default))
+
+
+def _setting(key: str, value: Any) -> str:
+    """TOML has no word for what is not set."""
+    return f"# {key} =" if value is None else f"{key} = {_toml(value)}"
 
 
 def _default(field: FieldInfo) -> Any:

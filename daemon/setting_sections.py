@@ -118,6 +118,13 @@ class ModelSettings(Section):
 
     bundle: str = Field(default="", description="Folder of a weights bundle; empty: the bundled one.")
     device: Device = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    sensitivity: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of a label's positives that are to reach its threshold: one of the operating points on the "
+        "bundle's card; left out: the card's own.",
+    )
 
 
 class InferSettings(Section):
@@ -228,8 +235,9 @@ class WorklistSettings(Section):
         default=Level.HIGH.name, description="Most urgent level that a finding may raise a study to; never STAT."
     )
     severity: SeverityTable = Field(
-        default_factory=lambda: dict(Policy().severity),
-        description="Weight per label, 0 to 1; labels left out keep their default.",
+        default={},
+        description="Weight per label, 0 to 1. A label that is left out has its default, or 0 where the bundle's card "
+        "says that it is not for triage.",
     )
     maximum_wait_hours: dict[LevelName, Hours] = Field(
         default_factory=lambda: {level.name: wait / HOUR for level, wait in Policy().maximum_wait.items()},

@@ -27,6 +27,7 @@ from cxr_triage.daemon.setting_sections import (
     WorklistSettings,
 )
 from cxr_triage.daemon.setting_types import HOUR, SQLITE, is_loopback, overlap
+from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import MACHINE_FAULTS, ConfigurationError, StorageError
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.space import MEGABYTE, LowWater
@@ -147,11 +148,16 @@ class Settings(BaseSettings):
         )
 
     def policy(self) -> Policy:
-        """What the site lets findings do."""
+        """What the site lets findings do: those of labels that the bundle is not good enough at only if it says so.
+
+        Raises:
+            BundleError: the bundle's card cannot be read.
+        """
+        unfit = dict.fromkeys(read_card(self.bundle_folder).not_for_triage, 0.0)
         return Policy(
             mode=self.worklist.mode,
             raise_to=Level[self.worklist.raise_to],
-            severity=self.worklist.severity,
+            severity=unfit | self.worklist.severity,
             maximum_wait={Level[name]: hours * HOUR for name, hours in self.worklist.maximum_wait_hours.items()},
         )
 

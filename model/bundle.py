@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from cxr_triage.model.errors import BundleError
+from cxr_triage.model.errors import BundleError, ConfigurationError
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME, LOCATIONS, STRUCTURES
 from cxr_triage.model.prediction import BundleIdentity
 
@@ -20,7 +20,7 @@ WEIGHTS_NAME: Final = "weights.safetensors"
 #: The bundle that ships with the package.
 BUNDLED: Final = Path(__file__).parent / "bundles" / "first"
 #: Layout of the card that this version reads and writes.
-CARD_FORMAT: Final = 1
+CARD_FORMAT: Final = 2
 
 EncoderName = Literal["densenet121", "efficientnet_lite0"]
 #: How feature maps become what the heads read: the mean of the last stage, or more of the last three.
@@ -55,14 +55,38 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OperatingPoint:
+    """A threshold and what it does, measured on the images that it was chosen on."""
+
+    #: Share of the positives that reach the threshold: what was asked for.
+    sensitivity: float
+    #: Share of the negatives that stay below it.
+    specificity: float
+    #: On the calibrated probability.
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelCard:
     """One reported abnormality of the network."""
 
     #: A name in model.findings.ABNORMALITIES.
     name: str
-    #: Operating threshold on the calibrated probability.
-    threshold: float
     calibration: Calibration
+    #: By rising sensitivity; the card says which of them is meant where nobody chose.
+    operating_points: tuple[OperatingPoint, ...]
+    #: Area under the ROC curve with its 95 % interval; None where the images could not tell.
+    auc: tuple[float, float, float] | None
+    #: Whether a finding of this label may raise a study's priority where the site does not say otherwise.
+    for_triage: bool
+
+    def at(self, sensitivity: float) -> OperatingPoint:
+        """The operating point of a sensitivity.
+
+        Raises:
+            KeyError: the card has none for it.
+        """
+        return {point.sensitivity: point for point in self.operating_points}[sensitivity]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +108,10 @@ class Card:
     labels: tuple[LabelCard, ...]
     #: Largest squared Mahalanobis distance of the pooled features that is still triaged.
     feature_distance_limit: float
-    #: How the operating thresholds were chosen, in words.
-    threshold_rule: str
+    #: The sensitivity that is meant where nobody chose another of the operating points.
+    sensitivity: float
+    #: What calibration, operating points and areas were measured on, and which labels are not for triage, in words.
+    operating_rule: str
     #: Data sets with their terms, training settings, measured figures: for people and for the model card page.
     data: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -93,6 +119,28 @@ class Card:
     #: "source/patient" keys per split: train, validation, test.
     patients: Mapping[str, tuple[str, ...]]
     licence: str
+
+    def require(self, sensitivity: float | None) -> float:
+        """A sensitivity that every label has an operating point for; None = the card's own.
+
+        Raises:
+            ConfigurationError: there is none for it.
+        """
+        offered = sorted({point.sensitivity for label in self.labels for point in label.operating_points})
+        if sensitivity is None:
+            return self.sensitivity
+        if sensitivity not in offered:
+            raise ConfigurationError(
+                f"model.sensitivity = {sensitivity:g}: {self.name} {self.version} has operating points for "
+                f"{', '.join(f'{one:g}' for one in offered)}; use one of these, or leave it out for "
+                f"{self.sensitivity:g}"
+            )
+        return sensitivity
+
+    @property
+    def not_for_triage(self) -> frozenset[str]:
+        """Labels that move nothing where the site does not say otherwise."""
+        return frozenset(label.name for label in self.labels if not label.for_triage)
 
     @property
     def identity(self) -> BundleIdentity:
@@ -128,10 +176,7 @@ def _card(content: dict[str, Any]) -> Card:
         if content.pop(fixed) != own:
             raise ValueError(f"its {fixed} are not {own}")
     network = content.pop("network")
-    labels = tuple(
-        LabelCard(name=row["name"], threshold=row["threshold"], calibration=Calibration(**row["calibration"]))
-        for row in content.pop("labels")
-    )
+    labels = tuple(_label(row) for row in content.pop("labels"))
     card = Card(
         network=NetworkShape(**network | {"decoder_channels": tuple(network["decoder_channels"])}),
         labels=labels,
@@ -140,10 +185,22 @@ def _card(content: dict[str, Any]) -> Card:
         patients={split: tuple(keys) for split, keys in content.pop("patients").items()},
         **content,
     )
+    if any(card.sensitivity not in {point.sensitivity for point in row.operating_points} for row in labels):
+        raise ValueError(f"a label has no operating point of its sensitivity {card.sensitivity}")
     unknown = [row.name for row in labels if row.name not in ABNORMALITY_BY_NAME or row.name not in card.outputs]
     if unknown or card.abnormal_output not in card.outputs or len(card.outputs) != card.network.abnormalities:
         raise ValueError(f"its labels and outputs do not fit together: {unknown}")
     return card
+
+
+def _label(row: dict[str, Any]) -> LabelCard:
+    return LabelCard(
+        name=row["name"],
+        calibration=Calibration(**row["calibration"]),
+        operating_points=tuple(OperatingPoint(**point) for point in row["operating_points"]),
+        auc=None if row["auc"] is None else tuple(row["auc"]),
+        for_triage=row["for_triage"],
+    )
 
 
 def write_card(card: Card, bundle: Path) -> None:

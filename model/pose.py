@@ -50,6 +50,10 @@ class Pose:
         image = torch.from_numpy(np.ascontiguousarray(turned))[None, None]
         return functional.interpolate(image, self.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
 
+    def shown_masks(self, masks_CHW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Masks in the stored pixel matrix, as the pixels are shown."""
+        return np.stack([self.shown(mask.astype(np.float32)) > 0.5 for mask in masks_CHW])
+
     def stored(self, masks_CHW: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Masks of what was shown, in the stored pixel matrix."""
         masks = masks_CHW

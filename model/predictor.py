@@ -25,42 +25,56 @@ from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.model.suitability import check_prediction
 
 
+def load_network(bundle: Path | None) -> tuple[Card, MultiTaskNetwork, FeatureSpace]:
+    """Verify a bundle and rebuild what it holds; None = the bundled one.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or of another version.
+    """
+    card = verify(bundle)
+    path = (bundle or BUNDLED) / WEIGHTS_NAME
+    network = MultiTaskNetwork(card.network)
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        space = FeatureSpace.from_tensors(tensors)
+        weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(GATE)}
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise BundleError(f"{path} does not fit its card: {error}") from error
+    # Counters that only training reads are not exported.
+    lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if lacking or unexpected:
+        raise BundleError(f"{path} does not fit its card: missing {lacking}, unexpected {unexpected}")
+    return card, network.eval(), space
+
+
 class Predictor:
     """One loaded bundle on one device; not for use by several threads at once."""
 
-    def __init__(self, card: Card, network: MultiTaskNetwork, space: FeatureSpace, device: torch.device) -> None:
+    def __init__(
+        self, card: Card, network: MultiTaskNetwork, space: FeatureSpace, device: torch.device, sensitivity: float
+    ) -> None:
         self.card = card
+        self._thresholds = {label.name: label.at(sensitivity).threshold for label in card.labels}
         self._network = network.to(device).eval()
         self._space = space
         self._device = device
 
     @classmethod
-    def load(cls, bundle: Path | None = None, device: str = "auto") -> "Predictor":
+    def load(cls, bundle: Path | None = None, device: str = "auto", sensitivity: float | None = None) -> "Predictor":
         """Verify and load a bundle; None = the bundled one.
 
         Args:
             bundle: folder with weights and card.
             device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+            sensitivity: that of the operating points; None = the card's.
 
         Raises:
             BundleError: the bundle is missing, damaged or of another version.
-            ConfigurationError: the device does not exist.
+            ConfigurationError: the device does not exist, or the card has no operating point of this sensitivity.
         """
-        card = verify(bundle)
-        path = (bundle or BUNDLED) / WEIGHTS_NAME
-        network = MultiTaskNetwork(card.network)
-        try:
-            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-            space = FeatureSpace.from_tensors(tensors)
-            weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(GATE)}
-            missing, unexpected = network.load_state_dict(weights, strict=False)
-        except (SafetensorError, RuntimeError, KeyError) as error:
-            raise BundleError(f"{path} does not fit its card: {error}") from error
-        # Counters that only training reads are not exported.
-        lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
-        if lacking or unexpected:
-            raise BundleError(f"{path} does not fit its card: missing {lacking}, unexpected {unexpected}")
-        return cls(card, network, space, choose_device(device))
+        card, network, space = load_network(bundle)
+        return cls(card, network, space, choose_device(device), card.require(sensitivity))
 
     @property
     def identity(self) -> BundleIdentity:
@@ -132,7 +146,7 @@ class Predictor:
             Finding(
                 label=label.name,
                 probability=_calibrated(logits_K[self.card.outputs.index(label.name)], label.calibration),
-                threshold=label.threshold,
+                threshold=self._thresholds[label.name],
             )
             for label in self.card.labels
         )

@@ -111,7 +111,7 @@ def prepare(pixels_HW: NDArray[np.float32], frame: Frame, size: int) -> Tensor:
         float32 (1, size, size), [0, 1].
     """
     square = _cut(torch.from_numpy(np.ascontiguousarray(pixels_HW))[None, None], frame, value=float("nan"))
-    low, high = _window(square[0, 0])
+    low, high = window_of(square[0, 0])
     square = ((square - low) / max(high - low, 1e-6)).clamp(0, 1).nan_to_num(nan=0.0)
     return functional.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
 
@@ -150,12 +150,13 @@ def _cut(image_NCHW: Tensor, frame: Frame, *, value: float) -> Tensor:
     return functional.pad(image_NCHW, padding, value=value)
 
 
-def _window(square_HW: Tensor) -> tuple[float, float]:
-    """Grey values between which the centre's contrast lies."""
+def window_of(square_HW: Tensor) -> tuple[float, float]:
+    """Grey values between which the contrast of the centre lies; NaN = padding, which does not count."""
     top, left = (round(length * (1 - WINDOW_CENTRE) / 2) for length in square_HW.shape)
     centre = square_HW[top : -top or None, left : -left or None]
-    # Every fourth row and column is plenty for a percentile.
-    values = centre[::4, ::4].flatten() if min(centre.shape) > 256 else centre.flatten()
+    # Ten thousand values are plenty for a percentile.
+    step = max(min(centre.shape) // 100, 1)
+    values = centre[::step, ::step].flatten()
     values = values[~values.isnan()]
     low, high = torch.quantile(values, torch.tensor([WINDOW_TAIL, 1 - WINDOW_TAIL]))
     return float(low), float(high)

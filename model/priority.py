@@ -127,13 +127,14 @@ def prioritise(
         policy: what the site decided.
         model: name and version of the weights, for the reason; empty = not said.
     """
-    leading = None if policy.mode is Mode.SHADOW else _leading_finding(findings, policy)
+    shown = [] if policy.mode is Mode.SHADOW else [finding for finding in findings if finding.present]
+    leading = _leading_finding(shown, policy)
     moved = leading is not None and policy.mode is Mode.REORDER
     return Priority(
         ordered=ordered,
         effective=min(ordered, policy.raise_to) if moved else ordered,
         utility=0.0 if leading is None else _utility(leading, policy),
-        reason=_reason(leading, ordered=ordered, policy=policy, model=model),
+        reason=_reason(leading, shown, ordered=ordered, policy=policy, model=model),
         overdue_at=arrived_at + policy.maximum_wait[ordered],
     )
 
@@ -259,15 +260,17 @@ def _utility(finding: Finding, policy: Policy) -> float:
     return finding.probability * policy.severity[finding.label]
 
 
-def _leading_finding(findings: Iterable[Finding], policy: Policy) -> Finding | None:
-    """Pick the present finding that counts most; the label decides between equals, so that input order never does."""
-    counting = [finding for finding in findings if finding.present and policy.severity[finding.label] > 0]
+def _leading_finding(present: Iterable[Finding], policy: Policy) -> Finding | None:
+    """Pick the finding that counts most; the label decides between equals, so that input order never does."""
+    counting = [finding for finding in present if policy.severity[finding.label] > 0]
     return max(counting, key=lambda finding: (_utility(finding, policy), finding.label), default=None)
 
 
-def _reason(leading: Finding | None, *, ordered: Level, policy: Policy, model: str) -> str:
+def _reason(leading: Finding | None, present: Iterable[Finding], *, ordered: Level, policy: Policy, model: str) -> str:
     if leading is None:
-        return f"Ordered {ordered.name}; not prioritised."
+        idle = ", ".join(sorted({finding.label.replace("_", " ") for finding in present}))
+        aside = f": found, with a severity weight of 0: {idle}" if idle else ""
+        return f"Ordered {ordered.name}; not prioritised{aside}."
     found = _finding_in_words(leading, policy, model)
     if policy.mode is Mode.ADVISE:
         return f"Ordered {ordered.name}, kept there (advice only): {found}."

@@ -10,6 +10,7 @@ import pytest
 
 from cxr_triage.daemon.reference import REPEATED, example_configuration, reference_page
 from cxr_triage.daemon.settings import Settings, load_settings
+from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.priority import Level, Mode, Policy
 
@@ -47,7 +48,7 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert (settings.inbox_folder, settings.run_folder) == (tmp_path / "inbox", tmp_path / "run")
     assert settings.database_url == f"sqlite:///{tmp_path}/triage.db"
     assert (settings.bundle_folder, settings.destinations, settings.worklist.enabled) == (None, (), False)
-    assert settings.policy() == Policy()
+    assert settings.policy() == Policy(severity=dict.fromkeys(read_card(None).not_for_triage, 0.0))
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -109,8 +110,15 @@ def test_the_policy_is_what_the_site_says(tmp_path: Path) -> None:
         "severity = { Hernia = 0.5 }\nmaximum_wait_hours = { LOW = 1.5 }\n",
     ).policy()
     assert (policy.mode, policy.raise_to) == (Mode.ADVISE, Level.ROUTINE)
-    assert (policy.severity["Hernia"], policy.severity["Mass"]) == (0.5, Policy().severity["Mass"])
+    assert (policy.severity["Hernia"], policy.severity["Effusion"]) == (0.5, Policy().severity["Effusion"])
     assert policy.maximum_wait == {**Policy().maximum_wait, Level.LOW: timedelta(hours=1.5)}
+
+
+def test_a_label_that_is_not_for_triage_moves_something_only_where_the_site_says_so(tmp_path: Path) -> None:
+    """The bundle's card speaks where the site is silent."""
+    unfit = min(read_card(None).not_for_triage)
+    assert load_settings().policy().severity[unfit] == 0
+    assert _load(tmp_path, f"[worklist]\nseverity = {{ {unfit} = 0.3 }}\n").policy().severity[unfit] == 0.3
 
 
 REFUSED: Mapping[str, tuple[str, list[str]]] = {

@@ -73,6 +73,7 @@ def test_missing_bundle_says_what_to_set(tmp_path: Path) -> None:
         ("format", 99, "format"),
         ("locations", ["left"], "locations"),
         ("outputs", ["Mass"], "do not fit together"),
+        ("sensitivity", 0.55, "no operating point of its sensitivity"),
         ("surprise", 1, "surprise"),
     ],
 )
@@ -90,6 +91,31 @@ def test_card_that_is_not_json_is_refused(copied: Path) -> None:
     path.write_text(path.read_text()[:100])
     with pytest.raises(BundleError, match="is not JSON"):
         read_card(copied)
+
+
+def test_operating_points_trade_sensitivity_for_specificity() -> None:
+    """A site may choose another one; each label has the same choice."""
+    card = read_card(None)
+    for label in card.labels:
+        points = label.operating_points
+        assert [point.sensitivity for point in points] == sorted({point.sensitivity for point in points})
+        assert [point.specificity for point in points] == sorted((point.specificity for point in points), reverse=True)
+        assert [point.threshold for point in points] == sorted((point.threshold for point in points), reverse=True)
+        assert card.require(None) == card.sensitivity
+
+
+def test_a_sensitivity_without_operating_point_is_refused() -> None:
+    """The message names those that there are."""
+    with pytest.raises(ConfigurationError, match=r"model\.sensitivity = 0\.55: .* 0\.3, 0\.4, 0\.5"):
+        Predictor.load(None, "cpu", 0.55)
+
+
+def test_only_labels_that_are_surely_better_than_chance_are_for_triage() -> None:
+    """The lower bound of the area under the curve decides."""
+    card = read_card(None)
+    for label in card.labels:
+        assert label.for_triage == (label.auc is not None and label.auc[1] >= 0.6)
+        assert (label.name in card.not_for_triage) != label.for_triage
 
 
 def test_unknown_device_is_refused() -> None:

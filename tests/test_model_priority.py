@@ -264,6 +264,7 @@ def test_a_weight_of_zero_mutes_a_label() -> None:
         [finding("Hernia")], ordered=Level.ROUTINE, arrived_at=NOW, policy=Policy(severity={"Hernia": 0.0})
     )
     assert (priority.effective, priority.utility) == (Level.ROUTINE, 0.0)
+    assert priority.reason == "Ordered ROUTINE; not prioritised: found, with a severity weight of 0: Hernia."
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,23 @@ def test_lungs_on_top_of_each_other() -> None:
     assert "on top" in said(masks)
 
 
+@pytest.mark.parametrize(
+    ("part", "side"),
+    [
+        (np.s_[:, :60], "at its bottom"),
+        (np.s_[:, 40:], "at its top"),
+        (np.s_[:, :, :64], "on its right"),
+        (np.s_[:, :, 16:], "on its left"),
+    ],
+)
+def test_parts_of_a_chest(part: tuple[slice, ...], side: str) -> None:
+    """What runs out of the image was cut off, whatever the rest looks like."""
+    refusal = check_prediction(thorax_masks(100)[part], feature_distance=1, distance_limit=2)
+    assert refusal is not None
+    assert refusal.reason == "cropped"
+    assert f"run out of the image {side}" in refusal.explanation
+
+
 def test_unlike_training() -> None:
     """Features beyond the bundle's limit, or no number at all."""
     masks = thorax_masks(256, 256)

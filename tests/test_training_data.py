@@ -8,6 +8,7 @@ from PIL import Image
 
 from builders import radiograph_file
 from cxr_triage.model.findings import LOCATIONS
+from cxr_triage.model.pose import Pose
 from cxr_triage.model.radiograph import read_radiograph
 from cxr_triage.training.data import (
     DataError,
@@ -224,6 +225,18 @@ def test_dicom_files_are_read_as_the_service_reads_them(tmp_path: Path) -> None:
     """MONOCHROME1, windows and all: the same pixels."""
     path = radiograph_file(tmp_path, PhotometricInterpretation="MONOCHROME1")
     assert np.array_equal(read_image(path), read_radiograph(path).pixels_HW)
+
+
+def test_mirrored_dicom_files_are_turned_with_their_masks(tmp_path: Path) -> None:
+    """The patient's right on the image's right: the network never sees it so."""
+    path = radiograph_file(tmp_path, PatientOrientation=["R", "F"])
+    stored = read_radiograph(path).pixels_HW
+    assert np.array_equal(read_image(path), stored[:, ::-1])
+    masks = np.zeros((3, *stored.shape), dtype=np.bool_)
+    masks[0, :, :10] = True
+    shown = Pose.of(read_radiograph(path)).shown_masks(masks)
+    assert shown[0, :, -10:].all()
+    assert shown.sum() == masks.sum()
 
 
 def test_images_of_more_than_eight_bits_are_scaled(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from cxr_triage.training.calibration import (
     calibrate,
     calibration_bins,
     expected_calibration_error,
-    threshold_at_specificity,
-    thresholds_for_normals,
+    operating_points,
 )
 from cxr_triage.training.losses import masked_bce, positive_weights, segmentation_loss, soft_targets
 from cxr_triage.training.metrics import auc, dice
@@ -73,23 +72,21 @@ def test_calibration_restores_the_prevalence_and_the_slope() -> None:
     assert [row.offset for row in fitted] == pytest.approx([-1.5] * 3, abs=0.25)
 
 
-def test_threshold_keeps_the_stated_share_of_negatives_below() -> None:
-    """95 of 100 negatives stay below."""
-    probabilities = np.linspace(0, 1, 101)[:100]
-    threshold = threshold_at_specificity(probabilities, np.zeros(100), 0.95)
-    assert int((probabilities < threshold).sum()) in {95, 96}
-
-
-def test_normal_images_are_left_alone_by_all_labels_together() -> None:
-    """Ten labels that are wrong independently: each must be far more specific than all of them together."""
+def test_operating_points_reach_their_sensitivity_at_the_highest_threshold() -> None:
+    """Of ten positives seven reach 0.7; one more step up and six would."""
     random = np.random.default_rng(1)
-    probabilities = random.uniform(size=(2000, 10))
-    normal = np.arange(2000) < 1500
-    labels = np.where(normal[:, None], 0.0, (random.uniform(size=(2000, 10)) < 0.3).astype(float))
-    specificity, thresholds = thresholds_for_normals(probabilities, labels, normal, 0.85)
-    left_alone = (probabilities[normal] < thresholds).all(axis=1).mean()
-    assert 0.85 <= left_alone < 0.9
-    assert specificity == pytest.approx(0.85 ** (1 / 10), abs=0.01)
+    probabilities, labels = random.uniform(size=200), np.r_[np.ones(10), np.zeros(190)]
+    for point in operating_points(probabilities, labels):
+        reached = (probabilities[:10] >= point.threshold).sum()
+        assert reached == round(point.sensitivity * 10)
+        assert (probabilities[:10] >= np.nextafter(point.threshold, 1)).sum() == reached - 1
+        assert point.specificity == (probabilities[10:] < point.threshold).mean()
+
+
+def test_a_label_without_positives_is_never_found() -> None:
+    """No threshold could be chosen."""
+    points = operating_points(np.linspace(0, 0.9, 10), np.zeros(10))
+    assert {(point.threshold, point.specificity) for point in points} == {(1.0, 1.0)}
 
 
 def test_calibration_error_of_an_honest_and_of_a_boastful_network() -> None:

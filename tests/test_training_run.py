@@ -20,8 +20,10 @@ from cxr_triage.model.preparation import CLOSER_LEAST
 from cxr_triage.training.commands.evaluate import evaluate
 from cxr_triage.training.commands.train import train
 from cxr_triage.training.data import DataError, read_samples
+from cxr_triage.training.development import out_of_fold
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import by_hash
+from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.recipes import RECIPES, Recipe
 from cxr_triage.training.train import Trainer
 from miniature import miniature_folder
@@ -62,6 +64,49 @@ def test_bundle_loads_and_says_what_it_is(trained: Path) -> None:
     assert len(card.labels) == 14
     assert set(card.patients) == {"train", "validation", "test"}
     assert card.figures["split"] == "test"
+
+
+@pytest.fixture(scope="module")
+def folds(data: Path, commands: Typer, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The bundles of a cross-validation of two folds."""
+    work = tmp_path_factory.mktemp("folds")
+    for fold in ("1", "2"):
+        words = ["train", "--data", str(data), "--recipe", "smoke", "--fold", f"{fold}/2"]
+        places = ["--work", str(work / fold), "--output", str(work / f"bundle{fold}")]
+        assert CliRunner().invoke(commands, [*words, *places], catch_exceptions=False).exit_code == 0
+    return [work / "bundle1", work / "bundle2"]
+
+
+def test_folds_judge_the_patients_that_calibration_is_made_of(
+    data: Path, trained: Path, folds: list[Path], commands: Typer
+) -> None:
+    """Training and validation patients; and all bundles together judge everybody once."""
+    words = ["train", "--data", str(data), "--recipe", "smoke", "--work", str(trained.parent)]
+    words += [word for fold in folds for word in ("--fold-bundle", str(fold))]
+    output = trained.parent / "judged"
+    CliRunner().invoke(commands, [*words, "--output", str(output)], catch_exceptions=False)
+    judged, alone = read_card(output), read_card(trained)
+    assert "each scored by that of 2 networks" in judged.operating_rule
+    assert "validation patients, of whom" in alone.operating_rule
+    assert judged.labels != alone.labels
+    words = ["evaluate", "--data", str(data), "--json"]
+    words += [word for bundle in (*folds, output) for word in ("--bundle", str(bundle))]
+    figures = json.loads(CliRunner().invoke(commands, words, catch_exceptions=False).stdout)
+    assert figures["images"]["evaluated"] == 128
+    assert figures["seen_in_training"] == 0
+
+
+def test_folds_of_other_patients_are_refused(data: Path, trained: Path, folds: list[Path]) -> None:
+    """A fold that is missing would leave patients that nobody judges."""
+    parts = by_hash(read_samples(data)).parts
+    sets = [
+        TrainingSet.of(parts[split], read_card(trained).outputs, 128, trained.parent / "cache")
+        for split in ("train", "validation")
+    ]
+    with pytest.raises(DataError, match=r"the folds judge .* images not at all"):
+        out_of_fold(folds[:1], *sets)
+    with pytest.raises(DataError, match="more than once"):
+        out_of_fold([*folds, folds[0]], *sets)
 
 
 def test_evaluate_prints_the_figures_as_json(trained: Path, data: Path, commands: Typer) -> None:

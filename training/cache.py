@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_triage.model.findings import STRUCTURES
+from cxr_triage.model.pose import Pose
 from cxr_triage.model.preparation import frame_of, prepare, prepare_mask
-from cxr_triage.training.data import Sample, read_image, read_mask
+from cxr_triage.model.radiograph import read_radiograph
+from cxr_triage.training.data import Sample, is_dicom, read_image, read_mask
 from cxr_triage.training.threads import reading_threads
 
 #: Images that threads prepare before they are written.
@@ -56,8 +58,10 @@ def _prepared_image(sample: Sample, size: int) -> NDArray[np.uint8]:
 def _prepared_mask(sample: Sample, size: int) -> NDArray[np.uint8]:
     if sample.mask is None:
         raise ValueError(f"{sample.id} has no mask")
-    frame = frame_of(read_image(sample.image))
-    return _as_bytes(prepare_mask(read_mask(sample.mask), frame, size).numpy())
+    masks = read_mask(sample.mask)
+    if is_dicom(sample.image):
+        masks = Pose.of(read_radiograph(sample.image)).shown_masks(masks)
+    return _as_bytes(prepare_mask(masks, frame_of(read_image(sample.image)), size).numpy())
 
 
 def _as_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:

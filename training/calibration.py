@@ -1,5 +1,6 @@
-"""Logits -> probabilities that mean what they say, and operating thresholds; both fitted on validation patients."""
+"""Logits -> probabilities that mean what they say, and operating points; on patients that the head did not see."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,12 +9,12 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from cxr_triage.model.bundle import Calibration
+from cxr_triage.model.bundle import Calibration, OperatingPoint
 
 #: Candidate slopes: below 1 for a network that is too sure of itself, above for one that learned from soft targets.
 SCALES: Final = np.geomspace(0.2, 5.0, 33)
-#: Candidate specificities per label.
-SPECIFICITIES: Final = np.linspace(0.8, 1.0, 81)
+#: A bundle states a threshold for each of these.
+SENSITIVITIES: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 #: How many images the training prevalence counts for beside the validation images: rare labels have few there.
 PRIOR_IMAGES: Final = 50
 
@@ -26,9 +27,9 @@ def calibrate(
     A slope of its own for each output would be fitted to a handful of positives.
 
     Args:
-        logits_NK: raw outputs on the validation images.
+        logits_NK: raw outputs on images that the head did not see.
         labels_NK: 0, 1 or NaN.
-        training_prevalence: per output, smooths the validation prevalence.
+        training_prevalence: per output, smooths the prevalence among those images.
     """
 
     def offsets(scale: float) -> list[float]:
@@ -50,38 +51,25 @@ def _offset(logits: NDArray[np.float64], labels: NDArray[np.float64], prior: flo
     return float(brentq(lambda offset: expit(logits[known] + offset).mean() - prevalence, -30, 30))
 
 
-def threshold_at_specificity(
-    probabilities: NDArray[np.float64], labels: NDArray[np.float64], specificity: float
-) -> float:
-    """The lowest threshold at which at least `specificity` of the known negatives stay below it."""
-    negatives = np.sort(probabilities[labels == 0])
-    index = min(int(np.ceil(specificity * len(negatives))), len(negatives) - 1)
-    return float(np.nextafter(negatives[index], 1)) if len(negatives) else 1.0
-
-
-def thresholds_for_normals(
-    probabilities_NK: NDArray[np.float64], labels_NK: NDArray[np.float64], normal_N: NDArray[np.bool_], share: float
-) -> tuple[float, list[float]]:
-    """Operating thresholds that leave at least a share of the normal images without any finding.
-
-    Many labels, each rarely wrong on its own, would together raise every second normal study. All labels get the same
-    specificity: the lowest that keeps the promise.
+def operating_points(
+    probabilities_N: NDArray[np.float64], labels_N: NDArray[np.float64], sensitivities: Sequence[float] = SENSITIVITIES
+) -> tuple[OperatingPoint, ...]:
+    """For each sensitivity the highest threshold that reaches it; without a positive nothing ever reaches one.
 
     Args:
-        probabilities_NK: calibrated.
-        labels_NK: 0, 1 or NaN.
-        normal_N: images without any abnormality.
-        share: of the normal images, 0 to 1.
-
-    Returns:
-        That specificity, and a threshold per label.
+        probabilities_N: calibrated.
+        labels_N: 0, 1 or NaN.
+        sensitivities: shares of the positives, 0 to 1, rising.
     """
-    columns = list(zip(probabilities_NK.T, labels_NK.T, strict=True))
-    for specificity in SPECIFICITIES:
-        thresholds = [threshold_at_specificity(*column, specificity) for column in columns]
-        if (probabilities_NK[normal_N] < thresholds).all(axis=1).mean() >= share:
-            break
-    return float(specificity), thresholds
+    positives, negatives = (np.sort(probabilities_N[labels_N == value]) for value in (1, 0))
+    points = []
+    for sensitivity in sensitivities:
+        # A hair below an integer counts as that integer: 0.7 x 10 is not 8 positives.
+        reached = math.ceil(sensitivity * len(positives) - 1e-9)
+        threshold = float(positives[-reached]) if reached else 1.0
+        specificity = float((negatives < threshold).mean()) if len(negatives) else 0.0
+        points.append(OperatingPoint(sensitivity=sensitivity, specificity=specificity, threshold=threshold))
+    return tuple(points)
 
 
 def calibration_bins(probabilities: NDArray[np.float64], bins: int = 10) -> NDArray[np.intp]:

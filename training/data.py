@@ -17,6 +17,7 @@ from PIL import Image
 
 from cxr_triage.model.errors import TriageError
 from cxr_triage.model.findings import ABNORMALITIES, LOCATIONS
+from cxr_triage.model.pose import Pose
 from cxr_triage.model.radiograph import read_radiograph
 
 Split = Literal["train", "validation", "test"]
@@ -235,15 +236,17 @@ def _read_references(path: Path) -> dict[str, dict[str, float]]:
 def read_image(path: Path) -> NDArray[np.float32]:
     """A radiograph as float32 (H, W) in [0, 1], bright = dense.
 
-    A DICOM file is read by the code that the service reads it with. PNG, JPEG and TIFF are taken as they are; those of
-    more than eight bits are scaled to their largest value, since few of them fill their sixteen bits.
+    A DICOM file is read by the code that the service reads it with, and turned as its header says. PNG, JPEG and TIFF
+    are taken as they are; those of more than eight bits are scaled to their largest value, since few of them fill their
+    sixteen bits.
 
     Raises:
         UnreadableImageError: the DICOM file is not a single monochrome image whose pixels can be read.
         OSError: the file cannot be read, or is not an image.
     """
     if is_dicom(path):
-        return read_radiograph(path).pixels_HW
+        radiograph = read_radiograph(path)
+        return Pose.of(radiograph).shown(radiograph.pixels_HW)
     with Image.open(path) as image:
         if image.mode[0] in "IF":
             return _deep_pixels(image)

@@ -60,9 +60,14 @@ def as_published(samples: Sequence[Sample]) -> Division:
 
 
 def for_fold(samples: Sequence[Sample], fold: Fold) -> Division:
-    """A fold's patients judge; of the others, those who tune in `by_hash` do so here as well."""
-    splits = {one.patient: _split_in(one.patient, fold) for one in samples}
-    return _divided(samples, splits, f"fold {fold.index + 1} of {fold.of}")
+    """Of the patients who do not judge in `by_hash`, a fold's judge here; of the others, who tunes there tunes here.
+
+    Who judges in `by_hash` is left out: all folds and the network of `by_hash` together judge everybody once, and what
+    is chosen by the folds was not chosen by the test patients.
+    """
+    known = [one for one in samples if split_of(one.patient) != "test"]
+    splits = {one.patient: _split_in(one.patient, fold) for one in known}
+    return _divided(known, splits, f"fold {fold.index + 1} of {fold.of} of the training and validation patients")
 
 
 def _split_in(patient: str, fold: Fold) -> Split:

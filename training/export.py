@@ -1,6 +1,6 @@
-"""A trained network -> a bundle: calibrated, with thresholds, the gate's limit, and the patients of each split."""
+"""A trained network -> a bundle: calibrated, with operating points, the gate's limit and the patients of each split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,19 +14,22 @@ from scipy.special import expit
 from cxr_triage.model.bundle import WEIGHTS_NAME, Calibration, Card, LabelCard, sha256_of, write_card
 from cxr_triage.model.features import FeatureSpace
 from cxr_triage.model.network import MultiTaskNetwork
-from cxr_triage.training.calibration import calibrate, thresholds_for_normals
+from cxr_triage.training.calibration import calibrate, operating_points
+from cxr_triage.training.closed_form import refit
 from cxr_triage.training.data import NIH_LABELS, DataError
+from cxr_triage.training.development import Development, closest_look, held_out, out_of_fold, whole_look
 from cxr_triage.training.division import Division
+from cxr_triage.training.evaluation.intervals import interval, resample, resampled_auc
 from cxr_triage.training.loader import TrainingSet
-from cxr_triage.training.precision import Precision
+from cxr_triage.training.metrics import auc
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.sources import source_of
-from cxr_triage.training.targets import ABNORMAL_OUTPUT
-from cxr_triage.training.validation import Look
-from cxr_triage.training.views import AT_ONCE, closer_boxes, matrices_of, seen, whole_boxes
+from cxr_triage.training.targets import ABNORMAL_OUTPUT, Targets
 
-#: Share of normal validation images that the operating thresholds leave without any finding.
-NORMALS_LEFT_ALONE: Final = 0.85
+#: The operating point that is meant where a site chooses no other.
+SENSITIVITY: Final = 0.5
+#: A label whose area's lower bound is below this is not for triage: it might be little better than chance.
+LEAST_AREA: Final = 0.6
 #: The gate's limit is this quantile of the validation images' distances, times the margin: other hospitals' images
 #: lie a little farther out than those of the same hospitals.
 DISTANCE_QUANTILE: Final = 0.99
@@ -37,9 +40,11 @@ ABNORMAL_FORMULA: Final = (
     f"calibrated sigmoid of the network's own output {ABNORMAL_OUTPUT!r}: "
     "any of the 14 labels against No Finding, trained on the NIH images"
 )
-THRESHOLD_RULE: Final = (
-    f"the same specificity for every label, the lowest at which {NORMALS_LEFT_ALONE:.0%} of the No Finding images "
-    "among the NIH validation images have no finding; it came to {specificity:.1%}"
+OPERATING_RULE: Final = (
+    "calibrated, and thresholds chosen for the stated sensitivity, on the {rule}, of whom every reported label is "
+    "known; the area under the ROC curve is of those of them with a teacher's probabilities, where there are any, for "
+    "how the other images were selected tells their labels; a label whose lower bound (95 %, by patient) is below "
+    f"{LEAST_AREA} is not for triage"
 )
 
 
@@ -59,8 +64,9 @@ def export(
     recipe: Recipe,
     name: BundleName,
     folder: Path,
+    folds: Sequence[Path] = (),
 ) -> Card:
-    """Calibrate on the validation patients and write weights and card.
+    """Solve for the head where the recipe says so, calibrate, and write weights and card.
 
     Args:
         network: trained, with the averaged weights.
@@ -69,31 +75,25 @@ def export(
         recipe: what the network was trained by.
         name: how the bundle is called.
         folder: where to write; made when it does not exist.
+        folds: bundles of a cross-validation, which then judge the training and validation patients; else the validation
+            patients are all that judge.
 
     Raises:
-        DataError: no radiograph of a part carries the reported labels.
+        DataError: no radiograph of a part carries the reported labels, or the folds are not those of these patients.
     """
     for split, part in parts.items():
-        if not len(_reported(part)):
+        if not len(_reported(part.targets)):
             raise DataError(f"no radiograph of the {split} part carries the reported labels: nothing can be calibrated")
     folder.mkdir(parents=True, exist_ok=True)
     network = _as_stored(network.cpu().eval())
     training, validation = (_of_adults(parts[split]) for split in ("train", "validation"))
-    space = FeatureSpace.fit(_features(network, training))
-    held_out = _features(network, validation)
-    logits = _logits(network, validation)
-    tensors = {
-        key: value.half().contiguous()
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    weights = folder / WEIGHTS_NAME
-    save_file(tensors | space.tensors(), weights)
-    # The library writes for the owner alone; the service runs as another user than who installs it.
-    weights.chmod(0o644)
-    calibrations = _calibrations(logits, training, validation)
-    specificity, thresholds = _thresholds(logits, calibrations, validation)
-    limit = float(torch.quantile(space.distances(held_out), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
+    if recipe.closed_form:
+        _solve_head(network, [training, validation] if folds else [training])
+    development = out_of_fold(folds, training, validation) if folds else held_out(network, validation)
+    space, limit = _gate(network, training, validation)
+    weights = _save(network, space, folder)
+    judged = development.only(_reported(development.targets))
+    calibrations = _calibrations(judged, training)
     card = Card(
         name=name.name,
         version=name.version,
@@ -103,11 +103,10 @@ def export(
         abnormal_output=ABNORMAL_OUTPUT,
         abnormal_formula=ABNORMAL_FORMULA,
         abnormal_calibration=calibrations[ABNORMAL_OUTPUT],
-        labels=tuple(
-            LabelCard(name=label, threshold=thresholds[label], calibration=calibrations[label]) for label in NIH_LABELS
-        ),
+        labels=tuple(_label(label, calibrations[label], judged) for label in NIH_LABELS),
         feature_distance_limit=limit,
-        threshold_rule=THRESHOLD_RULE.format(specificity=specificity),
+        sensitivity=SENSITIVITY,
+        operating_rule=OPERATING_RULE.format(rule=development.rule),
         data=division.counts(),
         training={
             "recipe": recipe.name,
@@ -146,54 +145,70 @@ def _of_adults(part: TrainingSet) -> TrainingSet:
     return part.only(part.rows_of(lambda sample: source_of(sample.source).adult))
 
 
-def _reported(part: TrainingSet) -> NDArray[np.int64]:
+def _reported(targets: Targets) -> NDArray[np.int64]:
     """Rows that say of the reported labels whether they are there, No Finding included."""
-    columns = [part.targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
-    return np.flatnonzero(~np.isnan(part.targets.abnormality[:, columns]).any(axis=1))
+    columns = [targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
+    return np.flatnonzero(~np.isnan(targets.abnormality[:, columns]).any(axis=1))
 
 
-@torch.inference_mode()
-def _features(network: MultiTaskNetwork, part: TrainingSet) -> torch.Tensor:
-    """Pooled features of the whole frames, (N, K)."""
-    size, whole = network.shape.input_size, matrices_of(whole_boxes(1))
-    features = []
-    for images in np.array_split(part.images, max(len(part.images) // AT_ONCE, 1)):
-        matrices = whole.expand(len(images), 2, 3)
-        views = seen(images, matrices, size, np.zeros(len(images), dtype=np.bool_))
-        features.append(network(views, decoded=1).pooled)
-    return torch.cat(features)
+def _solve_head(network: MultiTaskNetwork, parts: Sequence[TrainingSet]) -> None:
+    """From all parts; the validation patients are needed for judging where no folds do."""
+    whole = TrainingSet.together(parts)
+    refit(network, closest_look(network, whole), whole.targets)
+    _as_stored(network)
 
 
-def _logits(network: MultiTaskNetwork, part: TrainingSet) -> torch.Tensor:
-    """Abnormality logits (N, outputs) as the service gets them: from the closer look where the network takes one."""
-    cpu, size = torch.device("cpu"), network.shape.input_size
-    precision = Precision("cpu", None)
-    looks = closer_boxes(network, part.images, size, precision, cpu) if network.shape.closer_look else None
-    boxes = whole_boxes(len(part.samples)) if looks is None else looks
-    look = Look(network=network, data=part, boxes=boxes, size=size, precision=precision, device=cpu)
-    return look.outputs(np.arange(len(part.samples)))[0]
+def _gate(network: MultiTaskNetwork, training: TrainingSet, validation: TrainingSet) -> tuple[FeatureSpace, float]:
+    """The space of the training images' whole frames, and how far from it an image may lie."""
+    learned, held = (whole_look(network, part).pooled(np.arange(len(part.samples))) for part in (training, validation))
+    space = FeatureSpace.fit(learned)
+    return space, float(torch.quantile(space.distances(held), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
 
 
-def _calibrations(logits_NK: torch.Tensor, training: TrainingSet, validation: TrainingSet) -> dict[str, Calibration]:
-    """Calibration per reported output, on the validation images that carry the reported labels."""
-    rows, names = _reported(validation), (*NIH_LABELS, ABNORMAL_OUTPUT)
-    columns = [validation.targets.outputs.index(name) for name in names]
-    truth = validation.targets.abnormality[rows][:, columns].astype(np.float64)
-    prevalence = training.targets.abnormality[_reported(training)][:, columns].mean(axis=0)
-    fitted = calibrate(logits_NK[rows][:, columns].double().numpy(), truth, prevalence.tolist())
-    return dict(zip(names, fitted, strict=True))
+def _save(network: MultiTaskNetwork, space: FeatureSpace, folder: Path) -> Path:
+    """Write the weights file."""
+    tensors = {
+        key: value.half().contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    weights = folder / WEIGHTS_NAME
+    save_file(tensors | space.tensors(), weights)
+    # The library writes for the owner alone; the service runs as another user than who installs it.
+    weights.chmod(0o644)
+    return weights
 
 
-def _thresholds(
-    logits_NK: torch.Tensor, calibrations: Mapping[str, Calibration], validation: TrainingSet
-) -> tuple[float, dict[str, float]]:
-    """Operating threshold per label, on the same images, and the specificity that all of them have."""
-    rows, outputs = _reported(validation), validation.targets.outputs
-    columns = [outputs.index(name) for name in NIH_LABELS]
-    scale = np.array([calibrations[name].scale for name in NIH_LABELS])
-    offset = np.array([calibrations[name].offset for name in NIH_LABELS])
-    probabilities = expit(scale * logits_NK[rows][:, columns].double().numpy() + offset)
-    truth = validation.targets.abnormality[rows].astype(np.float64)
-    normal = truth[:, outputs.index(ABNORMAL_OUTPUT)] == 0
-    specificity, thresholds = thresholds_for_normals(probabilities, truth[:, columns], normal, NORMALS_LEFT_ALONE)
-    return specificity, dict(zip(NIH_LABELS, thresholds, strict=True))
+def _calibrations(judged: Development, training: TrainingSet) -> dict[str, Calibration]:
+    """Calibration per reported output."""
+    names = (*NIH_LABELS, ABNORMAL_OUTPUT)
+    columns = [judged.targets.outputs.index(name) for name in names]
+    prevalence = training.targets.abnormality[_reported(training.targets)][:, columns].mean(axis=0)
+    truth = judged.targets.abnormality[:, columns].astype(np.float64)
+    return dict(zip(names, calibrate(judged.logits[:, columns], truth, prevalence.tolist()), strict=True))
+
+
+def _label(name: str, calibration: Calibration, judged: Development) -> LabelCard:
+    """Operating points of one label, and whether it is good enough to move a study."""
+    column = judged.targets.outputs.index(name)
+    logits, truth = judged.logits[:, column], judged.targets.abnormality[:, column].astype(np.float64)
+    area = _area(logits, truth, judged)
+    return LabelCard(
+        name=name,
+        calibration=calibration,
+        operating_points=operating_points(expit(calibration.scale * logits + calibration.offset), truth),
+        auc=area,
+        for_triage=area is not None and area[1] >= LEAST_AREA,
+    )
+
+
+def _area(
+    logits_N: NDArray[np.float64], truth_N: NDArray[np.float64], judged: Development
+) -> tuple[float, float, float] | None:
+    """Area under the ROC curve with its interval: of the images with a teacher's probabilities where there are any."""
+    taught = ~np.isnan(judged.targets.teacher).all(axis=1)
+    rows = np.flatnonzero(taught) if taught.any() else np.arange(len(truth_N))
+    area = auc(truth_N[rows], logits_N[rows])
+    weights = resample([judged.patients[row] for row in rows.tolist()])
+    bounds = interval(resampled_auc(truth_N[rows], logits_N[rows], weights))
+    return None if area is None or bounds is None else (area, bounds[0], bounds[1])

@@ -61,6 +61,17 @@ class TrainingSet:
             targets=targets_of(samples, outputs),
         )
 
+    @classmethod
+    def together(cls, parts: "Sequence[TrainingSet]") -> "TrainingSet":
+        """The images of all parts, which are of one size and have the same outputs, without their masks."""
+        return cls(
+            samples=[sample for part in parts for sample in part.samples],
+            images=np.concatenate([part.images for part in parts]),
+            masked_rows=parts[0].masked_rows[:0],
+            masks=parts[0].masks[:0],
+            targets=Targets.together([part.targets for part in parts]),
+        )
+
     def rows_of(self, wanted: Callable[[Sample], bool]) -> NDArray[np.int64]:
         """Rows of the samples that are wanted."""
         return np.array([row for row, sample in enumerate(self.samples) if wanted(sample)], dtype=np.int64)
@@ -99,11 +110,13 @@ class Loader:
         self._threads = threads
         share = recipe.batch
         labelled = data.rows_of(lambda sample: source_of(sample.source).adult and bool(sample.labels))
+        located = data.rows_of(lambda sample: bool(sample.regions) and not sample.mask)
         paediatric = data.rows_of(lambda sample: not source_of(sample.source).adult)
         #: Rows of each kind, and how many of them stand in a micro-batch.
         self._kinds = (
             ("masked", np.arange(len(data.masked_rows)), share.masked),
             ("labelled", labelled, share.labelled),
+            ("located", located, share.located),
             ("paediatric", paediatric, share.paediatric),
         )
         for kind, rows, count in self._kinds:
@@ -111,10 +124,11 @@ class Loader:
                 raise DataError(
                     f"the recipe wants {count} {kind} images in each batch, the training part has {len(rows)}"
                 )
-        #: An epoch is one pass over the labelled images.
         #: Where the network looks closer at each row, (N, 4) as views.WHOLE; None = not yet.
         self.boxes: NDArray[np.float32] | None = None
-        self.steps_per_epoch = max(len(labelled) // (share.labelled * recipe.micro_batches), 1)
+        #: An epoch is one pass over the labelled images; over those with masks where no labelled ones are drawn.
+        passed, count = (labelled, share.labelled) if share.labelled else (data.masked_rows, share.masked)
+        self.steps_per_epoch = max(len(passed) // (count * recipe.micro_batches), 1)
         #: Seconds that `ahead` kept its caller waiting, all together.
         self.waited = 0.0
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_triage.model.bundle import Card, read_card
+from cxr_triage.model.bundle import Card, LabelCard, read_card
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.training.evaluation.tables import Table, markdown, summary, tables
 
@@ -75,16 +75,34 @@ def _training(card: Card) -> str:
 
 
 def _operating_points(card: Card) -> str:
-    rows = []
-    for label in card.labels:
-        code = ABNORMALITY_BY_NAME[label.name].code
-        calibration = f"{label.calibration.scale:.2f} x logit {label.calibration.offset:+.2f}"
-        rows.append((label.name, f"{code.value} {code.scheme} {code.meaning}", f"{label.threshold:.3f}", calibration))
+    head = ("label", "code", "AUC (95 %)", "for triage", "threshold", "specificity", "calibration")
     return (
-        f"## What it reports\n\nThreshold: {card.threshold_rule}.\n\n"
-        f"{markdown(('label', 'code', 'threshold', 'calibration'), rows)}\n\n"
+        f"## What it reports\n\n{card.operating_rule[0].upper()}{card.operating_rule[1:]}. A finding that is not for "
+        f"triage is reported, and raises no study unless the site gives it a weight (`[worklist] severity`).\n\n"
+        f"Sensitivity {card.sensitivity:g}, unless the site chooses another one (`[model] sensitivity`).\n\n"
+        f"{markdown(head, [_label(label, card.sensitivity) for label in card.labels])}\n\n"
+        f"Specificity at each sensitivity:\n\n{_specificities(card)}\n\n"
         f"Abnormal against normal: {card.abnormal_formula}.\n"
     )
+
+
+def _label(label: LabelCard, sensitivity: float) -> tuple[str, ...]:
+    code, point = ABNORMALITY_BY_NAME[label.name].code, label.at(sensitivity)
+    return (
+        label.name,
+        f"{code.value} {code.scheme} {code.meaning}",
+        "unknown" if label.auc is None else "{:.3f} ({:.3f} to {:.3f})".format(*label.auc),
+        "yes" if label.for_triage else "no",
+        f"{point.threshold:.3f}",
+        f"{point.specificity:.2f}",
+        f"{label.calibration.scale:.2f} x logit {label.calibration.offset:+.2f}",
+    )
+
+
+def _specificities(card: Card) -> str:
+    head = ("label", *(f"{point.sensitivity:g}" for point in card.labels[0].operating_points))
+    rows = [(label.name, *(f"{point.specificity:.2f}" for point in label.operating_points)) for label in card.labels]
+    return markdown(head, rows)
 
 
 def _measured(figures: Mapping[str, Any]) -> str:

@@ -11,12 +11,16 @@ from cxr_triage.training.distributed import Group
 
 
 class NormStatistics:
-    """Collects the statistics of a step's micro-batches, and keeps their mean."""
+    """Collects the statistics of each step's micro-batches, and keeps their mean."""
 
     def __init__(self, network: nn.Module) -> None:
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         tensors = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
         self._running = [tensor for tensor in tensors if tensor is not None]
+        self.start()
+
+    def start(self) -> None:
+        """Before a step."""
         self._before = [tensor.clone() for tensor in self._running]
         self._sums = [torch.zeros_like(tensor) for tensor in self._running]
         self._micros = 0

@@ -31,6 +31,13 @@ class Targets:
     #: 0 or 1, (N, locations).
     location: NDArray[np.float32]
 
+    @classmethod
+    def together(cls, parts: "Sequence[Targets]") -> "Targets":
+        """The rows of all parts, which have the same outputs."""
+        names = ("abnormality", "teacher", "sensitivity", "specificity", "location")
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(outputs=parts[0].outputs, **rows)
+
     def only(self, rows: NDArray[np.int64]) -> "Targets":
         """These rows."""
         return Targets(

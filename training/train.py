@@ -26,14 +26,14 @@ from cxr_triage.training.data import DataError, Sample
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import Division
 from cxr_triage.training.loader import Batch, Loader, TrainingSet
+from cxr_triage.training.look import Look
 from cxr_triage.training.norm_statistics import NormStatistics
 from cxr_triage.training.objective import Objective
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.targets import outputs_of
-from cxr_triage.training.validation import Look, validation_figures
-from cxr_triage.training.views import closer_boxes, whole_boxes
+from cxr_triage.training.validation import validation_figures
 
 log = structlog.get_logger()
 
@@ -71,6 +71,7 @@ class Trainer:
         )
         torch.manual_seed(recipe.seed)
         self.network = self._new_network()
+        self.statistics = NormStatistics(self.network.decoder if recipe.frozen_statistics else self.network)
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
@@ -97,6 +98,7 @@ class Trainer:
         if self.recipe.frozen_blocks:
             _freeze(network.encoder, self.recipe.frozen_blocks)
         # Without its loss a head gets no gradient, which data parallel training would wait for.
+        network.abnormality.requires_grad_(self.recipe.abnormality_weight > 0)
         network.decoder.requires_grad_(self.recipe.segmentation_weight > 0)
         network.location.requires_grad_(self.recipe.location_weight > 0)
         network.to(self.group.device)
@@ -134,7 +136,7 @@ class Trainer:
     def _run_epoch(self, parallel: DistributedDataParallel | None, advance: Callable[[], None]) -> None:
         started, self.loader.waited = time.monotonic(), 0.0
         if self.epoch == self.recipe.closer_from:
-            self.loader.boxes = self._boxes(self.training)
+            self.loader.boxes = self._look(self.training).closer().boxes
         first = self.epoch * self.loader.steps_per_epoch
         steps = range(first, first + self.loader.steps_per_epoch)
         batches = self.loader.ahead(steps, self.micros)
@@ -149,52 +151,48 @@ class Trainer:
         if self.group.leads:
             figures = {"epoch": self.epoch, "loss": float(loss), "seconds": seconds}
             figures["loader_share"] = self.loader.waited / seconds
-            self._record(figures | validation_figures(self._look(self.validation)))
+            self._record(figures | validation_figures(self._look(self.validation), self.validation))
             checkpoint.save(self.work, self.recipe, self._state())
         self.group.wait()
 
     def logits_of(self, samples: list[Sample]) -> NDArray[np.float32]:
         """What the averaged network says of other radiographs, (N, outputs) in the order of `outputs`."""
         data = TrainingSet.of(samples, self.outputs, self.recipe.prepared_size, self.work / "cache")
-        logits: NDArray[np.float32] = self._look(data).outputs(np.arange(len(samples)))[0].numpy()
+        logits: NDArray[np.float32] = self._look(data).abnormality(np.arange(len(samples))).numpy()
         return logits
 
     def _look(self, data: TrainingSet) -> Look:
-        looks_closer = self.loader.boxes is not None
-        return Look(
-            network=self.average.module,
-            data=data,
-            boxes=self._boxes(data) if looks_closer else whole_boxes(len(data.samples)),
-            size=self.recipe.input_size,
-            precision=self.precision,
-            device=self.group.device,
-        )
-
-    def _boxes(self, data: TrainingSet) -> NDArray[np.float32]:
-        """Where the averaged network would look closer."""
-        size = self.recipe.input_size
-        return closer_boxes(self.average.module, data.images, size, self.precision, self.group.device)
+        """The averaged network before images, as closely as it has come to look."""
+        network = self.average.module
+        assert isinstance(network, MultiTaskNetwork)
+        look = Look.at_whole(network, data.images, self.precision, self.group.device)
+        return look if self.loader.boxes is None else look.closer()
 
     def _step(self, batches: list[Batch], step: int, parallel: DistributedDataParallel | None) -> float:
         """One update of the weights from this process's micro-batches and those of the others."""
         self._schedule(step / self.loader.steps_per_epoch)
-        self.network.train()
+        self._to_train()
         self.optimizer.zero_grad(set_to_none=True)
-        statistics = NormStatistics(self.network)
+        self.statistics.start()
         total = 0.0
         for number, batch in enumerate(batches):
-            statistics.begin()
+            self.statistics.begin()
             last = number == len(batches) - 1
             with parallel.no_sync() if parallel and not last else nullcontext():
                 total += self._backward(batch, parallel or self.network, len(batches))
-            statistics.end()
-        statistics.average(self.group)
+            self.statistics.end()
+        self.statistics.average(self.group)
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update_parameters(self.network)
         return total
+
+    def _to_train(self) -> None:
+        self.network.train()
+        if self.recipe.frozen_statistics:
+            self.network.encoder.eval()
 
     def _backward(self, batch: Batch, network: nn.Module, micros: int) -> float:
         torch.manual_seed(batch.seed)  # dropout's

@@ -8,18 +8,14 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from cxr_triage.model.measurements import largest_parts
-from cxr_triage.model.preparation import WINDOW_CENTRE, WINDOW_TAIL, Frame, closer_frame
+from cxr_triage.model.preparation import window_of
 from cxr_triage.training.augment import warp
-from cxr_triage.training.precision import Precision
 
 #: Row and column of a box's centre, its height and its width, in shares of the prepared frame: all of it.
 WHOLE: Final = (0.5, 0.5, 1.0, 1.0)
-#: Images that are computed at once.
-AT_ONCE: Final = 16
 
 
 def whole_boxes(count: int) -> NDArray[np.float32]:
@@ -77,30 +73,6 @@ def shrunk(images_NCSS: Tensor, matrices_N23: Tensor, size: int) -> Tensor:
 
 
 def _windowed(view_1SS: Tensor) -> Tensor:
-    margin = round(view_1SS.shape[-1] * (1 - WINDOW_CENTRE) / 2)
-    centre = view_1SS[0, margin:-margin:2, margin:-margin:2].flatten()
-    low, high = torch.quantile(centre, torch.tensor([WINDOW_TAIL, 1 - WINDOW_TAIL])).tolist()
+    low, high = window_of(view_1SS[0])
     stretched: Tensor = (view_1SS - low) / max(high - low, 1e-6)
     return stretched.clamp(0, 1)
-
-
-@torch.inference_mode()
-def closer_boxes(
-    network: nn.Module, images_NSS: NDArray[np.uint8], size: int, precision: Precision, device: torch.device
-) -> NDArray[np.float32]:
-    """Where the network would look again in each prepared image, (N, 4) as WHOLE."""
-    network.eval()
-    boxes = whole_boxes(len(images_NSS))
-    for start in range(0, len(images_NSS), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        views = seen(images_NSS[rows], matrices_of(boxes[rows]), size, are_closer(boxes[rows]))
-        with precision.autocast():
-            logits = network(views.to(device, memory_format=torch.channels_last)).mask
-        boxes[rows] = [_box(largest_parts(one), size) for one in logits.float().cpu().numpy()]
-    return boxes
-
-
-def _box(logits_CHW: NDArray[np.float32], size: int) -> tuple[float, float, float, float]:
-    found = closer_frame(Frame(0, 0, size, size, (size, size)), logits_CHW)
-    row, column = found.top + found.height / 2, found.left + found.width / 2
-    return row / size, column / size, found.height / size, found.width / size

@@ -28,6 +28,13 @@ def train(  # noqa: PLR0913, PLR0917 - each is an option
         Path, typer.Option(help="Folder for the cache, checkpoints and the log; a run goes on there.")
     ] = Path("training-run"),
     fold: Annotated[str, typer.Option(help="Train one fold of a cross-validation: 1/5 to 5/5.")] = "",
+    fold_bundle: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Bundle of a fold of the same data; once for each. They then judge the training patients for "
+            "calibration and operating points, in place of the few validation patients."
+        ),
+    ] = None,
     splits: Annotated[
         str, typer.Option(help="Who trains, tunes and judges: hash, or published where the publishers say so.")
     ] = "hash",
@@ -49,7 +56,15 @@ def train(  # noqa: PLR0913, PLR0917 - each is an option
         if group.leads:
             bundle = BundleName(name=name or recipe, version=version or f"{datetime.now(UTC):%Y.%m}")
             parts = {"train": trainer.training, "validation": trainer.validation}
-            card = export(network, parts=parts, division=division, recipe=chosen, name=bundle, folder=output)
+            card = export(
+                network,
+                parts=parts,
+                division=division,
+                recipe=chosen,
+                name=bundle,
+                folder=output,
+                folds=fold_bundle or (),
+            )
             figures = evaluate(samples, [Predictor.load(output, device)], split="test").figures
             add_figures(card, figures, output)
             show(figures, Console())

@@ -6,9 +6,9 @@ from cxr_triage.model.bundle import Card
 from cxr_triage.model.measurements import cardiothoracic_ratio
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
-from cxr_triage.model.radiograph import Radiograph
+from cxr_triage.model.radiograph import Radiograph, read_radiograph
 from cxr_triage.model.suitability import check_header
-from cxr_triage.training.data import Sample, read_image, read_mask
+from cxr_triage.training.data import Sample, is_dicom, read_image, read_mask
 from cxr_triage.training.evaluation.saliency import localise
 from cxr_triage.training.evaluation.scored import Overlap, Scored
 from cxr_triage.training.evaluation.segmentation import FIELD_MM, overlaps
@@ -59,7 +59,9 @@ def scored_of(sample: Sample, prediction: Prediction, *, seen: bool) -> Scored:
 
 
 def radiograph_of(sample: Sample) -> Radiograph:
-    """A sample as the service would see it after reading its DICOM file."""
+    """A sample as the service would see it after reading its DICOM file, which it may be."""
+    if is_dicom(sample.image):
+        return read_radiograph(sample.image)
     return Radiograph(
         pixels_HW=read_image(sample.image),
         spacing_mm=None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_triage.model.errors import UnreadableImageError, is_machine_fault
+from cxr_triage.model.suitability import LATERAL_VIEW
 from cxr_triage.training.data import MASK_BITS, NIH_LABELS, DataError, is_dicom, read_image
 from cxr_triage.training.sources.published import Published
 from cxr_triage.training.sources.report import Report
@@ -22,8 +23,8 @@ from cxr_triage.training.threads import reading_threads
 #: What decoders raise on damaged files; Pillow's PNG reader knows no better than SyntaxError.
 UNREADABLE: Final = (OSError, UnreadableImageError, ValueError, SyntaxError, Image.DecompressionBombError)
 
-#: What is not frontal, as data sets and DICOM (View Position, 0018,5101) call it.
-LATERAL_VIEWS: Final = frozenset({"L", "LL", "RL", "LLD", "RLD", "LATERAL"})
+#: Published views that are not frontal and upright, beside those that the service knows by their DICOM names.
+OTHER_VIEWS: Final = frozenset({"L", "LLD", "RLD"})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,7 +86,7 @@ def _usable(records: Iterable[Record], report: Report) -> Iterator[Record]:
     for record in records:
         if record.id in seen:
             report.note("duplicate_id", record.id)
-        elif record.view.upper() in LATERAL_VIEWS:
+        elif record.view.upper() in OTHER_VIEWS or LATERAL_VIEW.fullmatch(record.view.upper()):
             report.note("lateral_view", record.id)
         else:
             yield record

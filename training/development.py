@@ -1,0 +1,100 @@
+"""What a bundle's calibration, operating points and areas are made of: images of patients that no part of it has seen.
+
+Either the validation patients; or, with the bundles of a cross-validation at hand, all training and validation
+patients, each by the network of the fold that judges it: ten times as many images can tell.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxr_triage.model.network import MultiTaskNetwork
+from cxr_triage.model.predictor import load_network
+from cxr_triage.training.data import DataError
+from cxr_triage.training.loader import TrainingSet
+from cxr_triage.training.look import Look
+from cxr_triage.training.precision import Precision
+from cxr_triage.training.targets import Targets
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Development:
+    """Logits of images whose patients were not seen by the network that made them."""
+
+    #: (N, outputs), in the order of `targets.outputs`.
+    logits: NDArray[np.float64]
+    targets: Targets
+    #: "source/patient" of each image.
+    patients: list[str]
+    #: Whose images these are, in words.
+    rule: str
+
+    def only(self, rows: NDArray[np.int64]) -> "Development":
+        """These images."""
+        patients = [self.patients[row] for row in rows]
+        return Development(logits=self.logits[rows], targets=self.targets.only(rows), patients=patients, rule=self.rule)
+
+
+def whole_look(network: MultiTaskNetwork, part: TrainingSet) -> Look:
+    """A network at whole frames, in the format that the service computes in."""
+    return Look.at_whole(network, part.images, Precision("cpu", None), torch.device("cpu"))
+
+
+def closest_look(network: MultiTaskNetwork, part: TrainingSet) -> Look:
+    """As the service asks: the closer look where the network takes one."""
+    look = whole_look(network, part)
+    return look.closer() if network.shape.closer_look else look
+
+
+def held_out(network: MultiTaskNetwork, validation: TrainingSet) -> Development:
+    """What the network says of the validation patients."""
+    rows = np.arange(len(validation.samples))
+    return Development(
+        logits=closest_look(network, validation).abnormality(rows).double().numpy(),
+        targets=validation.targets,
+        patients=[sample.patient for sample in validation.samples],
+        rule="validation patients",
+    )
+
+
+def out_of_fold(bundles: Sequence[Path], *parts: TrainingSet) -> Development:
+    """What the bundles of a cross-validation say, each of the patients that it was to judge.
+
+    Args:
+        bundles: one per fold.
+        parts: training and validation.
+
+    Raises:
+        BundleError: one of them cannot be used.
+        DataError: an image is judged by none of them or by two, or one of them lacks an output or wants another input.
+    """
+    whole = TrainingSet.together(parts)
+    names = whole.targets.outputs
+    judged = np.zeros(len(whole.samples), dtype=np.int64)
+    logits = np.empty((len(whole.samples), len(names)))
+    for bundle in bundles:
+        card, network, _ = load_network(bundle)
+        own = frozenset(card.patients["test"])
+        rows = whole.rows_of(lambda sample, own=own: sample.patient in own)  # type: ignore[misc]  # bound now, not later
+        lacking = [name for name in names if name not in card.outputs]
+        if lacking or not len(rows):
+            raise DataError(f"{bundle} is no fold of this training: it lacks {lacking or 'patients'}")
+        columns = [card.outputs.index(name) for name in names]
+        part = whole.only(rows)
+        logits[rows] = closest_look(network, part).abnormality(np.arange(len(rows))).double().numpy()[:, columns]
+        judged[rows] += 1
+    if (judged != 1).any():
+        raise DataError(
+            f"the folds judge {int((judged == 0).sum())} images not at all and {int((judged > 1).sum())} more than "
+            "once: give every bundle of one cross-validation on the same data"
+        )
+    return Development(
+        logits=logits,
+        targets=whole.targets,
+        patients=[sample.patient for sample in whole.samples],
+        rule=f"training and validation patients, each scored by that of {len(bundles)} networks that did not see them",
+    )
