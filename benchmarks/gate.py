@@ -1,14 +1,14 @@
-"""What the gate refuses when the radiographs of a folder are turned, inverted or cut.
+"""What the gate refuses of a folder's radiographs: turned, inverted or cut, and of minors whose age is not known.
 
     .venv/bin/python benchmarks/gate.py FOLDER
 
-FOLDER has a manifest.csv (docs/reference/training-data.md); adult test patients of the bundled card are used.
+FOLDER has a manifest.csv (docs/reference/training-data.md); test patients of the bundled card, minors apart.
 """
 
 import argparse
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr_triage.model.predictor import Predictor
+from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.training.data import read_samples
 from cxr_triage.training.evaluation.folds import assign
-from cxr_triage.training.evaluation.scoring import radiograph_of
-from cxr_triage.training.sources import source_of
+from cxr_triage.training.evaluation.scoring import has_truth, radiograph_of
+from cxr_triage.training.minors import is_minor
 
 Spoil = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -48,17 +49,29 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     predictor = Predictor.load(None)
     assigned = assign(read_samples(parser.parse_args().folder), [predictor.card], "test")
-    radiographs = [radiograph_of(sample) for sample, _ in assigned.rows if source_of(sample.source).adult]
-    table = Table("radiographs", "refused", "reasons", title=f"The gate on {len(radiographs)} radiographs")
+    samples = [sample for sample, _ in assigned.rows if has_truth(sample)]
+    adults = [radiograph_of(sample) for sample in samples if not is_minor(sample)]
+    table = Table("radiographs", "refused", "reasons", title="What the gate refuses")
     for name, spoil in SPOILS.items():
-        spoiled = (
-            dataclasses.replace(each, pixels_HW=np.ascontiguousarray(spoil(each.pixels_HW))) for each in radiographs
-        )
-        refusals = [predictor.predict(each).refusal for each in spoiled]
-        reasons = Counter(refusal.reason for refusal in refusals if refusal)
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        table.add_row(name, f"{reasons.total()} of {len(radiographs)}", counts or "-")
+        _add(table, predictor, name, (_spoiled(each, spoil) for each in adults))
+    for source in sorted({sample.source for sample in samples}):
+        minors = [radiograph_of(sample) for sample in samples if sample.source == source and is_minor(sample)]
+        ageless = [dataclasses.replace(each, age_years=None) for each in minors]
+        if ageless:
+            _add(table, predictor, f"minors of {source}, no age", ageless)
+    _add(table, predictor, "adults, no age", (dataclasses.replace(each, age_years=None) for each in adults))
     Console().print(table)
+
+
+def _spoiled(radiograph: Radiograph, spoil: Spoil) -> Radiograph:
+    return dataclasses.replace(radiograph, pixels_HW=np.ascontiguousarray(spoil(radiograph.pixels_HW)))
+
+
+def _add(table: Table, predictor: Predictor, name: str, radiographs: Iterable[Radiograph]) -> None:
+    refusals = [predictor.predict(each).refusal for each in radiographs]
+    reasons = Counter(refusal.reason for refusal in refusals if refusal)
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    table.add_row(name, f"{reasons.total()} of {len(refusals)}", counts or "-")
 
 
 if __name__ == "__main__":

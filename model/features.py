@@ -1,4 +1,4 @@
-"""How far an image's pooled features lie from those that the network learned from: the gate's last question."""
+"""What the gate asks of an image's features: how far they lie from those learned from, and if they are a child's."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +8,8 @@ from torch import Tensor
 
 #: What the names of these tensors begin with in a weights file, beside those of the network.
 GATE: Final = "gate."
+#: The same of those of the test for children.
+MINOR: Final = f"{GATE}minor_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +59,28 @@ class FeatureSpace:
             KeyError: a tensor is missing.
         """
         return cls(*(tensors[f"{GATE}{name}"] for name in ("mean", "axes", "deviations", "residual")))
+
+
+@dataclass(frozen=True, eq=False)
+class MinorTest:
+    """Tells children's chests from adults' where no age is known: a linear score of what the network's heads read."""
+
+    #: (W,) weights of what the heads read.
+    weight: Tensor
+    #: () the score from which on it is a child's.
+    limit: Tensor
+
+    def is_minor(self, read_W: Tensor) -> bool:
+        """Whether one whole frame looks like a child's."""
+        return bool(read_W @ self.weight >= self.limit)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a bundle stores."""
+        return {f"{MINOR}{name}": value.contiguous() for name, value in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "MinorTest | None":
+        """What `tensors` gave; None where the bundle has no such test."""
+        if f"{MINOR}weight" not in tensors:
+            return None
+        return cls(tensors[f"{MINOR}weight"], tensors[f"{MINOR}limit"])

@@ -26,6 +26,8 @@ class Outputs(NamedTuple):
     mask: Tensor
     #: (B, K) mean of the last stage's feature maps.
     pooled: Tensor
+    #: (B, W) what the heads read.
+    read: Tensor
     #: Feature maps that were pooled for the heads, by stage: class activation maps come from them.
     features: tuple[Tensor, ...]
 
@@ -51,12 +53,14 @@ class MultiTaskNetwork(nn.Module):
     def forward(self, images_B1SS: Tensor, *, decoded: int | None = None) -> Outputs:
         """Run all heads; the decoder only on the first `decoded` images, where just those have masks to learn."""
         stages = self.encoder((images_B1SS - self.GREY_MEAN) / self.GREY_STD)
-        dropped = self.dropout(self.pooling(stages))
+        read = self.pooling(stages)
+        dropped = self.dropout(read)
         return Outputs(
             abnormality=self.abnormality(dropped),
             location=self.location(dropped),
             mask=self.decoder([stage[:decoded] for stage in stages]),
             pooled=stages[-1].mean(dim=(2, 3)),
+            read=read,
             features=tuple(stages[-self.pooling.stages :]),
         )
 

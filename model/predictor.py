@@ -1,6 +1,7 @@
 """Weights bundle + Radiograph -> Prediction. The only place that runs the network for a result."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 from cxr_triage.model.bundle import BUNDLED, WEIGHTS_NAME, Calibration, Card, verify
 from cxr_triage.model.devices import choose_device
 from cxr_triage.model.errors import BundleError
-from cxr_triage.model.features import GATE, FeatureSpace
+from cxr_triage.model.features import GATE, FeatureSpace, MinorTest
 from cxr_triage.model.findings import LOCATIONS, Finding
 from cxr_triage.model.measurements import heart_contrast, largest_parts, measure
 from cxr_triage.model.misplacement import MISPLACEMENTS
@@ -22,10 +23,17 @@ from cxr_triage.model.pose import Pose
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, restore
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.model.suitability import check_prediction
+from cxr_triage.model.suitability import MINOR_BY_IMAGE, check_prediction
 
 
-def load_network(bundle: Path | None) -> tuple[Card, MultiTaskNetwork, FeatureSpace]:
+class Gate(NamedTuple):
+    """What a bundle's gate asks of the features of a whole frame."""
+
+    space: FeatureSpace
+    minor: MinorTest | None
+
+
+def load_network(bundle: Path | None) -> tuple[Card, MultiTaskNetwork, Gate]:
     """Verify a bundle and rebuild what it holds; None = the bundled one.
 
     Raises:
@@ -36,7 +44,7 @@ def load_network(bundle: Path | None) -> tuple[Card, MultiTaskNetwork, FeatureSp
     network = MultiTaskNetwork(card.network)
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-        space = FeatureSpace.from_tensors(tensors)
+        gate = Gate(FeatureSpace.from_tensors(tensors), MinorTest.from_tensors(tensors))
         weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(GATE)}
         missing, unexpected = network.load_state_dict(weights, strict=False)
     except (SafetensorError, RuntimeError, KeyError) as error:
@@ -45,19 +53,19 @@ def load_network(bundle: Path | None) -> tuple[Card, MultiTaskNetwork, FeatureSp
     lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
     if lacking or unexpected:
         raise BundleError(f"{path} does not fit its card: missing {lacking}, unexpected {unexpected}")
-    return card, network.eval(), space
+    return card, network.eval(), gate
 
 
 class Predictor:
     """One loaded bundle on one device; not for use by several threads at once."""
 
     def __init__(
-        self, card: Card, network: MultiTaskNetwork, space: FeatureSpace, device: torch.device, sensitivity: float
+        self, card: Card, network: MultiTaskNetwork, gate: Gate, device: torch.device, sensitivity: float
     ) -> None:
         self.card = card
         self._thresholds = {label.name: label.at(sensitivity).threshold for label in card.labels}
         self._network = network.to(device).eval()
-        self._space = space
+        self._gate = gate
         self._device = device
 
     @classmethod
@@ -73,8 +81,8 @@ class Predictor:
             BundleError: the bundle is missing, damaged or of another version.
             ConfigurationError: the device does not exist, or the card has no operating point of this sensitivity.
         """
-        card, network, space = load_network(bundle)
-        return cls(card, network, space, choose_device(device), card.require(sensitivity))
+        card, network, gate = load_network(bundle)
+        return cls(card, network, gate, choose_device(device), card.require(sensitivity))
 
     @property
     def identity(self) -> BundleIdentity:
@@ -89,7 +97,8 @@ class Predictor:
         frame = frame_of(pixels)
         outputs, logits = self._look(pixels, frame)
         # The gate judges the whole frame: a closer look would hide what is around a chest that is none.
-        distance = float(self._space.distances(outputs.pooled.cpu())[0])
+        distance = float(self._gate.space.distances(outputs.pooled.cpu())[0])
+        childlike = self._childlike(radiograph, outputs)
         if self.card.network.closer_look and (closer := closer_frame(frame, logits)) != frame:
             frame = closer
             outputs, logits = self._look(pixels, frame)
@@ -106,7 +115,7 @@ class Predictor:
             saliency_LHW=pose.turned_back(self._saliency(outputs)),
             saliency_frame=pose.stored_frame(frame),
             feature_distance=distance,
-            refusal=refusal and (self._misplaced(pixels) or refusal),
+            refusal=(self._misplaced(pixels) or refusal) if refusal else childlike,
         )
 
     def _look(self, pixels_HW: NDArray[np.float32], frame: Frame) -> tuple[Outputs, NDArray[np.float32]]:
@@ -114,6 +123,12 @@ class Predictor:
         image = prepare(pixels_HW, frame, self.card.network.input_size)
         outputs: Outputs = self._network(image[None].to(self._device))
         return outputs, largest_parts(outputs.mask[0].float().cpu().numpy())
+
+    def _childlike(self, radiograph: Radiograph, outputs: Outputs) -> Refusal | None:
+        """An age that is known is believed: the header was asked before."""
+        if radiograph.age_years is not None or self._gate.minor is None:
+            return None
+        return MINOR_BY_IMAGE if self._gate.minor.is_minor(outputs.read[0].float().cpu()) else None
 
     def _refusal(self, pixels_HW: NDArray[np.float32], masks_CHW: NDArray[np.bool_], distance: float) -> Refusal | None:
         return check_prediction(
@@ -131,7 +146,7 @@ class Predictor:
         image = prepare(pixels_HW, frame_of(pixels_HW), self.card.network.input_size)
         changed = torch.stack([misplacement.undo(image) for misplacement in MISPLACEMENTS])
         outputs: Outputs = self._network(changed.to(self._device))
-        distances = self._space.distances(outputs.pooled.cpu()).tolist()
+        distances = self._gate.space.distances(outputs.pooled.cpu()).tolist()
         grid = functional.avg_pool2d(changed, 2)[:, 0].numpy()
         masks = [largest_parts(logits) > 0 for logits in outputs.mask.float().cpu().numpy()]
         chests = [

@@ -30,6 +30,13 @@ CHEST_WORDS: Final = (
 NOT_SAID: Final = ("", "UNKNOWN", "UNDEFINED", "OTHER", "NONE", "N/A", "NA", "GENERAL", "BODY", "WHOLEBODY", "DEFAULT")
 HUMAN_WORDS: Final = ("HOMO SAPIENS", "HUMAN", "PERSON")
 
+#: What is said of an image that looks like a child's where no age is known.
+MINOR_BY_IMAGE: Final = Refusal(
+    reason="paediatric",
+    explanation="The image looks like that of a child, and no age is known: the network was made for adults. An age of "
+    f"{MIN_AGE_YEARS} years or more in the header is believed.",
+)
+
 LEFT_LUNG, RIGHT_LUNG, HEART = (
     [structure.name for structure in STRUCTURES].index(name) for name in ("left_lung", "right_lung", "heart")
 )

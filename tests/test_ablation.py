@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from cxr_triage.training.data import NIH_LABELS, Sample, fold_of, read_samples
+from cxr_triage.training.data import NIH_LABELS, Sample, fold_of, read_samples, split_of
 from cxr_triage.training.recipes import BatchShare
 from miniature import miniature_folder
 
@@ -34,11 +34,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return miniature_folder(tmp_path_factory.mktemp("ablation") / "data", patients=40)
 
 
+def judged_in(samples: list[Sample], fold: int, folds: int) -> list[Sample]:
+    """The NIH images of a fold; those of the test patients are in none."""
+    known = [one for one in samples if one.source == "nih" and split_of(one.patient) != "test"]
+    return [one for one in known if fold_of(one.patient, folds) == fold]
+
+
 def write_scores(ablation: ModuleType, samples: list[Sample], work: Path, step: str, *, noise: float) -> None:
     """Scores of one seed in all folds: the labels and noise."""
     generator = np.random.default_rng(0)
     for fold in range(ablation.FOLDS):
-        judged = [one for one in samples if one.source == "nih" and fold_of(one.patient, ablation.FOLDS) == fold]
+        judged = judged_in(samples, fold, ablation.FOLDS)
         truth = np.array([[float(one.labels[label]) for label in NIH_LABELS] for one in judged])
         logits = truth + noise * generator.normal(size=truth.shape)
         np.savez(ablation.Run(step, 0, fold).path(work), ids=[one.id for one in judged], logits=logits)
@@ -64,10 +70,10 @@ def test_run_scores_the_patients_of_its_fold(
     """One network, small: who is judged, by how many outputs, and nothing left but the scores and prepared images."""
     small = BatchShare(labelled=4, masked=2, paediatric=2)
     monkeypatch.setattr(ablation, "BASE", replace(ablation.BASE, input_size=32, epochs=1, batch=small))
-    run = ablation.Run("+ segmentation", 1, 2)
+    run = ablation.Run("+ head in closed form", 1, 2)
     ablation._run(run, data, tmp_path)  # noqa: SLF001 - what a worker process is given
     scores = np.load(run.path(tmp_path))
-    expected = {one.id for one in read_samples(data) if one.source == "nih" and fold_of(one.patient, 5) == 2}
+    expected = {one.id for one in judged_in(read_samples(data), 2, ablation.FOLDS)}
     assert set(scores["ids"]) == expected
     assert scores["logits"].shape == (len(expected), len(NIH_LABELS))
     assert {path.name for path in tmp_path.iterdir()} == {"cache", run.path(tmp_path).name}

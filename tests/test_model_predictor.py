@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -69,6 +70,8 @@ def test_other_images_are_refused(predictor: Predictor) -> None:
         (np.rot90, "rotated", "turned counter-clockwise by 90"),
         (lambda pixels: 1 - pixels, "inverted", "Photometric Interpretation"),
         (np.zeros_like, "lungs_implausible", "No lung"),
+        (lambda pixels: pixels[: pixels.shape[0] // 2], "cropped", "at its bottom"),
+        (lambda pixels: pixels[int(pixels.shape[0] * 0.35) :], "cropped", "at its top"),
     ],
 )
 def test_spoiled_radiographs_are_refused(
@@ -84,6 +87,22 @@ def test_spoiled_radiographs_are_refused(
     assert refusal is not None
     assert refusal.reason == reason
     assert words in refusal.explanation
+
+
+def test_a_childlike_image_is_refused_only_where_no_age_is_known(
+    predictor: Predictor, chest: Radiograph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An age in the header is believed; the bundle's own test lets this adult pass."""
+    unknown = dataclasses.replace(chest, age_years=None)
+    gate = predictor._gate  # noqa: SLF001 - no child may be among the demo's radiographs
+    assert gate.minor is not None
+    assert predictor.predict(unknown).refusal is None
+    everybody = dataclasses.replace(gate.minor, limit=torch.tensor(-torch.inf))
+    monkeypatch.setattr(predictor, "_gate", gate._replace(minor=everybody))
+    refusal = predictor.predict(unknown).refusal
+    assert refusal is not None
+    assert (refusal.reason, "no age is known" in refusal.explanation) == ("paediatric", True)
+    assert predictor.predict(dataclasses.replace(chest, age_years=40)).refusal is None
 
 
 def test_outlines_lie_in_the_stored_pixel_matrix(prediction: Prediction, chest: Radiograph) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cxr_triage.model.bundle import NetworkShape
 from cxr_triage.model.network import MultiTaskNetwork
-from cxr_triage.training.closed_form import features_of, fit, refit
+from cxr_triage.training.closed_form import fit, refit
 from cxr_triage.training.look import Look
 from cxr_triage.training.metrics import auc
 from cxr_triage.training.precision import Precision
@@ -96,7 +96,7 @@ def test_the_head_becomes_that_of_the_network(network: MultiTaskNetwork) -> None
     images = RANDOM.integers(0, 255, (20, 64, 64), dtype=np.uint8)
     look = Look.at_whole(network, images, Precision("cpu", None), torch.device("cpu"))
     known = targets((RANDOM.uniform(size=(20, 2)) < 0.5).astype(float))
-    refit(network, look, known)
-    features = features_of(look)
+    refit(network, [look], known)
+    features = look.read(np.arange(20)).double().numpy()
     weights, biases = fit(features, known)
     assert np.allclose(look.abnormality(np.arange(20)).numpy(), features @ weights.T + biases, atol=1e-4)

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,32 @@ from cxr_triage.training.threads import reading_threads
 
 #: Images that threads prepare before they are written.
 PREPARED_AT_ONCE: Final = 256
+
+
+class Images(Protocol):
+    """Prepared images, uint8 (N, size, size): an array, or one that is read when asked."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class SomeImages:
+    """Rows of a larger set, which stays where it is: on disk."""
+
+    images: Images
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.rows)
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those of these rows."""
+        return self.images[self.rows[rows]]
 
 
 def prepared_images(samples: Sequence[Sample], size: int, folder: Path) -> NDArray[np.uint8]:

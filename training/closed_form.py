@@ -5,6 +5,7 @@ With a thousand labelled radiographs the head's thousands of weights are better 
 0 and deviation 1, so that a rare label weighs as much as a common one; the head is their sum.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -29,22 +30,13 @@ LEAST_PROBABILITY: Final = 1e-4
 Head = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def features_of(look: Look) -> NDArray[np.float64]:
-    """What the heads read of each image, (N, K)."""
-    parts = []
-    with torch.inference_mode():
-        for _, outputs in look.outputs(np.arange(len(look.images)), decoded=1):
-            parts.append(look.network.pooling([maps.float() for maps in outputs.features]).cpu())
-    return torch.cat(parts).double().numpy()
-
-
 def fit(features_NK: NDArray[np.float64], targets: Targets) -> Head:
     """Solve for the head.
 
     An output whose targets are all unknown or all the same gets weights of 0.
 
     Args:
-        features_NK: as `features_of`.
+        features_NK: what the heads read of each image.
         targets: of the same images; NaN = unknown.
     """
     mean = features_NK.mean(axis=0)
@@ -74,9 +66,10 @@ def _solve(standard_NK: NDArray[np.float64], targets_NA: NDArray[np.float64], pe
     return weights
 
 
-def refit(network: MultiTaskNetwork, look: Look, targets: Targets) -> None:
-    """Solve for the network's head on what it looks at, and give it that head."""
-    weights, biases = fit(features_of(look), targets)
+def refit(network: MultiTaskNetwork, looks: Sequence[Look], targets: Targets) -> None:
+    """Solve for the network's head on all that it looks at, and give it that head."""
+    read = torch.cat([look.read(look.all) for look in looks])
+    weights, biases = fit(read.double().numpy(), targets)
     with torch.no_grad():
         network.abnormality.weight.copy_(torch.from_numpy(weights))
         network.abnormality.bias.copy_(torch.from_numpy(biases))

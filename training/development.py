@@ -52,9 +52,9 @@ def closest_look(network: MultiTaskNetwork, part: TrainingSet) -> Look:
 
 def held_out(network: MultiTaskNetwork, validation: TrainingSet) -> Development:
     """What the network says of the validation patients."""
-    rows = np.arange(len(validation.samples))
+    look = closest_look(network, validation)
     return Development(
-        logits=closest_look(network, validation).abnormality(rows).double().numpy(),
+        logits=look.abnormality(look.all).double().numpy(),
         targets=validation.targets,
         patients=[sample.patient for sample in validation.samples],
         rule="validation patients",
@@ -72,21 +72,25 @@ def out_of_fold(bundles: Sequence[Path], *parts: TrainingSet) -> Development:
         BundleError: one of them cannot be used.
         DataError: an image is judged by none of them or by two, or one of them lacks an output or wants another input.
     """
-    whole = TrainingSet.together(parts)
-    names = whole.targets.outputs
-    judged = np.zeros(len(whole.samples), dtype=np.int64)
-    logits = np.empty((len(whole.samples), len(names)))
+    patients = [sample.patient for part in parts for sample in part.samples]
+    names = parts[0].targets.outputs
+    judged = np.zeros(len(patients), dtype=np.int64)
+    logits = np.empty((len(patients), len(names)))
     for bundle in bundles:
         card, network, _ = load_network(bundle)
-        own = frozenset(card.patients["test"])
-        rows = whole.rows_of(lambda sample, own=own: sample.patient in own)  # type: ignore[misc]  # bound now, not later
         lacking = [name for name in names if name not in card.outputs]
-        if lacking or not len(rows):
-            raise DataError(f"{bundle} is no fold of this training: it lacks {lacking or 'patients'}")
+        if lacking:
+            raise DataError(f"{bundle} is no fold of this training: it lacks the outputs {', '.join(lacking)}")
         columns = [card.outputs.index(name) for name in names]
-        part = whole.only(rows)
-        logits[rows] = closest_look(network, part).abnormality(np.arange(len(rows))).double().numpy()[:, columns]
-        judged[rows] += 1
+        own = frozenset(card.patients["test"])
+        judged += [patient in own for patient in patients]
+        start = 0
+        for part in parts:
+            rows = np.array([row for row, sample in enumerate(part.samples) if sample.patient in own], dtype=np.int64)
+            if len(rows):
+                look = closest_look(network, part.only(rows))
+                logits[start + rows] = look.abnormality(look.all).double().numpy()[:, columns]
+            start += len(part.samples)
     if (judged != 1).any():
         raise DataError(
             f"the folds judge {int((judged == 0).sum())} images not at all and {int((judged > 1).sum())} more than "
@@ -94,7 +98,7 @@ def out_of_fold(bundles: Sequence[Path], *parts: TrainingSet) -> Development:
         )
     return Development(
         logits=logits,
-        targets=whole.targets,
-        patients=[sample.patient for sample in whole.samples],
+        targets=Targets.together([part.targets for part in parts]),
+        patients=patients,
         rule=f"training and validation patients, each scored by that of {len(bundles)} networks that did not see them",
     )

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from scipy.special import expit
 
 from cxr_triage.model.bundle import WEIGHTS_NAME, Calibration, Card, LabelCard, sha256_of, write_card
-from cxr_triage.model.features import FeatureSpace
+from cxr_triage.model.features import FeatureSpace, MinorTest
 from cxr_triage.model.network import MultiTaskNetwork
 from cxr_triage.training.calibration import calibrate, operating_points
 from cxr_triage.training.closed_form import refit
@@ -22,8 +22,8 @@ from cxr_triage.training.division import Division
 from cxr_triage.training.evaluation.intervals import interval, resample, resampled_auc
 from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.metrics import auc
+from cxr_triage.training.minors import fit_minor_test, is_minor
 from cxr_triage.training.recipes import Recipe
-from cxr_triage.training.sources import source_of
 from cxr_triage.training.targets import ABNORMAL_OUTPUT, Targets
 
 #: The operating point that is meant where a site chooses no other.
@@ -90,8 +90,9 @@ def export(
     if recipe.closed_form:
         _solve_head(network, [training, validation] if folds else [training])
     development = out_of_fold(folds, training, validation) if folds else held_out(network, validation)
-    space, limit = _gate(network, training, validation)
-    weights = _save(network, space, folder)
+    space, limit = _space(network, training, validation)
+    tests = _minor_test(network, parts)
+    weights = _save(network, space.tensors() | (tests.tensors() if tests else {}), folder)
     judged = development.only(_reported(development.targets))
     calibrations = _calibrations(judged, training)
     card = Card(
@@ -142,7 +143,7 @@ def _as_stored(network: MultiTaskNetwork) -> MultiTaskNetwork:
 
 def _of_adults(part: TrainingSet) -> TrainingSet:
     """The images that the product is made for: the gate's feature space is theirs."""
-    return part.only(part.rows_of(lambda sample: source_of(sample.source).adult))
+    return part.only(part.rows_of(lambda sample: not is_minor(sample)))
 
 
 def _reported(targets: Targets) -> NDArray[np.int64]:
@@ -153,19 +154,27 @@ def _reported(targets: Targets) -> NDArray[np.int64]:
 
 def _solve_head(network: MultiTaskNetwork, parts: Sequence[TrainingSet]) -> None:
     """From all parts; the validation patients are needed for judging where no folds do."""
-    whole = TrainingSet.together(parts)
-    refit(network, closest_look(network, whole), whole.targets)
+    looks = [closest_look(network, part) for part in parts]
+    refit(network, looks, Targets.together([part.targets for part in parts]))
     _as_stored(network)
 
 
-def _gate(network: MultiTaskNetwork, training: TrainingSet, validation: TrainingSet) -> tuple[FeatureSpace, float]:
+def _space(network: MultiTaskNetwork, training: TrainingSet, validation: TrainingSet) -> tuple[FeatureSpace, float]:
     """The space of the training images' whole frames, and how far from it an image may lie."""
     learned, held = (whole_look(network, part).pooled(np.arange(len(part.samples))) for part in (training, validation))
     space = FeatureSpace.fit(learned)
     return space, float(torch.quantile(space.distances(held), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
 
 
-def _save(network: MultiTaskNetwork, space: FeatureSpace, folder: Path) -> Path:
+def _minor_test(network: MultiTaskNetwork, parts: Mapping[str, TrainingSet]) -> MinorTest | None:
+    """From all images, of which most children's are kept out of everything else."""
+    known = [parts[split] for split in ("train", "validation")]
+    looks = [whole_look(network, part) for part in known]
+    read = torch.cat([look.read(look.all) for look in looks]).double().numpy()
+    return fit_minor_test(read, [sample for part in known for sample in part.samples])
+
+
+def _save(network: MultiTaskNetwork, gate: Mapping[str, torch.Tensor], folder: Path) -> Path:
     """Write the weights file."""
     tensors = {
         key: value.half().contiguous()
@@ -173,7 +182,7 @@ def _save(network: MultiTaskNetwork, space: FeatureSpace, folder: Path) -> Path:
         if not key.endswith("num_batches_tracked")
     }
     weights = folder / WEIGHTS_NAME
-    save_file(tensors | space.tensors(), weights)
+    save_file(tensors | dict(gate), weights)
     # The library writes for the owner alone; the service runs as another user than who installs it.
     weights.chmod(0o644)
     return weights

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from cxr_triage.training.augment import random_exposure, random_geometry, random_occlusion
-from cxr_triage.training.cache import prepared_images, prepared_masks
+from cxr_triage.training.cache import Images, SomeImages, prepared_images, prepared_masks
 from cxr_triage.training.data import DataError, Sample
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.sources import source_of
@@ -36,7 +36,7 @@ class TrainingSet:
 
     samples: list[Sample]
     #: Prepared, (N, S, S).
-    images: NDArray[np.uint8]
+    images: Images
     #: Rows of `images` that have masks, and in the same order how much of each pixel they cover, (M, 3, S, S).
     masked_rows: NDArray[np.int64]
     masks: NDArray[np.uint8]
@@ -61,17 +61,6 @@ class TrainingSet:
             targets=targets_of(samples, outputs),
         )
 
-    @classmethod
-    def together(cls, parts: "Sequence[TrainingSet]") -> "TrainingSet":
-        """The images of all parts, which are of one size and have the same outputs, without their masks."""
-        return cls(
-            samples=[sample for part in parts for sample in part.samples],
-            images=np.concatenate([part.images for part in parts]),
-            masked_rows=parts[0].masked_rows[:0],
-            masks=parts[0].masks[:0],
-            targets=Targets.together([part.targets for part in parts]),
-        )
-
     def rows_of(self, wanted: Callable[[Sample], bool]) -> NDArray[np.int64]:
         """Rows of the samples that are wanted."""
         return np.array([row for row, sample in enumerate(self.samples) if wanted(sample)], dtype=np.int64)
@@ -80,7 +69,7 @@ class TrainingSet:
         """These rows, without their masks."""
         return TrainingSet(
             samples=[self.samples[row] for row in rows],
-            images=self.images[rows],
+            images=SomeImages(self.images, rows),
             masked_rows=self.masked_rows[:0],
             masks=self.masks[:0],
             targets=self.targets.only(rows),

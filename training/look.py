@@ -13,6 +13,7 @@ from torch import Tensor
 from cxr_triage.model.measurements import largest_parts
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
 from cxr_triage.model.preparation import Frame, closer_frame
+from cxr_triage.training.cache import Images
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.views import are_closer, matrices_of, seen, whole_boxes
 
@@ -26,25 +27,23 @@ class Look:
 
     network: MultiTaskNetwork
     #: Prepared, (N, S, S).
-    images: NDArray[np.uint8]
+    images: Images
     #: What it looks at in each image, (N, 4) as views.WHOLE.
     boxes: NDArray[np.float32]
     precision: Precision
     device: torch.device
 
     @classmethod
-    def at_whole(
-        cls, network: MultiTaskNetwork, images: NDArray[np.uint8], precision: Precision, device: torch.device
-    ) -> "Look":
+    def at_whole(cls, network: MultiTaskNetwork, images: Images, precision: Precision, device: torch.device) -> "Look":
         """At whole frames."""
         boxes = whole_boxes(len(images))
         return cls(network=network, images=images, boxes=boxes, precision=precision, device=device)
 
-    def closer(self) -> "Look":
-        """The same images, each looked at where the network's own outlines say."""
+    def closer(self, rows: NDArray[np.int64] | None = None) -> "Look":
+        """Some of the images, or all, each looked at where the network's own outlines say."""
         boxes, size = self.boxes.copy(), self.network.shape.input_size
-        for rows, outputs in self.outputs(np.arange(len(boxes))):
-            boxes[rows] = [_box(largest_parts(logits), size) for logits in outputs.mask.float().cpu().numpy()]
+        for part, outputs in self.outputs(self.all if rows is None else rows):
+            boxes[part] = [_box(largest_parts(logits), size) for logits in outputs.mask.float().cpu().numpy()]
         return replace(self, boxes=boxes)
 
     @torch.inference_mode()
@@ -66,6 +65,11 @@ class Look:
                 outputs = self.network(views.to(self.device, memory_format=torch.channels_last), decoded=decoded)
             yield part, outputs
 
+    @property
+    def all(self) -> NDArray[np.int64]:
+        """Every row."""
+        return np.arange(len(self.images))
+
     def abnormality(self, rows: NDArray[np.int64]) -> Tensor:
         """Abnormality logits of some rows, (R, outputs)."""
         return torch.cat([outputs.abnormality.float().cpu() for _, outputs in self.outputs(rows, decoded=1)])
@@ -73,6 +77,10 @@ class Look:
     def pooled(self, rows: NDArray[np.int64]) -> Tensor:
         """Means of the last stage's maps, (R, K)."""
         return torch.cat([outputs.pooled.float().cpu() for _, outputs in self.outputs(rows, decoded=1)])
+
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        """What the heads read, (R, W)."""
+        return torch.cat([outputs.read.float().cpu() for _, outputs in self.outputs(rows, decoded=1)])
 
     def masks(self, rows: NDArray[np.int64]) -> Tensor:
         """Mask logits of some rows, (R, structures, size / 2, size / 2)."""

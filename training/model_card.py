@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_triage.model.bundle import Card, LabelCard, read_card
+from cxr_triage.model.bundle import BUNDLED, Card, LabelCard, read_card
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.training.evaluation.tables import Table, markdown, summary, tables
+
+#: What whoever trained a bundle has to say of it beside its figures, in its folder; it need not be there.
+NOTES_NAME: Final = "NOTES.md"
 
 HEAD: Final = """\
 # Model card: {name} {version}
@@ -32,18 +35,22 @@ LIMITS: Final = """\
   noise. They were never compared with a radiologist's reading here.
 - The training set is small and from few hospitals. The NIH images come from two selections with different labels, so a
   network can learn the selection: the source shortcut check above says how far this one did, within few images.
-- Probabilities are calibrated to how frequent each label is among the validation images, which is not how frequent it
-  is in a hospital. Thresholds were chosen on few images ({validation} NIH validation images).
+- Probabilities are calibrated to how frequent each label is among the images that they were calibrated on, which is not
+  how frequent it is in a hospital; a threshold's specificity depends on whom a hospital images.
 - Labels with a handful of test positives have figures with a wide uncertainty, whatever their third digit says.
 - Cardiothoracic ratios are measured on the outlines; an AP or supine image magnifies the heart.
 - The gate refuses many images that are not frontal adult chest radiographs, not all. `benchmarks/gate.py` turns,
-  inverts and cuts test radiographs and counts; a radiograph that shows only the upper third of a chest mostly passes.
-  Of other body parts it was tried on a hip and a dog's thorax only, and refused both.
+  inverts and cuts test radiographs and counts.
 """
 
 
-def model_card(card: Card) -> str:
-    """The page, Markdown."""
+def model_card(bundle: Path | None) -> str:
+    """The page of a bundle, Markdown; None = the bundled one.
+
+    Raises:
+        BundleError: its card cannot be read.
+    """
+    card, notes = read_card(bundle), (bundle or BUNDLED) / NOTES_NAME
     figures = card.figures
     parts = [
         HEAD.format(
@@ -56,7 +63,8 @@ def model_card(card: Card) -> str:
         _training(card),
         _operating_points(card),
         _measured(figures),
-        LIMITS.format(validation=card.data["nih"]["validation"]),
+        LIMITS,
+        *([notes.read_text(encoding="utf-8")] if notes.exists() else []),
     ]
     return "\n".join(parts)
 
@@ -67,10 +75,7 @@ def _training(card: Card) -> str:
     return (
         f"## What it learned from\n\nImages per source, split by patient with a hash:\n\n"
         f"{markdown(('source', 'train', 'validation', 'test'), rows)}\n\n"
-        f"Sources and their terms: `LICENSE-WEIGHTS.md`. Training: {settings}.\n\n"
-        f"Half of the target on 612 NIH images, "
-        f"where they are in the training part, is the probability that a public CheXNet reproduction gave "
-        f"(distillation). Paediatric images warm up the encoder through an output of their own that is not reported.\n"
+        f"Sources and their terms: `LICENSE-WEIGHTS.md`. Training: {settings}.\n"
     )
 
 
@@ -118,4 +123,4 @@ def _section(table: Table) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(model_card(read_card(Path(sys.argv[1]) if len(sys.argv) > 1 else None)))
+    sys.stdout.write(model_card(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

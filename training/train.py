@@ -33,7 +33,7 @@ from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.targets import outputs_of
-from cxr_triage.training.validation import validation_figures
+from cxr_triage.training.validation import judged_rows, validation_figures
 
 log = structlog.get_logger()
 
@@ -151,7 +151,8 @@ class Trainer:
         if self.group.leads:
             figures = {"epoch": self.epoch, "loss": float(loss), "seconds": seconds}
             figures["loader_share"] = self.loader.waited / seconds
-            self._record(figures | validation_figures(self._look(self.validation), self.validation))
+            look = self._look(self.validation, judged_rows(self.validation))
+            self._record(figures | validation_figures(look, self.validation))
             checkpoint.save(self.work, self.recipe, self._state())
         self.group.wait()
 
@@ -161,12 +162,12 @@ class Trainer:
         logits: NDArray[np.float32] = self._look(data).abnormality(np.arange(len(samples))).numpy()
         return logits
 
-    def _look(self, data: TrainingSet) -> Look:
-        """The averaged network before images, as closely as it has come to look."""
+    def _look(self, data: TrainingSet, rows: NDArray[np.int64] | None = None) -> Look:
+        """The averaged network before images, some or all of them as closely as it has come to look."""
         network = self.average.module
         assert isinstance(network, MultiTaskNetwork)
         look = Look.at_whole(network, data.images, self.precision, self.group.device)
-        return look if self.loader.boxes is None else look.closer()
+        return look if self.loader.boxes is None else look.closer(rows)
 
     def _step(self, batches: list[Batch], step: int, parallel: DistributedDataParallel | None) -> float:
         """One update of the weights from this process's micro-batches and those of the others."""

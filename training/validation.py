@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cxr_triage.training.data import NIH_LABELS
 from cxr_triage.training.loader import TrainingSet
@@ -13,6 +14,16 @@ from cxr_triage.training.targets import ABNORMAL_OUTPUT, Targets
 from cxr_triage.training.views import matrices_of, shrunk
 
 
+def judged_rows(data: TrainingSet) -> NDArray[np.int64]:
+    """Rows that the figures are made of."""
+    return np.union1d(_labelled_rows(data.targets), data.masked_rows)
+
+
+def _labelled_rows(targets: Targets) -> NDArray[np.int64]:
+    columns = [targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
+    return np.flatnonzero((~np.isnan(targets.abnormality[:, columns])).any(axis=1))
+
+
 def validation_figures(look: Look, data: TrainingSet) -> dict[str, float]:
     """Macro AUC, AUC of abnormal against normal, and Dice of lungs and heart; NaN where the part cannot tell."""
     return _areas(look, data.targets) | _overlaps(look, data)
@@ -20,7 +31,7 @@ def validation_figures(look: Look, data: TrainingSet) -> dict[str, float]:
 
 def _areas(look: Look, targets: Targets) -> dict[str, float]:
     columns = {name: targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)}
-    rows = np.flatnonzero((~np.isnan(targets.abnormality[:, list(columns.values())])).any(axis=1))
+    rows = _labelled_rows(targets)
     if not len(rows):
         return {"macro_auc": math.nan, "abnormal_auc": math.nan}
     scores = look.abnormality(rows).numpy()
