@@ -25,7 +25,7 @@ from rich.progress import Progress
 
 from cxr_triage.training.closed_form import refit
 from cxr_triage.training.data import NIH_LABELS, Sample, read_samples, split_of
-from cxr_triage.training.development import closest_look
+from cxr_triage.training.development import first_look
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import Fold, for_fold
 from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
@@ -129,7 +129,7 @@ def _run(run: Run, data: Path, work: Path) -> None:
     network = trainer.run()
     if recipe.closed_form:
         adults = trainer.training.only(trainer.training.rows_of(lambda sample: not is_minor(sample)))
-        refit(network, [closest_look(network, adults)], adults.targets)
+        refit(network, [first_look(network, adults).closest], adults.targets)
     judged = [sample for sample in division.parts["test"] if sample.source == "nih"]
     logits = trainer.logits_of(judged)
     columns = [trainer.outputs.index(label) for label in NIH_LABELS]

@@ -18,7 +18,7 @@ from cxr_triage.model.prediction import BundleIdentity
 CARD_NAME: Final = "card.json"
 WEIGHTS_NAME: Final = "weights.safetensors"
 #: The bundle that ships with the package.
-BUNDLED: Final = Path(__file__).parent / "bundles" / "first"
+BUNDLED: Final = Path(__file__).parent / "bundles" / "second"
 #: Layout of the card that this version reads and writes.
 CARD_FORMAT: Final = 2
 
@@ -106,7 +106,7 @@ class Card:
     abnormal_calibration: Calibration
     #: Reported abnormalities: a subset of `outputs`.
     labels: tuple[LabelCard, ...]
-    #: Largest squared Mahalanobis distance of the pooled features that is still triaged.
+    #: Largest squared Mahalanobis distance of an image's features that is still triaged.
     feature_distance_limit: float
     #: The sensitivity that is meant where nobody chose another of the operating points.
     sensitivity: float

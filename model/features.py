@@ -14,7 +14,7 @@ MINOR: Final = f"{GATE}minor_"
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
-    """Gaussian of the pooled features: principal axes whitened, the rest by its mean variance.
+    """Gaussian of the statistics of feature maps: principal axes whitened, the rest by its mean variance.
 
     After probabilistic principal component analysis (Tipping & Bishop 1999), whose Mahalanobis distance needs no
     inverse of a covariance matrix that few images cannot fill.
@@ -31,7 +31,7 @@ class FeatureSpace:
 
     @classmethod
     def fit(cls, features_NK: Tensor, axes: int = 64) -> "FeatureSpace":
-        """Fit to the pooled features of the training images."""
+        """Fit to those of the training images."""
         mean = features_NK.mean(dim=0)
         _, singular, directions = torch.linalg.svd(features_NK - mean, full_matrices=False)
         variances = singular**2 / (len(features_NK) - 1)

@@ -16,7 +16,7 @@ from cxr_triage.model.bundle import NetworkShape, PoolingName
 
 
 class Outputs(NamedTuple):
-    """Raw outputs for a batch of B images; K = channels of the last encoder stage."""
+    """Raw outputs for a batch of B images; K = channels of the encoder's stage at stride 16."""
 
     #: (B, abnormalities) logits.
     abnormality: Tensor
@@ -24,8 +24,8 @@ class Outputs(NamedTuple):
     location: Tensor
     #: (decoded, structures, S/2, S/2) logits.
     mask: Tensor
-    #: (B, K) mean of the last stage's feature maps.
-    pooled: Tensor
+    #: (B, 2 K) mean and standard deviation of each feature map at stride 16, which the gate asks.
+    statistics: Tensor
     #: (B, W) what the heads read.
     read: Tensor
     #: Feature maps that were pooled for the heads, by stage: class activation maps come from them.
@@ -59,7 +59,7 @@ class MultiTaskNetwork(nn.Module):
             abnormality=self.abnormality(dropped),
             location=self.location(dropped),
             mask=self.decoder([stage[:decoded] for stage in stages]),
-            pooled=stages[-1].mean(dim=(2, 3)),
+            statistics=torch.cat((stages[-2].mean(dim=(2, 3)), stages[-2].std(dim=(2, 3))), dim=1),
             read=read,
             features=tuple(stages[-self.pooling.stages :]),
         )

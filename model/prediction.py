@@ -47,7 +47,7 @@ class Prediction:
     saliency_LHW: NDArray[np.uint8]
     #: Where that grid lies in the stored pixel matrix: top, left, height, width in source pixels; may reach outside.
     saliency_frame: tuple[float, float, float, float]
-    #: Squared Mahalanobis distance of the pooled features from the training set.
+    #: Squared Mahalanobis distance of the image's features from the training set's.
     feature_distance: float
     #: Set when the image must not be triaged; findings are then not to be used.
     refusal: Refusal | None

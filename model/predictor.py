@@ -21,7 +21,7 @@ from cxr_triage.model.misplacement import MISPLACEMENTS
 from cxr_triage.model.network import MultiTaskNetwork, Outputs
 from cxr_triage.model.pose import Pose
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
-from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, restore
+from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, recut, restore
 from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.model.suitability import MINOR_BY_IMAGE, check_prediction
 
@@ -96,13 +96,16 @@ class Predictor:
         pixels = pose.shown(radiograph.pixels_HW)
         frame = frame_of(pixels)
         outputs, logits = self._look(pixels, frame)
+        parts = largest_parts(logits)
         # The gate judges the whole frame: a closer look would hide what is around a chest that is none.
-        distance = float(self._gate.space.distances(outputs.pooled.cpu())[0])
+        distance = float(self._gate.space.distances(outputs.statistics.cpu())[0])
         childlike = self._childlike(radiograph, outputs)
-        if self.card.network.closer_look and (closer := closer_frame(frame, logits)) != frame:
-            frame = closer
+        if self.card.network.closer_look and (closer := closer_frame(frame, parts)) != frame:
+            first, frame = recut(torch.from_numpy(logits), frame, closer), closer
             outputs, logits = self._look(pixels, frame)
-        masks: NDArray[np.bool_] = (restore(torch.from_numpy(logits), frame) > 0).numpy()
+            # Two looks at the same outlines err less than one.
+            parts = largest_parts(((first + torch.from_numpy(logits)) / 2).numpy())
+        masks: NDArray[np.bool_] = (restore(torch.from_numpy(parts), frame) > 0).numpy()
         stored = pose.stored(masks)
         refusal = self._refusal(pixels, masks, distance)
         return Prediction(
@@ -119,10 +122,11 @@ class Predictor:
         )
 
     def _look(self, pixels_HW: NDArray[np.float32], frame: Frame) -> tuple[Outputs, NDArray[np.float32]]:
-        """The network's outputs for a frame, and its mask logits without islands and holes."""
+        """The network's outputs for a frame, and its mask logits."""
         image = prepare(pixels_HW, frame, self.card.network.input_size)
         outputs: Outputs = self._network(image[None].to(self._device))
-        return outputs, largest_parts(outputs.mask[0].float().cpu().numpy())
+        logits: NDArray[np.float32] = outputs.mask[0].float().cpu().numpy()
+        return outputs, logits
 
     def _childlike(self, radiograph: Radiograph, outputs: Outputs) -> Refusal | None:
         """An age that is known is believed: the header was asked before."""
@@ -146,7 +150,7 @@ class Predictor:
         image = prepare(pixels_HW, frame_of(pixels_HW), self.card.network.input_size)
         changed = torch.stack([misplacement.undo(image) for misplacement in MISPLACEMENTS])
         outputs: Outputs = self._network(changed.to(self._device))
-        distances = self._gate.space.distances(outputs.pooled.cpu()).tolist()
+        distances = self._gate.space.distances(outputs.statistics.cpu()).tolist()
         grid = functional.avg_pool2d(changed, 2)[:, 0].numpy()
         masks = [largest_parts(logits) > 0 for logits in outputs.mask.float().cpu().numpy()]
         chests = [

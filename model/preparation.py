@@ -122,6 +122,23 @@ def prepare_mask(mask_CHW: NDArray[np.bool_], frame: Frame, size: int) -> Tensor
     return functional.interpolate(square, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
+def recut(maps_CHW: Tensor, frame: Frame, closer: Frame) -> Tensor:
+    """Maps over one frame as maps of the same size over another one, most of which lies inside the first.
+
+    Args:
+        maps_CHW: float (channels, h, w) over `frame`.
+        frame: of the same radiograph as `closer`.
+        closer: what to cut out; beyond the first frame its border is repeated.
+    """
+    scale_y, scale_x = closer.height / frame.height, closer.width / frame.width
+    # Centres of the frames, -1 to 1 over the first one.
+    shift_y = (2 * (closer.top - frame.top) + closer.height) / frame.height - 1
+    shift_x = (2 * (closer.left - frame.left) + closer.width) / frame.width - 1
+    matrix = torch.tensor([[[scale_x, 0.0, shift_x], [0.0, scale_y, shift_y]]])
+    grid = functional.affine_grid(matrix, [1, *maps_CHW.shape], align_corners=False)
+    return functional.grid_sample(maps_CHW[None], grid, padding_mode="border", align_corners=False)[0]
+
+
 def restore(maps_CHW: Tensor, frame: Frame) -> Tensor:
     """Bring maps on the network's grid back to the stored pixel matrix.
 

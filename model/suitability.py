@@ -144,7 +144,7 @@ def check_prediction(
 
     Args:
         masks_CHW: bool, (3, H, W), in the order of STRUCTURES, any resolution; the patient's left is on the right.
-        feature_distance: squared Mahalanobis distance of the pooled features from the training set.
+        feature_distance: squared Mahalanobis distance of the image's features from the training set's.
         distance_limit: the bundle's limit for it.
         contrast: how much brighter the heart is than the lungs; None = not known.
     """

@@ -25,13 +25,13 @@ def shape_of(encoder: EncoderName, pooling: PoolingName = "mean") -> NetworkShap
 @pytest.mark.parametrize("encoder", ["densenet121", "efficientnet_lite0"])
 @pytest.mark.parametrize("pooling", ["mean", "pyramid"])
 def test_output_shapes(encoder: EncoderName, pooling: PoolingName) -> None:
-    """Masks at half of the input, pooled features of the last stage."""
+    """Masks at half of the input, statistics of the maps at stride 16."""
     network = MultiTaskNetwork(shape_of(encoder, pooling)).eval()
     outputs = network(torch.rand(2, 1, 64, 64), decoded=1)
     assert outputs.abnormality.shape == (2, 5)
     assert outputs.location.shape == (2, 9)
     assert outputs.mask.shape == (1, 3, 32, 32)
-    assert outputs.pooled.shape == (2, outputs.features[-1].shape[1])
+    assert outputs.statistics.shape == (2, 2 * {"densenet121": 1024, "efficientnet_lite0": 112}[encoder])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "pyramid"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cxr_triage.model.preparation import CLOSER_MARGINS, Frame, closer_frame, frame_of, prepare
+from cxr_triage.model.preparation import CLOSER_MARGINS, Frame, closer_frame, frame_of, prepare, recut, restore
 from cxr_triage.training.augment import random_geometry
 from cxr_triage.training.views import are_closer, jittered, matrices_of, seen, whole_boxes
 from miniature import drawn_chest
@@ -60,6 +60,17 @@ def logits(*boxes: tuple[int, int, int, int]) -> NDArray[np.float32]:
     for channel, (top, bottom, left, right) in zip(maps, boxes, strict=True):
         channel[top:bottom, left:right] = 1
     return maps
+
+
+def test_maps_of_one_look_can_be_laid_over_those_of_the_next() -> None:
+    """Both brought back to the radiograph say the same where both look."""
+    rows, columns = np.mgrid[0:64, 0:64] / 64
+    maps = torch.from_numpy(np.stack([np.sin(3 * rows) + columns, rows - columns**2])).float()
+    frame, closer = Frame(-10, 0, 220, 220, (200, 220)), Frame(40, 30, 120, 150, (200, 220))
+    whole = restore(maps, frame)
+    again = restore(recut(maps, frame, closer), closer)
+    inside = np.s_[:, 45:155, 35:175]
+    assert float((whole[inside] - again[inside]).abs().max()) < 0.02
 
 
 def test_closer_frame_surrounds_the_lungs() -> None:

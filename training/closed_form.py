@@ -19,8 +19,8 @@ from cxr_triage.training.look import Look
 from cxr_triage.training.targets import Targets
 
 #: Penalty per feature of standardised features: for a teacher's logits, and for labels, which are noisier.
-TEACHER_PENALTY: Final = 1.0
-LABEL_PENALTY: Final = 3.0
+TEACHER_PENALTY: Final = 0.3
+LABEL_PENALTY: Final = 1.0
 #: Features that vary less than this are not blown up.
 LEAST_DEVIATION: Final = 1e-3
 #: A teacher's probabilities are not believed beyond this.

@@ -5,12 +5,13 @@ patients, each by the network of the fold that judges it: ten times as many imag
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cxr_triage.model.network import MultiTaskNetwork
 from cxr_triage.model.predictor import load_network
@@ -44,15 +45,31 @@ def whole_look(network: MultiTaskNetwork, part: TrainingSet) -> Look:
     return Look.at_whole(network, part.images, Precision("cpu", None), torch.device("cpu"))
 
 
-def closest_look(network: MultiTaskNetwork, part: TrainingSet) -> Look:
-    """As the service asks: the closer look where the network takes one."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FirstLook:
+    """What one pass over whole frames tells."""
+
+    #: As the service asks for findings: the closer look where the network takes one.
+    closest: Look
+    #: As in `Outputs`, of the whole frames.
+    statistics: Tensor
+    read: Tensor
+
+
+def first_look(network: MultiTaskNetwork, part: TrainingSet) -> FirstLook:
+    """Look at whole frames, once for all that is asked of them."""
     look = whole_look(network, part)
-    return look.closer() if network.shape.closer_look else look
+    boxes, statistics, read = look.boxes.copy(), [], []
+    for rows, outputs in look.outputs(look.all):
+        if network.shape.closer_look:
+            boxes[rows] = look.boxes_in(outputs)
+        statistics.append(outputs.statistics)
+        read.append(outputs.read)
+    return FirstLook(closest=replace(look, boxes=boxes), statistics=torch.cat(statistics), read=torch.cat(read))
 
 
-def held_out(network: MultiTaskNetwork, validation: TrainingSet) -> Development:
-    """What the network says of the validation patients."""
-    look = closest_look(network, validation)
+def held_out(look: Look, validation: TrainingSet) -> Development:
+    """What a network says of the validation patients."""
     return Development(
         logits=look.abnormality(look.all).double().numpy(),
         targets=validation.targets,
@@ -88,7 +105,7 @@ def out_of_fold(bundles: Sequence[Path], *parts: TrainingSet) -> Development:
         for part in parts:
             rows = np.array([row for row, sample in enumerate(part.samples) if sample.patient in own], dtype=np.int64)
             if len(rows):
-                look = closest_look(network, part.only(rows))
+                look = first_look(network, part.only(rows)).closest
                 logits[start + rows] = look.abnormality(look.all).double().numpy()[:, columns]
             start += len(part.samples)
     if (judged != 1).any():

@@ -17,7 +17,7 @@ from cxr_triage.model.network import MultiTaskNetwork
 from cxr_triage.training.calibration import calibrate, operating_points
 from cxr_triage.training.closed_form import refit
 from cxr_triage.training.data import NIH_LABELS, DataError
-from cxr_triage.training.development import Development, closest_look, held_out, out_of_fold, whole_look
+from cxr_triage.training.development import Development, FirstLook, first_look, held_out, out_of_fold, whole_look
 from cxr_triage.training.division import Division
 from cxr_triage.training.evaluation.intervals import interval, resample, resampled_auc
 from cxr_triage.training.loader import TrainingSet
@@ -86,15 +86,19 @@ def export(
             raise DataError(f"no radiograph of the {split} part carries the reported labels: nothing can be calibrated")
     folder.mkdir(parents=True, exist_ok=True)
     network = _as_stored(network.cpu().eval())
-    training, validation = (_of_adults(parts[split]) for split in ("train", "validation"))
+    adults = {split: _of(parts[split], minors=False) for split in parts}
+    looks = {split: first_look(network, part) for split, part in adults.items()}
     if recipe.closed_form:
-        _solve_head(network, [training, validation] if folds else [training])
-    development = out_of_fold(folds, training, validation) if folds else held_out(network, validation)
-    space, limit = _space(network, training, validation)
-    tests = _minor_test(network, parts)
-    weights = _save(network, space.tensors() | (tests.tensors() if tests else {}), folder)
+        # The validation patients are needed for judging where no folds do.
+        _solve_head(network, looks, adults, ("train", "validation") if folds else ("train",))
+    development = (
+        out_of_fold(folds, *adults.values()) if folds else held_out(looks["validation"].closest, adults["validation"])
+    )
+    space, limit = _space(looks)
+    minor = _minor_test(network, looks, parts)
+    weights = _save(network, space.tensors() | (minor.tensors() if minor else {}), folder)
     judged = development.only(_reported(development.targets))
-    calibrations = _calibrations(judged, training)
+    calibrations = _calibrations(judged, adults["train"])
     card = Card(
         name=name.name,
         version=name.version,
@@ -141,9 +145,9 @@ def _as_stored(network: MultiTaskNetwork) -> MultiTaskNetwork:
     return network
 
 
-def _of_adults(part: TrainingSet) -> TrainingSet:
-    """The images that the product is made for: the gate's feature space is theirs."""
-    return part.only(part.rows_of(lambda sample: not is_minor(sample)))
+def _of(part: TrainingSet, *, minors: bool) -> TrainingSet:
+    """The adults, whom the product is made for and whose images the gate's space is of; or the minors."""
+    return part.only(part.rows_of(lambda sample: is_minor(sample) == minors))
 
 
 def _reported(targets: Targets) -> NDArray[np.int64]:
@@ -152,26 +156,32 @@ def _reported(targets: Targets) -> NDArray[np.int64]:
     return np.flatnonzero(~np.isnan(targets.abnormality[:, columns]).any(axis=1))
 
 
-def _solve_head(network: MultiTaskNetwork, parts: Sequence[TrainingSet]) -> None:
-    """From all parts; the validation patients are needed for judging where no folds do."""
-    looks = [closest_look(network, part) for part in parts]
-    refit(network, looks, Targets.together([part.targets for part in parts]))
+def _solve_head(
+    network: MultiTaskNetwork, looks: Mapping[str, FirstLook], adults: Mapping[str, TrainingSet], splits: Sequence[str]
+) -> None:
+    targets = Targets.together([adults[split].targets for split in splits])
+    refit(network, [looks[split].closest for split in splits], targets)
     _as_stored(network)
 
 
-def _space(network: MultiTaskNetwork, training: TrainingSet, validation: TrainingSet) -> tuple[FeatureSpace, float]:
-    """The space of the training images' whole frames, and how far from it an image may lie."""
-    learned, held = (whole_look(network, part).pooled(np.arange(len(part.samples))) for part in (training, validation))
-    space = FeatureSpace.fit(learned)
-    return space, float(torch.quantile(space.distances(held), DISTANCE_QUANTILE)) * DISTANCE_MARGIN
+def _space(looks: Mapping[str, FirstLook]) -> tuple[FeatureSpace, float]:
+    """The space of the adult training images' whole frames, and how far from it an image may lie."""
+    space = FeatureSpace.fit(looks["train"].statistics)
+    distances = space.distances(looks["validation"].statistics)
+    return space, float(torch.quantile(distances, DISTANCE_QUANTILE)) * DISTANCE_MARGIN
 
 
-def _minor_test(network: MultiTaskNetwork, parts: Mapping[str, TrainingSet]) -> MinorTest | None:
-    """From all images, of which most children's are kept out of everything else."""
-    known = [parts[split] for split in ("train", "validation")]
-    looks = [whole_look(network, part) for part in known]
-    read = torch.cat([look.read(look.all) for look in looks]).double().numpy()
-    return fit_minor_test(read, [sample for part in known for sample in part.samples])
+def _minor_test(
+    network: MultiTaskNetwork, looks: Mapping[str, FirstLook], parts: Mapping[str, TrainingSet]
+) -> MinorTest | None:
+    """Of adults, who have been looked at, and of minors, who are kept out of everything else."""
+    read, samples = [], []
+    for split, part in parts.items():
+        minors = _of(part, minors=True)
+        look = whole_look(network, minors)
+        read += [looks[split].read, *([look.read(look.all)] if minors.samples else [])]
+        samples += [*_of(part, minors=False).samples, *minors.samples]
+    return fit_minor_test(torch.cat(read).double().numpy(), samples)
 
 
 def _save(network: MultiTaskNetwork, gate: Mapping[str, torch.Tensor], folder: Path) -> Path:

@@ -41,10 +41,15 @@ class Look:
 
     def closer(self, rows: NDArray[np.int64] | None = None) -> "Look":
         """Some of the images, or all, each looked at where the network's own outlines say."""
-        boxes, size = self.boxes.copy(), self.network.shape.input_size
+        boxes = self.boxes.copy()
         for part, outputs in self.outputs(self.all if rows is None else rows):
-            boxes[part] = [_box(largest_parts(logits), size) for logits in outputs.mask.float().cpu().numpy()]
+            boxes[part] = self.boxes_in(outputs)
         return replace(self, boxes=boxes)
+
+    def boxes_in(self, outputs: Outputs) -> list[tuple[float, float, float, float]]:
+        """Where to look closer, by what the network made of whole frames: each as views.WHOLE."""
+        size = self.network.shape.input_size
+        return [_box(largest_parts(logits), size) for logits in outputs.mask.float().cpu().numpy()]
 
     @torch.inference_mode()
     def outputs(
@@ -73,10 +78,6 @@ class Look:
     def abnormality(self, rows: NDArray[np.int64]) -> Tensor:
         """Abnormality logits of some rows, (R, outputs)."""
         return torch.cat([outputs.abnormality.float().cpu() for _, outputs in self.outputs(rows, decoded=1)])
-
-    def pooled(self, rows: NDArray[np.int64]) -> Tensor:
-        """Means of the last stage's maps, (R, K)."""
-        return torch.cat([outputs.pooled.float().cpu() for _, outputs in self.outputs(rows, decoded=1)])
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """What the heads read, (R, W)."""

@@ -43,7 +43,7 @@ class Objective:
             masks: as `Batch.masks`.
             rows: of the training set.
         """
-        loss = outputs.pooled.new_zeros(())
+        loss = outputs.abnormality.new_zeros(())
         if self._recipe.abnormality_weight:
             logits = self._noisy(outputs.abnormality, rows)
             abnormality = masked_bce(logits, self._on(self._targets, rows), self._weights)
