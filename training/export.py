@@ -33,7 +33,7 @@ LEAST_AREA: Final = 0.6
 #: The gate's limit is this quantile of the validation images' distances, times the margin: other hospitals' images
 #: lie a little farther out than those of the same hospitals.
 DISTANCE_QUANTILE: Final = 0.99
-DISTANCE_MARGIN: Final = 1.25
+DISTANCE_MARGIN: Final = 1.5
 
 LICENCE: Final = "see LICENSE-WEIGHTS.md"
 ABNORMAL_FORMULA: Final = (
