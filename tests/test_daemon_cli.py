@@ -298,13 +298,13 @@ def test_command_of_an_extra_that_is_not_installed_says_what_to_install() -> Non
 
 def test_history_tells_why_a_study_stood_where_it_stood(line: CommandLine) -> None:
     """Who did what, and when, oldest first; of a study that is not known, nothing."""
-    line.steps.score(STUDY, finding("Pneumothorax", 0.9, 0.5))
+    line.steps.score(STUDY, finding("Effusion", 0.9, 0.5))
     line.said("order", "set", STUDY, "LOW")
     told = json.loads(line.said("history", STUDY, "--json"))
     assert [entry["event"] for entry in told][-2:] == ["ordered", "prioritised"]
     assert "LOW -> HIGH" in told[-1]["detail"]
     (image,) = {entry["sop_instance_uid"] for entry in told if entry["event"] in {"indexed", "scored"}}
-    assert [word in line.said("history", STUDY) for word in ("Pneumothorax", image)] == [True, True]
+    assert [word in line.said("history", STUDY) for word in ("Effusion", image)] == [True, True]
     assert "nothing is known of study" in line.complaint("history", "1.2.3.4")
 
 

@@ -29,7 +29,8 @@ def settings(tmp_path: Path, sqlite_url: str) -> Settings:
         {
             "storage": {"root": tmp_path, "database": sqlite_url},
             "dicom": {"port": free_port()},
-            "worklist": {"enabled": True, "port": free_port()},
+            # Whatever the bundle is good at.
+            "worklist": {"enabled": True, "port": free_port(), "severity": {finding().label: 1.0}},
         }
     )
     settings.prepare_folders()

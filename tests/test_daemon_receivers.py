@@ -78,10 +78,11 @@ def test_a_burst_gets_as_many_as_there_are(capped: Receivers) -> None:
             return ""
 
     with ThreadPoolExecutor(12) as pool:
-        for _ in range(3):
+        for burst in range(3):
             refusals = [reason for reason in pool.map(ask, range(12)) if reason]
-            assert len(refusals) == 12 - CAP
-            assert all("Local limit exceeded" in reason for reason in refusals)
+            # The first burst finds every place free, a later one perhaps some that the one before is still leaving.
+            assert len(refusals) == 12 - CAP if burst == 0 else 12 - CAP <= len(refusals) < 12
+            assert {reason for reason in refusals if "Local limit exceeded" not in reason} == set()
             eventually(lambda: not _is_full(capped.peer))
 
 
