@@ -29,7 +29,7 @@ from cxr_triage.training.development import first_look
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import Fold, for_fold
 from cxr_triage.training.evaluation.intervals import interval, macro, resample, resampled_auc
-from cxr_triage.training.minors import is_minor
+from cxr_triage.training.minors import only
 from cxr_triage.training.recipes import BatchShare, Recipe
 from cxr_triage.training.train import Trainer
 
@@ -128,7 +128,7 @@ def _run(run: Run, data: Path, work: Path) -> None:
     trainer = Trainer(recipe, division, folder, Group(0, 1, torch.device("cpu")))
     network = trainer.run()
     if recipe.closed_form:
-        adults = trainer.training.only(trainer.training.rows_of(lambda sample: not is_minor(sample)))
+        adults = only(trainer.training, minors=False)
         refit(network, [first_look(network, adults).closest], adults.targets)
     judged = [sample for sample in division.parts["test"] if sample.source == "nih"]
     logits = trainer.logits_of(judged)

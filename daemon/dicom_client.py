@@ -12,7 +12,7 @@ from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.events import EventHandlerType
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
@@ -239,8 +239,10 @@ def _is_agreed(association: Association, file: Part10File) -> bool:
 
 
 def _why_not(association: Association, peer: Peer) -> str:
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
+    # Where the peer rejects at once and closes, pynetdicom takes its connection for one that never was, and leaves the
+    # answer unread.
+    answer = association.acceptor.primitive or association.dul.peek_next_pdu()
+    if isinstance(answer, A_ASSOCIATE) and answer.result:
         return f"{peer} rejected the association ({answer.reason_str}): check the AE titles on both sides"
     if association.rejected_contexts:
         return f"{peer} took none of the offered presentation contexts"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
-from pynetdicom import build_context
+from pynetdicom import build_context, evt
 from pynetdicom.events import Event
 
 from cxr_triage.daemon.deliver import DeliverRole
-from cxr_triage.daemon.dicom_client import Peer, is_stored, may_pass, verify
-from cxr_triage.daemon.dicom_server import DicomServer, Limits
+from cxr_triage.daemon.dicom_client import Peer, connected, is_stored, may_pass, verify
+from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import RefusedError, UnreachableError
@@ -168,6 +168,23 @@ def test_verification_says_what_is_wrong() -> None:
         verify(pacs_at(port))
         with pytest.raises(UnreachableError, match=r"rejected the association \(Called AE title not recognised\)"):
             verify(pacs_at(port, ae_title="WRONG"))
+
+
+def test_a_rejection_is_told_although_the_connection_ended_first() -> None:
+    """A busy machine wakes our thread late: the answer has come, and the peer has gone."""
+
+    def wait_until_rejected(event: Event) -> None:
+        dul = event.assoc.dul
+        # PS3.8 Table 9-10: in Sta1 the transport connection is closed.
+        eventually(lambda: dul.peek_next_pdu() is not None and dul.state_machine.current_state == "Sta1")
+
+    late = [(evt.EVT_REQUESTED, wait_until_rejected)]
+    with (
+        Pacs().serving() as port,
+        pytest.raises(UnreachableError, match=r"rejected the association \(Called AE title not recognised\)"),
+        connected(pacs_at(port, ae_title="WRONG"), [build_context(VERIFICATION)], handlers=late),
+    ):
+        pass
 
 
 def test_verification_of_an_unknown_host() -> None:

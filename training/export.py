@@ -22,9 +22,9 @@ from cxr_triage.training.division import Division
 from cxr_triage.training.evaluation.intervals import interval, resample, resampled_auc
 from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.metrics import auc
-from cxr_triage.training.minors import fit_minor_test, is_minor
+from cxr_triage.training.minors import fit_minor_test, only
 from cxr_triage.training.recipes import Recipe
-from cxr_triage.training.targets import ABNORMAL_OUTPUT, Targets
+from cxr_triage.training.targets import ABNORMAL_OUTPUT, REPORTED, Targets
 
 #: The operating point that is meant where a site chooses no other.
 SENSITIVITY: Final = 0.5
@@ -86,7 +86,7 @@ def export(
             raise DataError(f"no radiograph of the {split} part carries the reported labels: nothing can be calibrated")
     folder.mkdir(parents=True, exist_ok=True)
     network = _as_stored(network.cpu().eval())
-    adults = {split: _of(parts[split], minors=False) for split in parts}
+    adults = {split: only(part, minors=False) for split, part in parts.items()}
     looks = {split: first_look(network, part) for split, part in adults.items()}
     if recipe.closed_form:
         # The validation patients are needed for judging where no folds do.
@@ -95,7 +95,7 @@ def export(
         out_of_fold(folds, *adults.values()) if folds else held_out(looks["validation"].closest, adults["validation"])
     )
     space, limit = _space(looks)
-    minor = _minor_test(network, looks, parts)
+    minor = _minor_test(network, looks, adults, parts)
     weights = _save(network, space.tensors() | (minor.tensors() if minor else {}), folder)
     judged = development.only(_reported(development.targets))
     calibrations = _calibrations(judged, adults["train"])
@@ -145,15 +145,9 @@ def _as_stored(network: MultiTaskNetwork) -> MultiTaskNetwork:
     return network
 
 
-def _of(part: TrainingSet, *, minors: bool) -> TrainingSet:
-    """The adults, whom the product is made for and whose images the gate's space is of; or the minors."""
-    return part.only(part.rows_of(lambda sample: is_minor(sample) == minors))
-
-
 def _reported(targets: Targets) -> NDArray[np.int64]:
     """Rows that say of the reported labels whether they are there, No Finding included."""
-    columns = [targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
-    return np.flatnonzero(~np.isnan(targets.abnormality[:, columns]).any(axis=1))
+    return np.flatnonzero(~np.isnan(targets.reported()).any(axis=1))
 
 
 def _solve_head(
@@ -172,15 +166,18 @@ def _space(looks: Mapping[str, FirstLook]) -> tuple[FeatureSpace, float]:
 
 
 def _minor_test(
-    network: MultiTaskNetwork, looks: Mapping[str, FirstLook], parts: Mapping[str, TrainingSet]
+    network: MultiTaskNetwork,
+    looks: Mapping[str, FirstLook],
+    adults: Mapping[str, TrainingSet],
+    parts: Mapping[str, TrainingSet],
 ) -> MinorTest | None:
     """Of adults, who have been looked at, and of minors, who are kept out of everything else."""
     read, samples = [], []
     for split, part in parts.items():
-        minors = _of(part, minors=True)
+        minors = only(part, minors=True)
         look = whole_look(network, minors)
         read += [looks[split].read, *([look.read(look.all)] if minors.samples else [])]
-        samples += [*_of(part, minors=False).samples, *minors.samples]
+        samples += [*adults[split].samples, *minors.samples]
     return fit_minor_test(torch.cat(read).double().numpy(), samples)
 
 
@@ -200,11 +197,10 @@ def _save(network: MultiTaskNetwork, gate: Mapping[str, torch.Tensor], folder: P
 
 def _calibrations(judged: Development, training: TrainingSet) -> dict[str, Calibration]:
     """Calibration per reported output."""
-    names = (*NIH_LABELS, ABNORMAL_OUTPUT)
-    columns = [judged.targets.outputs.index(name) for name in names]
-    prevalence = training.targets.abnormality[_reported(training.targets)][:, columns].mean(axis=0)
-    truth = judged.targets.abnormality[:, columns].astype(np.float64)
-    return dict(zip(names, calibrate(judged.logits[:, columns], truth, prevalence.tolist()), strict=True))
+    columns = [judged.targets.outputs.index(name) for name in REPORTED]
+    prevalence = training.targets.reported()[_reported(training.targets)].mean(axis=0)
+    truth = judged.targets.reported().astype(np.float64)
+    return dict(zip(REPORTED, calibrate(judged.logits[:, columns], truth, prevalence.tolist()), strict=True))
 
 
 def _label(name: str, calibration: Calibration, judged: Development) -> LabelCard:

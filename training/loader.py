@@ -99,13 +99,11 @@ class Loader:
         self._threads = threads
         share = recipe.batch
         labelled = data.rows_of(lambda sample: source_of(sample.source).adult and bool(sample.labels))
-        located = data.rows_of(lambda sample: bool(sample.regions) and not sample.mask)
         paediatric = data.rows_of(lambda sample: not source_of(sample.source).adult)
         #: Rows of each kind, and how many of them stand in a micro-batch.
         self._kinds = (
             ("masked", np.arange(len(data.masked_rows)), share.masked),
             ("labelled", labelled, share.labelled),
-            ("located", located, share.located),
             ("paediatric", paediatric, share.paediatric),
         )
         for kind, rows, count in self._kinds:
@@ -115,9 +113,7 @@ class Loader:
                 )
         #: Where the network looks closer at each row, (N, 4) as views.WHOLE; None = not yet.
         self.boxes: NDArray[np.float32] | None = None
-        #: An epoch is one pass over the labelled images; over those with masks where no labelled ones are drawn.
-        passed, count = (labelled, share.labelled) if share.labelled else (data.masked_rows, share.masked)
-        self.steps_per_epoch = max(len(passed) // (count * recipe.micro_batches), 1)
+        self.steps_per_epoch = max(len(labelled) // (share.labelled * recipe.micro_batches), 1)
         #: Seconds that `ahead` kept its caller waiting, all together.
         self.waited = 0.0
 

@@ -12,6 +12,7 @@ from cxr_triage.model.features import MinorTest
 from cxr_triage.model.suitability import MIN_AGE_YEARS
 from cxr_triage.training.closed_form import LEAST_DEVIATION
 from cxr_triage.training.data import Sample, fold_of
+from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.sources import source_of
 
 #: Penalty per feature of standardised features.
@@ -24,6 +25,11 @@ FOLDS: Final = 5
 def is_minor(sample: Sample) -> bool:
     """Whether the patient is under 18, as far as the manifest or the source says."""
     return not source_of(sample.source).adult or (sample.age.isdecimal() and int(sample.age) < MIN_AGE_YEARS)
+
+
+def only(part: TrainingSet, *, minors: bool) -> TrainingSet:
+    """The images of minors; or of adults, whom the product is made for."""
+    return part.only(part.rows_of(lambda sample: is_minor(sample) == minors))
 
 
 def fit_minor_test(read_NW: NDArray[np.float64], samples: Sequence[Sample]) -> MinorTest | None:

@@ -43,11 +43,7 @@ class Objective:
             masks: as `Batch.masks`.
             rows: of the training set.
         """
-        loss = outputs.abnormality.new_zeros(())
-        if self._recipe.abnormality_weight:
-            logits = self._noisy(outputs.abnormality, rows)
-            abnormality = masked_bce(logits, self._on(self._targets, rows), self._weights)
-            loss = loss + self._recipe.abnormality_weight * abnormality
+        loss = masked_bce(self._noisy(outputs.abnormality, rows), self._on(self._targets, rows), self._weights)
         if self._recipe.location_weight:
             location = masked_bce(outputs.location, self._on(self._location, rows))
             loss = loss + self._recipe.location_weight * location

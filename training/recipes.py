@@ -17,12 +17,10 @@ NoiseModel = Literal["off", "forward", "soft"]
 class BatchShare:
     """How many images of one kind stand in each micro-batch."""
 
-    #: Adult radiographs with abnormality labels.
+    #: Adult radiographs with abnormality labels; an epoch is one pass over these.
     labelled: int = 12
     #: Radiographs with masks.
     masked: int = 4
-    #: Radiographs with boxes and without masks, beside those that are labelled anyway.
-    located: int = 0
     #: Paediatric radiographs: they warm up the encoder.
     paediatric: int = 2
 
@@ -56,7 +54,6 @@ class Recipe:
     #: several sources wreck what it knew before it can learn anything new.
     frozen_statistics: bool = False
     #: Weights of the loss terms, on the paper's order of 1.
-    abnormality_weight: float = 1.0
     location_weight: float = 0.2
     segmentation_weight: float = 1.0
     #: Whether the abnormality head is solved for in closed form once the encoder is trained.

@@ -13,6 +13,8 @@ from cxr_triage.training.sources import Noise, source_of
 
 #: Any abnormality against No Finding, for adults.
 ABNORMAL_OUTPUT: Final = "Abnormal"
+#: The outputs that are reported; the others only help the encoder.
+REPORTED: Final = (*NIH_LABELS, ABNORMAL_OUTPUT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +40,10 @@ class Targets:
         rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(outputs=parts[0].outputs, **rows)
 
+    def reported(self) -> NDArray[np.float32]:
+        """0 or 1 of the outputs in REPORTED, (N, reported)."""
+        return self.abnormality[:, [self.outputs.index(name) for name in REPORTED]]
+
     def only(self, rows: NDArray[np.int64]) -> "Targets":
         """These rows."""
         return Targets(
@@ -52,9 +58,8 @@ class Targets:
 
 def outputs_of(samples: Sequence[Sample]) -> tuple[str, ...]:
     """The outputs that these samples can train: the reported ones, then those that only help the encoder."""
-    reported = (*NIH_LABELS, ABNORMAL_OUTPUT)
     found = {output for sample in samples for output in _known(sample)}
-    return (*reported, *sorted(found.difference(reported)))
+    return (*REPORTED, *sorted(found.difference(REPORTED)))
 
 
 def targets_of(samples: Sequence[Sample], outputs: Sequence[str]) -> Targets:

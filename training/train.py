@@ -98,7 +98,6 @@ class Trainer:
         if self.recipe.frozen_blocks:
             _freeze(network.encoder, self.recipe.frozen_blocks)
         # Without its loss a head gets no gradient, which data parallel training would wait for.
-        network.abnormality.requires_grad_(self.recipe.abnormality_weight > 0)
         network.decoder.requires_grad_(self.recipe.segmentation_weight > 0)
         network.location.requires_grad_(self.recipe.location_weight > 0)
         network.to(self.group.device)

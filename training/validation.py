@@ -10,7 +10,7 @@ from cxr_triage.training.data import NIH_LABELS
 from cxr_triage.training.loader import TrainingSet
 from cxr_triage.training.look import Look
 from cxr_triage.training.metrics import auc, dice
-from cxr_triage.training.targets import ABNORMAL_OUTPUT, Targets
+from cxr_triage.training.targets import ABNORMAL_OUTPUT, REPORTED, Targets
 from cxr_triage.training.views import matrices_of, shrunk
 
 
@@ -20,8 +20,7 @@ def judged_rows(data: TrainingSet) -> NDArray[np.int64]:
 
 
 def _labelled_rows(targets: Targets) -> NDArray[np.int64]:
-    columns = [targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)]
-    return np.flatnonzero((~np.isnan(targets.abnormality[:, columns])).any(axis=1))
+    return np.flatnonzero((~np.isnan(targets.reported())).any(axis=1))
 
 
 def validation_figures(look: Look, data: TrainingSet) -> dict[str, float]:
@@ -30,7 +29,7 @@ def validation_figures(look: Look, data: TrainingSet) -> dict[str, float]:
 
 
 def _areas(look: Look, targets: Targets) -> dict[str, float]:
-    columns = {name: targets.outputs.index(name) for name in (*NIH_LABELS, ABNORMAL_OUTPUT)}
+    columns = {name: targets.outputs.index(name) for name in REPORTED}
     rows = _labelled_rows(targets)
     if not len(rows):
         return {"macro_auc": math.nan, "abnormal_auc": math.nan}
