@@ -3,6 +3,7 @@
 Tensors in, tensors out; what the outputs mean is the bundle card's to say.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -46,6 +47,7 @@ class MultiTaskNetwork(nn.Module):
         channels: Sequence[int] = self.encoder.stage_channels  # type: ignore[assignment]  # a module's attributes are tensors to torch's stubs
         self.decoder = Decoder(channels, shape.decoder_channels, shape.structures)
         self.pooling = POOLINGS[shape.pooling](channels)
+        self.standardisation = Standardisation(self.pooling.width)
         self.dropout = nn.Dropout(shape.dropout)
         self.abnormality = nn.Linear(self.pooling.width, shape.abnormalities)
         self.location = nn.Linear(self.pooling.width, shape.locations)
@@ -54,7 +56,7 @@ class MultiTaskNetwork(nn.Module):
         """Run all heads; the decoder only on the first `decoded` images, where just those have masks to learn."""
         stages = self.encoder((images_B1SS - self.GREY_MEAN) / self.GREY_STD)
         read = self.pooling(stages)
-        dropped = self.dropout(read)
+        dropped = self.dropout(self.standardisation(read))
         return Outputs(
             abnormality=self.abnormality(dropped),
             location=self.location(dropped),
@@ -67,9 +69,41 @@ class MultiTaskNetwork(nn.Module):
     def activation_maps(self, outputs: Outputs) -> Tensor:
         """Class activation maps (B, abnormalities, h, w): what each place adds to each finding's logit.
 
-        Their sum over all places is the logit without its bias.
+        Their sum over all places is the logit but for a constant: the bias, and what the mean chest takes off.
         """
-        return self.pooling.spread(outputs.features, self.abnormality.weight)
+        return self.pooling.spread(outputs.features, self.abnormality.weight / self.standardisation.deviation)
+
+
+class Standardisation(nn.Module):
+    """What the heads read, with mean 0 and deviation 1 in each feature, then as a whole shrunk to a length of about 1.
+
+    A head that reads thousands of features of very different size is thrown about by every step of its optimizer, and
+    what it throws back shrinks the encoder's maps until they are 0. Standardised features are the rule for linear heads
+    (He et al. 2022, *Masked Autoencoders Are Scalable Vision Learners*, A.1); divided by the root of their number, a
+    step moves a logit by no more than it moves a weight times that root.
+    """
+
+    #: Features that vary less than this are not blown up: they may wake up later.
+    LEAST_DEVIATION: Final = 1e-2
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def fit(self, read_NW: Tensor) -> None:
+        """Take mean and deviation from what an encoder reads in some images."""
+        self.mean.copy_(read_NW.mean(dim=0))
+        deviation = read_NW.std(dim=0).clamp(min=self.LEAST_DEVIATION)
+        self.deviation.copy_(deviation * math.sqrt(len(deviation)))
+
+    def forward(self, read_BW: Tensor) -> Tensor:
+        """The same features, float32 (B, W)."""
+        standard: Tensor = (read_BW.float() - self.mean) / self.deviation
+        return standard
 
 
 class MeanPooling(nn.Module):

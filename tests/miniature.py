@@ -21,6 +21,7 @@ COLUMNS: Final = (
 def drawn_chest(side: int = 96) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw two dark lungs and a bright heart on grey: pixels (side, side) in [0, 1], masks (3, side, side)."""
     masks = thorax_masks(side, side)
+    masks[:2] &= ~masks[2]
     left, right, heart = masks
     pixels = np.full((side, side), 0.6, dtype=np.float32)
     pixels[left | right] = 0.2

@@ -8,7 +8,7 @@ import torch
 
 from cxr_triage.model.bundle import EncoderName, NetworkShape, PoolingName
 from cxr_triage.model.features import FeatureSpace
-from cxr_triage.model.network import EfficientNetLite0Encoder, MultiTaskNetwork
+from cxr_triage.model.network import EfficientNetLite0Encoder, MultiTaskNetwork, Standardisation
 from cxr_triage.model.preparation import Frame, frame_of, prepare, prepare_mask, restore
 from miniature import drawn_chest
 
@@ -36,11 +36,27 @@ def test_output_shapes(encoder: EncoderName, pooling: PoolingName) -> None:
 
 @pytest.mark.parametrize("pooling", ["mean", "pyramid"])
 def test_activation_maps_add_up_to_the_logits(pooling: PoolingName) -> None:
-    """Each finding's saliency is its logit before pooling, without the bias; sizes that no grid divides included."""
+    """Each finding's saliency is its logit before pooling but for a constant; sizes that no grid divides included."""
     network = MultiTaskNetwork(shape_of("efficientnet_lite0", pooling)).eval()
-    outputs = network(torch.rand(2, 1, 96, 96))
-    sums = network.activation_maps(outputs).sum(dim=(2, 3)) + network.abnormality.bias
-    assert torch.allclose(sums, outputs.abnormality, atol=1e-5)
+    images = torch.rand(2, 1, 96, 96)
+    network.standardisation.fit(network(images).read + torch.randn(2, network.pooling.width))
+    outputs = network(images)
+    sums = network.activation_maps(outputs).sum(dim=(2, 3))
+    constants = network.abnormality(-network.standardisation.mean / network.standardisation.deviation)
+    assert torch.allclose(sums + constants, outputs.abnormality, atol=1e-4)
+
+
+def test_heads_read_features_of_one_size() -> None:
+    """However large they were, and all together about 1 long; one that hardly varies stays small."""
+    standardisation = Standardisation(400)
+    read = torch.randn(1000, 400) * torch.logspace(-1, 3, 400) + 7
+    read[:, 0] = 5 + 1e-6 * read[:, 0]
+    standardisation.fit(read)
+    standard = standardisation(read)
+    assert torch.allclose(standard.mean(dim=0), torch.zeros(400), atol=1e-4)
+    assert torch.allclose(standard[:, 1:].std(dim=0), torch.tensor(1 / 20.0), rtol=1e-3)
+    assert torch.allclose(standard.norm(dim=1).mean(), torch.tensor(1.0), atol=0.05)
+    assert standard[:, 0].abs().max() < 1e-4
 
 
 def test_pyramid_sees_where_a_finding_is() -> None:

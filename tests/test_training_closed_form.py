@@ -95,6 +95,7 @@ def test_the_head_becomes_that_of_the_network(network: MultiTaskNetwork) -> None
     """What the network then says of an image is the head on its features."""
     images = RANDOM.integers(0, 255, (20, 64, 64), dtype=np.uint8)
     look = Look.at_whole(network, images, Precision("cpu", None), torch.device("cpu"))
+    network.standardisation.fit(look.read(np.arange(10)))
     known = targets((RANDOM.uniform(size=(20, 2)) < 0.5).astype(float))
     refit(network, [look], known)
     features = look.read(np.arange(20)).double().numpy()

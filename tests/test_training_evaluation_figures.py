@@ -9,7 +9,7 @@ from scipy.spatial.distance import directed_hausdorff
 
 from builders import prediction
 from cxr_triage.model.prediction import Prediction, Refusal
-from cxr_triage.training.data import NIH_LABELS, Region
+from cxr_triage.training.data import NIH_LABELS, Region, outlines_contradict
 from cxr_triage.training.evaluation.classification import classification, multi_label
 from cxr_triage.training.evaluation.comparison import reference, selection
 from cxr_triage.training.evaluation.figures import figures_of
@@ -18,9 +18,9 @@ from cxr_triage.training.evaluation.location import location
 from cxr_triage.training.evaluation.ratio import ratio
 from cxr_triage.training.evaluation.saliency import MIN_BOXES, box_mask, localisation, localise, map_on_image
 from cxr_triage.training.evaluation.scored import Localisation, Scored
-from cxr_triage.training.evaluation.segmentation import overlaps, segmentation
+from cxr_triage.training.evaluation.segmentation import COMPARED, overlaps, segmentation
 from cxr_triage.training.evaluation.strata import strata
-from cxr_triage.training.evaluation.tables import tables
+from cxr_triage.training.evaluation.tables import segmentation_table, tables
 from evaluated import labelled, overlap, scored
 
 
@@ -222,6 +222,32 @@ def test_segmentation_names_the_worst_case() -> None:
     assert figures["heart"]["hd95_mm"] is None
 
 
+def test_outlines_that_contradict_one_another_are_told_apart() -> None:
+    """They stay in the figures of all images; beside them stand those that they have no part in."""
+    rows = [
+        scored(id="good", overlap={name: overlap(0.9, hd95_px=1) for name in COMPARED}),
+        scored(id="bad", overlap={name: overlap(0.5, hd95_px=9) for name in COMPARED}, contradictory=True),
+    ]
+    figures = segmentation(rows)
+    assert figures["lungs"]["dice"]["mean"] == pytest.approx(0.7)
+    assert figures["consistent"]["lungs"]["dice"]["mean"] == pytest.approx(0.9)
+    assert (figures["consistent"]["images"], figures["contradictory"]) == (1, 1)
+    shown = [row[0] for row in segmentation_table(figures).rows]
+    assert "true outlines without contradiction (1)" in shown
+    alone = segmentation_table(segmentation(rows[:1]))
+    assert not any("contradiction" in row[0] for row in alone.rows)
+
+
+@pytest.mark.parametrize(("columns", "contradict"), [(2, False), (8, True)])
+def test_a_lung_over_the_heart_contradicts(columns: int, contradict: bool) -> None:
+    """A border's width is how people draw; a third of the heart is a lung that was not outlined beside it."""
+    masks = np.zeros((3, 64, 64), dtype=bool)
+    masks[2, 20:50, 20:44] = True
+    masks[1, 10:50, 2:20] = True
+    masks[0, 10:50, 44 - columns : 60] = True
+    assert outlines_contradict(masks) is contradict
+
+
 def test_ratio_agreement() -> None:
     """Errors of -0.04 and +0.02; one image without outline, one without a published ratio."""
     rows = [
@@ -339,7 +365,8 @@ def test_localisation_figures_take_the_best_threshold_of_all_images() -> None:
 def test_figures_of_nothing_are_empty_not_an_error() -> None:
     """A folder of masks only has no labels, one of labels only no masks."""
     figures = figures_of([scored(overlap={}), scored()])
-    assert figures["segmentation"] == {"images": 0, "by_source": {}}
+    nothing = {"images": 0, "consistent": {"images": 0}, "contradictory": 0, "by_source": {}}
+    assert figures["segmentation"] == nothing
     assert figures["classification"]["macro_auc"] is None
     assert [table.name for table in tables(figures)] == ["gate"]
 

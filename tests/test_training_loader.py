@@ -2,12 +2,15 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 import torch
+from PIL import Image
 
-from cxr_triage.training.data import read_samples
+from cxr_triage.training.data import MASK_BITS, read_samples
 from cxr_triage.training.loader import Batch, Loader, TrainingSet
 from cxr_triage.training.recipes import RECIPES, Recipe
 from cxr_triage.training.sources import source_of
@@ -77,3 +80,19 @@ def test_part_of_a_set_keeps_its_targets(training: TrainingSet) -> None:
     assert {sample.source for sample in part.samples} == {"jsrt"}
     column = part.targets.outputs.index("Nodule_jsrt")
     assert [bool(value) for value in part.targets.abnormality[:, column]] == [s.labels["Nodule"] for s in part.samples]
+
+
+def test_outlines_that_contradict_one_another_do_not_teach(training: TrainingSet, tmp_path: Path) -> None:
+    """A left lung over the heart: the image stays, its outlines are left out, and the log says whose."""
+    samples = [sample for sample in training.samples if sample.mask][:3]
+    bad = samples[1]
+    assert bad.mask is not None
+    with Image.open(bad.mask) as image:
+        bits = np.array(image)
+    bits[(bits & MASK_BITS[2]) > 0] |= MASK_BITS[0]
+    Image.fromarray(bits).save(tmp_path / "bad.png")
+    samples[1] = replace(bad, mask=tmp_path / "bad.png")
+    with structlog.testing.capture_logs() as logs:
+        part = TrainingSet.of(samples, outputs_of(samples), 64, tmp_path / "cache")
+    assert (len(part.images), part.masked_rows.tolist(), len(part.masks)) == (3, [0, 2], 2)
+    assert [entry["images"] for entry in logs if entry["event"] == "outlines_left_out"] == [[bad.id]]

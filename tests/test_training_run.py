@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -24,6 +26,7 @@ from cxr_triage.training.development import out_of_fold
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import by_hash
 from cxr_triage.training.loader import TrainingSet
+from cxr_triage.training.look import Look
 from cxr_triage.training.recipes import RECIPES, Recipe
 from cxr_triage.training.train import Trainer
 from miniature import miniature_folder
@@ -266,6 +269,37 @@ def test_one_task_alone_trains_only_what_it_needs(data: Path, tmp_path: Path) ->
     assert changed >= {"encoder", "abnormality"}
     assert all(torch.equal(after[f"decoder.{name}"], before[f"decoder.{name}"]) for name in heads)
     assert torch.equal(after["location.weight"], before["location.weight"])
+
+
+def test_frozen_norms_stay_as_pretraining_left_them(data: Path, tmp_path: Path) -> None:
+    """Statistics, scales and shifts of the encoder's; what lies between them, and the decoder's, learns."""
+    trainer = smoke(data, tmp_path)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    norms = {name for name, module in trainer.network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    changed = {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.partition(".")[0] for name in changed if name.rpartition(".")[0] in norms} == {"decoder"}
+    assert any(name.startswith("encoder.head.") for name in changed)
+
+
+def test_encoder_waits_for_the_heads(data: Path, tmp_path: Path) -> None:
+    """Until its epoch it stays as it was, to the last bit; heads and decoder learn meanwhile."""
+    trainer = smoke(data, tmp_path, replace(RECIPES["smoke"], encoder_from=RECIPES["smoke"].epochs))
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    trainer.run()
+    changed = {name for name, value in trainer.network.named_parameters() if not torch.equal(value, before[name])}
+    assert {name.partition(".")[0] for name in changed} == {"decoder", "abnormality", "location"}
+
+
+def test_no_step_throws_the_heads_about(data: Path, tmp_path: Path) -> None:
+    """At the peak of the schedule a logit moves by little: else the encoder would learn to shrink its maps."""
+    trainer = smoke(data, tmp_path, replace(RECIPES["smoke"], closer_from=None))
+    rows = np.arange(8)
+    look = Look.at_whole(trainer.network, trainer.training.images, trainer.precision, ALONE.device)
+    before = look.abnormality(rows)
+    trainer._step([trainer.loader.batch(0, 0)], trainer.loader.steps_per_epoch, None)  # noqa: SLF001 - one step alone
+    moved = (look.abnormality(rows) - before).abs()
+    assert 0 < float(moved.max()) < 2
 
 
 def test_checkpoint_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def refit(network: MultiTaskNetwork, looks: Sequence[Look], targets: Targets) ->
     """Solve for the network's head on all that it looks at, and give it that head."""
     read = torch.cat([look.read(look.all) for look in looks])
     weights, biases = fit(read.double().numpy(), targets)
+    mean, deviation = (tensor.double().numpy() for tensor in network.standardisation.buffers())
     with torch.no_grad():
-        network.abnormality.weight.copy_(torch.from_numpy(weights))
-        network.abnormality.bias.copy_(torch.from_numpy(biases))
+        network.abnormality.weight.copy_(torch.from_numpy(weights * deviation))
+        network.abnormality.bias.copy_(torch.from_numpy(biases + weights @ mean))

@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from cxr_triage.training.augment import random_exposure, random_geometry, random_occlusion
 from cxr_triage.training.cache import Images, SomeImages, prepared_images, prepared_masks
-from cxr_triage.training.data import DataError, Sample
+from cxr_triage.training.data import DataError, Sample, outlines_contradict
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.sources import source_of
 from cxr_triage.training.targets import Targets, targets_of
 from cxr_triage.training.views import are_closer, jittered, matrices_of, seen, shrunk, whole_boxes
 
+log = structlog.get_logger()
+
+#: Coverage of a pixel, 0 to 255, above which it lies inside.
+HALF: Final = 127
 #: Batches that each thread makes ahead of the network.
 AHEAD: Final = 2
 
@@ -37,7 +42,8 @@ class TrainingSet:
     samples: list[Sample]
     #: Prepared, (N, S, S).
     images: Images
-    #: Rows of `images` that have masks, and in the same order how much of each pixel they cover, (M, 3, S, S).
+    #: Rows of `images` whose masks can be believed, and in the same order how much of each pixel they cover,
+    #: (M, 3, S, S).
     masked_rows: NDArray[np.int64]
     masks: NDArray[np.uint8]
     targets: Targets
@@ -52,12 +58,12 @@ class TrainingSet:
             size: side of the network's input, pixels.
             cache: folder of what is prepared.
         """
-        masked = [index for index, sample in enumerate(samples) if sample.mask]
+        masked_rows, masks = _outlined(samples, size)
         return cls(
             samples=samples,
             images=prepared_images(samples, size, cache),
-            masked_rows=np.array(masked, dtype=np.int64),
-            masks=prepared_masks([samples[index] for index in masked], size),
+            masked_rows=masked_rows,
+            masks=masks,
             targets=targets_of(samples, outputs),
         )
 
@@ -74,6 +80,17 @@ class TrainingSet:
             masks=self.masks[:0],
             targets=self.targets.only(rows),
         )
+
+
+def _outlined(samples: Sequence[Sample], size: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Rows with masks and those masks, but for outlines that contradict one another."""
+    rows = np.array([row for row, sample in enumerate(samples) if sample.mask], dtype=np.int64)
+    masks = prepared_masks([samples[row] for row in rows], size)
+    good = np.array([not outlines_contradict(mask > HALF) for mask in masks], dtype=np.bool_)
+    if not good.all():
+        left_out = [samples[row].id for row in rows[~good]]
+        log.warning("outlines_left_out", count=len(left_out), reason="a lung lies over the heart", images=left_out)
+    return rows[good], masks[good]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -44,15 +44,18 @@ class Recipe:
     #: Peak of the one-cycle schedule, for the heads and the decoder; the pretrained encoder gets a share of it.
     learning_rate: float = 2e-3
     encoder_learning_rate_share: float = 0.25
+    #: Epochs before the encoder begins to learn: gradients from heads and decoder that know nothing yet would wreck it
+    #: (Kumar et al. 2022, *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*).
+    encoder_from: int = 0
     weight_decay: float = 0.02
     #: Whether the encoder starts from public ImageNet weights.
     pretrained: bool = True
     #: First blocks of the pretrained encoder, with its stem, that stay as they are: edges and textures are the same
     #: everywhere, and their large maps cost more than a third of a step.
     frozen_blocks: int = 0
-    #: Whether the encoder's batch normalization keeps the statistics of its pretraining: those of small batches from
+    #: Whether the encoder's batch normalization stays as its pretraining left it: the statistics of small batches from
     #: several sources wreck what it knew before it can learn anything new.
-    frozen_statistics: bool = False
+    frozen_norms: bool = False
     #: Weights of the loss terms, on the paper's order of 1.
     location_weight: float = 0.2
     segmentation_weight: float = 1.0
@@ -109,8 +112,9 @@ RECIPES: Final = {
             closer_from=2,
             batch=BatchShare(labelled=8, masked=8, paediatric=2),
             encoder_learning_rate_share=0.1,
+            encoder_from=1,
             frozen_blocks=3,
-            frozen_statistics=True,
+            frozen_norms=True,
             segmentation_weight=2.0,
             closed_form=True,
             ema_decay=0.99,
@@ -123,7 +127,7 @@ RECIPES: Final = {
             epochs=2,
             pooling="pyramid",
             closer_from=1,
-            frozen_statistics=True,
+            frozen_norms=True,
             closed_form=True,
             batch=BatchShare(labelled=4, masked=2, paediatric=2),
         ),

@@ -27,6 +27,7 @@ from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import Division
 from cxr_triage.training.loader import Batch, Loader, TrainingSet
 from cxr_triage.training.look import Look
+from cxr_triage.training.minors import only
 from cxr_triage.training.norm_statistics import NormStatistics
 from cxr_triage.training.objective import Objective
 from cxr_triage.training.precision import Precision
@@ -37,6 +38,8 @@ from cxr_triage.training.validation import judged_rows, validation_figures
 
 log = structlog.get_logger()
 
+#: Radiographs of adults, spread over all that train, whose features the heads' are standardised by.
+STANDARDISED: Final = 512
 #: Gradients longer than this are shortened to it.
 LARGEST_GRADIENT: Final = 1.0
 
@@ -71,7 +74,8 @@ class Trainer:
         )
         torch.manual_seed(recipe.seed)
         self.network = self._new_network()
-        self.statistics = NormStatistics(self.network.decoder if recipe.frozen_statistics else self.network)
+        self._standardise()
+        self.statistics = NormStatistics(self.network.decoder if recipe.frozen_norms else self.network)
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
@@ -97,6 +101,8 @@ class Trainer:
             load_pretrained(network.encoder)
         if self.recipe.frozen_blocks:
             _freeze(network.encoder, self.recipe.frozen_blocks)
+        if self.recipe.frozen_norms:
+            _freeze_norms(network.encoder)
         # Without its loss a head gets no gradient, which data parallel training would wait for.
         network.decoder.requires_grad_(self.recipe.segmentation_weight > 0)
         network.location.requires_grad_(self.recipe.location_weight > 0)
@@ -104,16 +110,27 @@ class Trainer:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         return network
 
+    def _standardise(self) -> None:
+        """Let the heads start from features of one size: those of adults' images before the encoder learns."""
+        adults = only(self.training, minors=False)
+        rows = np.linspace(0, len(adults.samples) - 1, STANDARDISED).astype(np.int64)
+        look = Look.at_whole(self.network, adults.images, self.precision, self.group.device)
+        self.network.standardisation.fit(look.read(np.unique(rows)))
+
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        peak = self.recipe.learning_rate
+        recipe, peak = self.recipe, self.recipe.learning_rate
         encoder = list(self.network.encoder.parameters())
         known = {id(parameter) for parameter in encoder}
         others = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
         groups = [
-            {"params": encoder, "peak": peak * self.recipe.encoder_learning_rate_share},
-            {"params": others, "peak": peak},
+            {
+                "params": encoder,
+                "peak": peak * self.recipe.encoder_learning_rate_share,
+                "from": self.recipe.encoder_from,
+            },
+            {"params": others, "peak": peak, "from": 0},
         ]
-        return torch.optim.AdamW(groups, lr=peak, weight_decay=self.recipe.weight_decay)
+        return torch.optim.AdamW(groups, lr=peak, weight_decay=recipe.weight_decay)
 
     def run(self) -> MultiTaskNetwork:
         """Train to the recipe's last epoch and return the averaged network."""
@@ -191,7 +208,7 @@ class Trainer:
 
     def _to_train(self) -> None:
         self.network.train()
-        if self.recipe.frozen_statistics:
+        if self.recipe.frozen_norms:
             self.network.encoder.eval()
 
     def _backward(self, batch: Batch, network: nn.Module, micros: int) -> float:
@@ -204,10 +221,11 @@ class Trainer:
         return float(loss.detach())
 
     def _schedule(self, progress: float) -> None:
-        """One epoch of warm-up, then a cosine down to a hundredth."""
+        """One epoch of warm-up, then a cosine down to a hundredth; nothing before a group's turn."""
         cosine = 0.505 + 0.495 * math.cos(math.pi * min(progress / self.recipe.epochs, 1))
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * cosine * min(progress + 0.02, 1)
+            waiting = progress < group["from"]
+            group["lr"] = 0.0 if waiting else group["peak"] * cosine * min(progress - group["from"] + 0.02, 1)
 
     def _record(self, figures: dict[str, float]) -> None:
         log.info("epoch", **{name: round(value, 4) for name, value in figures.items()})
@@ -248,3 +266,10 @@ def _freeze(encoder: nn.Module, blocks: int) -> None:
         raise ConfigurationError("frozen_blocks is for the encoder efficientnet_lite0 alone")
     for module in (encoder.stem, *encoder.blocks[:blocks]):
         module.requires_grad_(requires_grad=False)
+
+
+def _freeze_norms(encoder: nn.Module) -> None:
+    """Keep scales and shifts too: trained beside statistics that stand still, they silence the last stage."""
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(requires_grad=False)

@@ -61,6 +61,8 @@ class Scored:
     ctr: float | None
     #: By structure name and "lungs"; empty without a true mask.
     overlap: Mapping[str, Overlap] = field(default_factory=dict)
+    #: Whether the true outlines contradict one another.
+    contradictory: bool = False
     #: By the label of the boxes; empty without boxes.
     localisation: Mapping[str, Localisation] = field(default_factory=dict)
     #: What the gate says, header included. Figures are of all images, refused ones too.

@@ -8,9 +8,9 @@ from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
 from cxr_triage.model.suitability import check_header
-from cxr_triage.training.data import Sample, is_dicom, read_image, read_mask
+from cxr_triage.training.data import Sample, is_dicom, outlines_contradict, read_image, read_mask
 from cxr_triage.training.evaluation.saliency import localise
-from cxr_triage.training.evaluation.scored import Overlap, Scored
+from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.evaluation.segmentation import FIELD_MM, overlaps
 
 
@@ -43,6 +43,7 @@ def scored_of(sample: Sample, prediction: Prediction, *, seen: bool) -> Scored:
         prediction: of the sample's image, its masks in the image's own pixels.
         seen: whether the patient took part in training or calibration.
     """
+    truth = None if sample.mask is None else read_mask(sample.mask)
     return Scored(
         sample=sample,
         bundle=prediction.bundle,
@@ -52,7 +53,8 @@ def scored_of(sample: Sample, prediction: Prediction, *, seen: bool) -> Scored:
         abnormal=prediction.abnormal_probability,
         locations=prediction.locations,
         ctr=cardiothoracic_ratio(prediction.masks_CHW),
-        overlap=_overlap(sample, prediction),
+        overlap={} if truth is None else overlaps(prediction.masks_CHW, truth, FIELD_MM.get(sample.source)),
+        contradictory=truth is not None and outlines_contradict(truth),
         localisation=localise(prediction, sample.regions),
         refusal=check_header(radiograph_of(sample)) or prediction.refusal,
     )
@@ -78,12 +80,6 @@ def radiograph_of(sample: Sample) -> Radiograph:
 def has_truth(sample: Sample) -> bool:
     """Whether there is anything to compare a prediction with."""
     return bool(sample.labels) or sample.mask is not None or sample.ctr is not None or bool(sample.regions)
-
-
-def _overlap(sample: Sample, prediction: Prediction) -> dict[str, Overlap]:
-    if sample.mask is None:
-        return {}
-    return overlaps(prediction.masks_CHW, read_mask(sample.mask), FIELD_MM.get(sample.source))
 
 
 def _patients_seen(card: Card) -> frozenset[str]:

@@ -74,11 +74,16 @@ def _hd95(mask_11HW: torch.Tensor, truth_11HW: torch.Tensor) -> float | None:
 
 
 def segmentation(rows: Sequence[Scored]) -> dict[str, Any]:
-    """Figures per structure, of all images and by source."""
+    """Figures per structure: of all images, of those whose true outlines do not contradict one another, by source."""
     masked = [row for row in rows if row.overlap]
+    consistent = [row for row in masked if not row.contradictory]
     sources = sorted({row.sample.source for row in masked})
     parts = {source: [row for row in masked if row.sample.source == source] for source in sources}
-    return _structures(masked) | {"by_source": {source: _structures(part) for source, part in parts.items()}}
+    return _structures(masked) | {
+        "consistent": _structures(consistent),
+        "contradictory": len(masked) - len(consistent),
+        "by_source": {source: _structures(part) for source, part in parts.items()},
+    }
 
 
 def _structures(masked: Sequence[Scored]) -> dict[str, Any]:

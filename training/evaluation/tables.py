@@ -190,8 +190,9 @@ def reference_table(figures: Mapping[str, Any]) -> Table | None:
 
 
 def segmentation_table(figures: Mapping[str, Any]) -> Table:
-    """Masks, of all images and by source."""
-    parts = {"all": figures, **figures["by_source"]}
+    """Masks: of all images, of those whose true outlines can be believed, and by source."""
+    consistent = {"true outlines without contradiction": figures["consistent"]} if figures["contradictory"] else {}
+    parts = {"all": figures, **consistent, **figures["by_source"]}
     return Table(
         name="segmentation",
         title=f"Masks, {figures['images']} images",
