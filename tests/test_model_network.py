@@ -43,7 +43,7 @@ def test_activation_maps_add_up_to_the_logits(pooling: PoolingName) -> None:
     outputs = network(images)
     sums = network.activation_maps(outputs).sum(dim=(2, 3))
     constants = network.abnormality(-network.standardisation.mean / network.standardisation.deviation)
-    assert torch.allclose(sums + constants, outputs.abnormality, atol=1e-4)
+    assert torch.allclose(sums + constants, outputs.abnormality, atol=1e-5)
 
 
 def test_heads_read_features_of_one_size() -> None:

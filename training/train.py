@@ -113,9 +113,9 @@ class Trainer:
     def _standardise(self) -> None:
         """Let the heads start from features of one size: those of adults' images before the encoder learns."""
         adults = only(self.training, minors=False)
-        rows = np.linspace(0, len(adults.samples) - 1, STANDARDISED).astype(np.int64)
+        rows = np.unique(np.linspace(0, len(adults.samples) - 1, STANDARDISED).astype(np.int64))
         look = Look.at_whole(self.network, adults.images, self.precision, self.group.device)
-        self.network.standardisation.fit(look.read(np.unique(rows)))
+        self.network.standardisation.fit(look.read(rows))
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         recipe, peak = self.recipe, self.recipe.learning_rate
@@ -123,11 +123,7 @@ class Trainer:
         known = {id(parameter) for parameter in encoder}
         others = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
         groups = [
-            {
-                "params": encoder,
-                "peak": peak * self.recipe.encoder_learning_rate_share,
-                "from": self.recipe.encoder_from,
-            },
+            {"params": encoder, "peak": peak * recipe.encoder_learning_rate_share, "from": recipe.encoder_from},
             {"params": others, "peak": peak, "from": 0},
         ]
         return torch.optim.AdamW(groups, lr=peak, weight_decay=recipe.weight_decay)
@@ -269,7 +265,7 @@ def _freeze(encoder: nn.Module, blocks: int) -> None:
 
 
 def _freeze_norms(encoder: nn.Module) -> None:
-    """Keep scales and shifts too: trained beside statistics that stand still, they silence the last stage."""
+    """Keep the scales and shifts of batch normalization, whose statistics stand still as well."""
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(requires_grad=False)
