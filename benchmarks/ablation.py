@@ -60,6 +60,8 @@ CHANGES: Final = (
     ("+ distillation", {"distillation_weight": 0.5}),
     ("+ head in closed form", {"closed_form": True}),
 )
+#: The last step changes nothing in the training: it is scored on the network of the step before.
+TRAINED, SOLVED = list(dict(CHANGES))[-2:]
 FOLDS: Final = 3
 
 #: Logits of the NIH labels, (14,), by image.
@@ -99,7 +101,8 @@ def main() -> None:
     choice = parser.parse_args()
     choice.work.mkdir(parents=True, exist_ok=True)
     # Seed by seed: a run that is stopped early has all steps of the first seeds.
-    runs = [Run(step, seed, fold) for seed in range(choice.seeds) for fold in range(FOLDS) for step in steps()]
+    trained = [step for step in steps() if step != SOLVED]
+    runs = [Run(step, seed, fold) for seed in range(choice.seeds) for fold in range(FOLDS) for step in trained]
     if not choice.table:
         _train([run for run in runs if not run.path(choice.work).exists()], choice.data, choice.work, choice.jobs)
     sys.stdout.write(table(read_samples(choice.data), choice.work, choice.seeds))
@@ -117,27 +120,38 @@ def _train(runs: Sequence[Run], data: Path, work: Path, jobs: int) -> None:
 
 
 def _run(run: Run, data: Path, work: Path) -> None:
-    """Train one network and keep what it says of the fold's own patients."""
+    """Train one network and keep what it says of the fold's own patients; of the last two steps, with both heads."""
     torch.set_num_threads(1)
     samples = read_samples(data)
     division = for_fold(samples, Fold(run.fold, FOLDS))
-    recipe = replace(steps()[run.step], seed=run.seed)
     folder = run.path(work).with_suffix("")
     folder.mkdir(exist_ok=True)
     (folder / "cache").unlink(missing_ok=True)
     (folder / "cache").symlink_to(_cache(work))  # prepared images are the same for all runs
-    trainer = Trainer(recipe, division, folder, Group(0, 1, torch.device("cpu")))
+    trainer = Trainer(replace(steps()[run.step], seed=run.seed), division, folder, Group(0, 1, torch.device("cpu")))
     network = trainer.run()
-    if recipe.closed_form:
+    judged = [sample for sample in division.parts["test"] if sample.source == "nih"]
+    scores = _scores(trainer, judged)
+    if run.step == TRAINED:
         adults = only(trainer.training, minors=False)
         refit(network, [first_look(network, adults).closest], adults.targets)
-    judged = [sample for sample in division.parts["test"] if sample.source == "nih"]
-    logits = trainer.logits_of(judged)
-    columns = [trainer.outputs.index(label) for label in NIH_LABELS]
-    partial = run.path(work).with_suffix(".partial.npz")
-    np.savez(partial, ids=[sample.id for sample in judged], logits=logits[:, columns])
-    partial.rename(run.path(work))
+        _keep(_scores(trainer, judged), replace(run, step=SOLVED).path(work))
+    _keep(scores, run.path(work))  # last: whether it is there says whether the run is still to do
     shutil.rmtree(folder)
+
+
+def _scores(trainer: Trainer, judged: Sequence[Sample]) -> Scores:
+    """What the trainer's network says of some images."""
+    columns = [trainer.outputs.index(label) for label in NIH_LABELS]
+    logits = trainer.logits_of(judged)[:, columns]
+    return {sample.id: row for sample, row in zip(judged, logits, strict=True)}
+
+
+def _keep(scores: Scores, path: Path) -> None:
+    """Write scores, whole or not at all."""
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, ids=list(scores), logits=list(scores.values()))
+    partial.rename(path)
 
 
 def _cache(work: Path) -> Path:

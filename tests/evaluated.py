@@ -36,10 +36,9 @@ def sample(**changes: Any) -> Sample:
 
 
 def scored(probabilities: dict[str, float] | None = None, **changes: Any) -> Scored:
-    """Give a scored image; what is no field of Scored is one of its sample, where `ctr` is called `published`."""
+    """Give a scored image; what is no field of Scored is one of its sample."""
     own = {field.name for field in dataclasses.fields(Scored)}
-    published = changes.pop("published", None)
-    truth = sample(ctr=published, **{name: value for name, value in changes.items() if name not in own})
+    truth = sample(**{name: value for name, value in changes.items() if name not in own})
     said = dict.fromkeys(NIH_LABELS, 0.1) | (probabilities or {})
     plain = Scored(
         sample=truth,

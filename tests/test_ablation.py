@@ -67,16 +67,18 @@ def test_table_says_what_a_step_adds(ablation: ModuleType, data: Path, tmp_path:
 def test_run_scores_the_patients_of_its_fold(
     ablation: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One network, small: who is judged, by how many outputs, and nothing left but the scores and prepared images."""
+    """One network, small, with both heads: who is judged, by how many outputs, and what is left at the end."""
     small = BatchShare(labelled=4, masked=2, paediatric=2)
     monkeypatch.setattr(ablation, "BASE", replace(ablation.BASE, input_size=32, epochs=1, batch=small))
-    run = ablation.Run("+ head in closed form", 1, 2)
+    run = ablation.Run(ablation.TRAINED, 1, 2)
     ablation._run(run, data, tmp_path)  # noqa: SLF001 - what a worker process is given
-    scores = np.load(run.path(tmp_path))
     expected = {one.id for one in judged_in(read_samples(data), 2, ablation.FOLDS)}
-    assert set(scores["ids"]) == expected
-    assert scores["logits"].shape == (len(expected), len(NIH_LABELS))
-    assert {path.name for path in tmp_path.iterdir()} == {"cache", run.path(tmp_path).name}
+    paths = [run.path(tmp_path), ablation.Run(ablation.SOLVED, 1, 2).path(tmp_path)]
+    trained, solved = (np.load(path) for path in paths)
+    assert set(trained["ids"]) == set(solved["ids"]) == expected
+    assert trained["logits"].shape == solved["logits"].shape == (len(expected), len(NIH_LABELS))
+    assert not np.allclose(trained["logits"], solved["logits"])
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", *(path.name for path in paths)}
 
 
 def test_each_step_changes_one_thing(ablation: ModuleType) -> None:
@@ -85,3 +87,9 @@ def test_each_step_changes_one_thing(ablation: ModuleType) -> None:
     for before, after in pairwise(recipes):
         changed = [name for name in vars(before) if getattr(before, name) != getattr(after, name)]
         assert len([name for name in changed if name != "name"]) == 1
+
+
+def test_last_step_needs_no_training_of_its_own(ablation: ModuleType) -> None:
+    """It differs from the step before in its head alone."""
+    trained, solved = (ablation.steps()[step] for step in (ablation.TRAINED, ablation.SOLVED))
+    assert replace(trained, name=ablation.SOLVED, closed_form=True) == solved

@@ -1,15 +1,18 @@
 """Figures of scored images, without a network: against numbers worked out by hand."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.distance import directed_hausdorff
 
-from builders import prediction
+from builders import prediction, thorax_masks, thorax_pixels
+from cxr_triage.model.measurements import cardiothoracic_ratio
 from cxr_triage.model.prediction import Prediction, Refusal
-from cxr_triage.training.data import NIH_LABELS, Region, outlines_contradict
+from cxr_triage.training.data import MASK_BITS, NIH_LABELS, Region, outlines_contradict
 from cxr_triage.training.evaluation.classification import classification, multi_label
 from cxr_triage.training.evaluation.comparison import reference, selection
 from cxr_triage.training.evaluation.figures import figures_of
@@ -18,10 +21,11 @@ from cxr_triage.training.evaluation.location import location
 from cxr_triage.training.evaluation.ratio import ratio
 from cxr_triage.training.evaluation.saliency import MIN_BOXES, box_mask, localisation, localise, map_on_image
 from cxr_triage.training.evaluation.scored import Localisation, Scored
+from cxr_triage.training.evaluation.scoring import scored_of
 from cxr_triage.training.evaluation.segmentation import COMPARED, overlaps, segmentation
 from cxr_triage.training.evaluation.strata import strata
-from cxr_triage.training.evaluation.tables import segmentation_table, tables
-from evaluated import labelled, overlap, scored
+from cxr_triage.training.evaluation.tables import ratio_table, segmentation_table, tables
+from evaluated import labelled, overlap, sample, scored
 
 
 def masses(positives: list[float], negatives: list[float], **changes: Any) -> list[Scored]:
@@ -248,12 +252,36 @@ def test_a_lung_over_the_heart_contradicts(columns: int, contradict: bool) -> No
     assert outlines_contradict(masks) is contradict
 
 
+@pytest.mark.parametrize(
+    ("order", "contradict"),
+    [((0, 1, 2), False), ((2, 1, 0), True), ((0, 2, 1), True), ((1, 0, 2), True)],
+    ids=["as they are", "left lung and heart", "right lung and heart", "the lungs"],
+)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_one_outline_for_another_contradicts(order: tuple[int, ...], contradict: bool, mirrored: bool) -> None:
+    """The heart lies between the lungs on whichever side it is; the left lung is on the image's right."""
+    masks = np.zeros((3, 64, 64), dtype=bool)
+    masks[2, 30:50, 18:38] = True
+    masks[1, 10:50, 2:18] = True
+    masks[0, 10:50, 44:60] = True
+    if mirrored:
+        masks = masks[[1, 0, 2], :, ::-1]
+    assert outlines_contradict(masks[list(order)]) is contradict
+
+
+def test_a_heart_that_was_not_outlined_contradicts_nothing() -> None:
+    """Nor does a lung: they are somewhere."""
+    masks = np.zeros((3, 64, 64), dtype=bool)
+    masks[1, 10:50, 2:18] = True
+    assert not outlines_contradict(masks)
+
+
 def test_ratio_agreement() -> None:
-    """Errors of -0.04 and +0.02; one image without outline, one without a published ratio."""
+    """Errors of -0.04 and +0.02; one image without outline, one without a true ratio."""
     rows = [
-        scored(id="low", ctr=0.46, published=0.5),
-        scored(ctr=0.52, published=0.5),
-        scored(ctr=None, published=0.5),
+        scored(id="low", ctr=0.46, true_ctr=0.5),
+        scored(ctr=0.52, true_ctr=0.5),
+        scored(ctr=None, true_ctr=0.5),
         scored(ctr=0.9),
     ]
     figures = ratio(rows)
@@ -263,7 +291,33 @@ def test_ratio_agreement() -> None:
     deviation = 0.03 * math.sqrt(2)
     assert figures["limits_of_agreement"] == pytest.approx([-0.01 - 1.96 * deviation, -0.01 + 1.96 * deviation])
     assert figures["worst_error"] == pytest.approx(-0.04)
-    assert ratio(rows[2:]) == {"images": 0, "without_outline": 1, "mae": None}
+    nothing = {"images": 0, "without_outline": 1, "mae": None}
+    assert ratio(rows[2:]) == nothing | {"consistent": nothing, "contradictory": 0, "by_source": {"nih": nothing}}
+
+
+@pytest.mark.parametrize("published", [None, 0.4])
+def test_true_ratio_is_the_published_one_or_that_of_the_outlines(tmp_path: Path, published: float | None) -> None:
+    """JSRT's outlines come without a ratio, most of the Wingspan set's with one."""
+    masks = thorax_masks()
+    Image.fromarray(np.tensordot(MASK_BITS, masks, axes=1).astype(np.uint8)).save(tmp_path / "mask.png")
+    Image.fromarray(thorax_pixels() // 16).convert("L").save(tmp_path / "image.png")
+    truth = sample(image=tmp_path / "image.png", mask=tmp_path / "mask.png", ctr=published)
+    row = scored_of(truth, prediction(masks_CHW=masks), seen=False)
+    assert row.true_ctr == (cardiothoracic_ratio(masks) if published is None else published)
+    assert row.overlap["heart"].dice == 1
+
+
+def test_ratio_agreement_by_source_and_without_contradiction() -> None:
+    """As the outlines that it is measured on."""
+    jsrt = [scored(source="jsrt", ctr=0.5, true_ctr=true) for true in (0.49, 0.47)]
+    bad = scored(source="wingspan", ctr=0.5, true_ctr=0.9, contradictory=True)
+    figures = ratio([*jsrt, bad, scored(source="wingspan", ctr=0.5, true_ctr=0.5)])
+    assert figures["mae"] == pytest.approx(0.11)
+    assert (figures["consistent"]["images"], figures["contradictory"]) == (3, 1)
+    assert figures["consistent"]["mae"] == pytest.approx(0.04 / 3)
+    assert figures["by_source"]["jsrt"]["mae"] == pytest.approx(0.02)
+    shown = [row[0] for row in ratio_table(figures).rows]
+    assert shown == ["all (4)", "true outlines without contradiction (3)", "jsrt (2)", "wingspan (2)"]
 
 
 def test_gate_counts_adults_and_minors_apart() -> None:
@@ -376,7 +430,7 @@ def test_every_row_has_as_many_cells_as_its_head() -> None:
     names = ("left_lung", "right_lung", "heart", "lungs")
     box = (Region(label="Mass", x0=0.2, y0=0.2, x1=0.3, y1=0.3),)
     local = Localisation(boxes=20, pointing=True, ious=(0.1,) * 19, image_share=0.1, lung_box_share=0.1)
-    common = {"overlap": dict.fromkeys(names, overlap(0.9)), "ctr": 0.5, "published": 0.4, "regions": box}
+    common = {"overlap": dict.fromkeys(names, overlap(0.9)), "ctr": 0.5, "true_ctr": 0.4, "regions": box}
     said = dict.fromkeys(NIH_LABELS, 0.3)
     rows = [
         *masses([0.9] * 6, [0.1] * 6, localisation={"Mass": local}, **common),

@@ -281,13 +281,22 @@ LARGEST_OVERLAP: Final = 0.15
 
 
 def outlines_contradict(masks_CHW: NDArray[np.bool_]) -> bool:
-    """Whether a lung was drawn over the heart: such outlines teach and tell nothing.
+    """Whether a lung was drawn over the heart, or one's outline stands for the other's: they teach and tell nothing.
+
+    Whoever's heart lies on the other side still has it between the lungs. One radiograph of the Wingspan set has left
+    lung and heart exchanged.
 
     Args:
         masks_CHW: bool (3, H, W), in the order of STRUCTURES.
     """
     left, right, heart = masks_CHW
-    return max(int((left & heart).sum()), int((right & heart).sum())) > LARGEST_OVERLAP * int(heart.sum())
+    over = max(int((left & heart).sum()), int((right & heart).sum())) > LARGEST_OVERLAP * int(heart.sum())
+    return over or (bool(masks_CHW.any(axis=(1, 2)).all()) and not _column(right) < _column(heart) < _column(left))
+
+
+def _column(mask_HW: NDArray[np.bool_]) -> float:
+    """The mean column of a mask that is not empty."""
+    return float(np.nonzero(mask_HW)[1].mean())
 
 
 #: Where the lung field lies in a frontal radiograph when no mask tells, as fractions of the height: the median over

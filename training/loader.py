@@ -89,7 +89,12 @@ def _outlined(samples: Sequence[Sample], size: int) -> tuple[NDArray[np.int64], 
     good = np.array([not outlines_contradict(mask > HALF) for mask in masks], dtype=np.bool_)
     if not good.all():
         left_out = [samples[row].id for row in rows[~good]]
-        log.warning("outlines_left_out", count=len(left_out), reason="a lung lies over the heart", images=left_out)
+        log.warning(
+            "outlines_left_out",
+            count=len(left_out),
+            reason="a lung over the heart, or one outline for another",
+            images=left_out,
+        )
     return rows[good], masks[good]
 
 

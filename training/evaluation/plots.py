@@ -67,7 +67,7 @@ def bland_altman(rows: Sequence[Scored]) -> Figure | None:
     axes.scatter(values.mean(axis=1), errors, s=10, color=OURS)
     for height, style in ((0, "-"), (LIMITS_SD, "--"), (-LIMITS_SD, "--")):
         axes.axhline(errors.mean() + height * errors.std(ddof=1), color=REFERENCE, linestyle=style)
-    axes.set(xlabel="mean of both ratios", ylabel="ours - published", title="Cardiothoracic ratio")
+    axes.set(xlabel="mean of both ratios", ylabel="ours - true", title="Cardiothoracic ratio")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The cardiothoracic ratio against the published one."""
+"""The cardiothoracic ratio against the published one, or that of the true outlines."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,15 +13,29 @@ LIMITS_SD: Final = 1.96
 
 
 def pairs(rows: Sequence[Scored]) -> list[tuple[Scored, float, float]]:
-    """Images with both ratios: the image, ours, and the published one."""
-    return [(row, row.ctr, row.sample.ctr) for row in rows if row.ctr is not None and row.sample.ctr is not None]
+    """Images with both ratios: the image, ours, and the true one."""
+    return [(row, row.ctr, row.true_ctr) for row in rows if row.ctr is not None and row.true_ctr is not None]
 
 
 def ratio(rows: Sequence[Scored]) -> dict[str, Any]:
-    """Mean absolute error, bias (ours - published) and limits of agreement."""
-    published = sum(row.sample.ctr is not None for row in rows)
-    both = pairs(rows)
-    counts: dict[str, Any] = {"images": len(both), "without_outline": published - len(both)}
+    """Agreement on all images, on those whose true outlines do not contradict one another, and by source."""
+    known = [row for row in rows if row.true_ctr is not None]
+    consistent = [row for row in known if not row.contradictory]
+    parts = {
+        source: [row for row in known if row.sample.source == source]
+        for source in sorted({row.sample.source for row in known})
+    }
+    return _agreement(known) | {
+        "consistent": _agreement(consistent),
+        "contradictory": len(known) - len(consistent),
+        "by_source": {source: _agreement(part) for source, part in parts.items()},
+    }
+
+
+def _agreement(known: Sequence[Scored]) -> dict[str, Any]:
+    """Mean absolute error, bias (ours - true) and limits of agreement."""
+    both = pairs(known)
+    counts: dict[str, Any] = {"images": len(both), "without_outline": len(known) - len(both)}
     if not both:
         return counts | {"mae": None}
     errors = np.array([own - true for _, own, true in both])

@@ -59,6 +59,8 @@ class Scored:
     locations: Mapping[str, float]
     #: Cardiothoracic ratio on the predicted outlines; None without outlines.
     ctr: float | None
+    #: The published one, or where there is none, that of the true outlines; None without either.
+    true_ctr: float | None = None
     #: By structure name and "lungs"; empty without a true mask.
     overlap: Mapping[str, Overlap] = field(default_factory=dict)
     #: Whether the true outlines contradict one another.

@@ -53,6 +53,7 @@ def scored_of(sample: Sample, prediction: Prediction, *, seen: bool) -> Scored:
         abnormal=prediction.abnormal_probability,
         locations=prediction.locations,
         ctr=cardiothoracic_ratio(prediction.masks_CHW),
+        true_ctr=sample.ctr if sample.ctr is not None or truth is None else cardiothoracic_ratio(truth),
         overlap={} if truth is None else overlaps(prediction.masks_CHW, truth, FIELD_MM.get(sample.source)),
         contradictory=truth is not None and outlines_contradict(truth),
         localisation=localise(prediction, sample.regions),
