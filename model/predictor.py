@@ -23,7 +23,7 @@ from cxr_triage.model.pose import Pose
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, recut, restore
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.model.suitability import MINOR_BY_IMAGE, check_prediction
+from cxr_triage.model.suitability import MINOR_BY_IMAGE, check_prediction, implausible_outlines
 
 
 class Gate(NamedTuple):
@@ -113,7 +113,7 @@ class Predictor:
             findings=self._findings(outputs.abnormality[0].cpu()),
             abnormal_probability=self._abnormal(outputs.abnormality[0].cpu()),
             locations=dict(zip(LOCATIONS, outputs.location[0].sigmoid().tolist(), strict=True)),
-            measurements=measure(stored, radiograph),
+            measurements=() if implausible_outlines(masks) else measure(stored, radiograph),
             masks_CHW=stored,
             saliency_LHW=pose.turned_back(self._saliency(outputs)),
             saliency_frame=pose.stored_frame(frame),

@@ -113,6 +113,12 @@ class MaskLimits:
 
 
 LIMITS: Final = MaskLimits()
+#: Up to this share of the bundle's limit an image is plainly a frontal chest, whatever its outlines: of radiographs
+#: that were turned, inverted or cut none lies below 0.9 but for some without their lower third, which run out of the
+#: image; of those with a lung that fluid or collapse hides, none above.
+PLAINLY_CHEST: Final = 0.8
+#: How far a lung may reach past the middle of the image, through its width: that of a lateral view lies across it.
+PAST_MIDDLE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +156,9 @@ def check_prediction(
         distance_limit: the bundle's limit for it.
         contrast: how much brighter the heart is than the lungs; None = not known.
     """
-    implausible = _areas(masks_CHW) or _arrangement(masks_CHW)
-    if implausible is not None:
+    implausible = implausible_outlines(masks_CHW)
+    plainly = feature_distance <= PLAINLY_CHEST * distance_limit
+    if implausible is not None and not (plainly and _may_be_hidden(masks_CHW)):
         return Refusal(reason="lungs_implausible", explanation=implausible)
     cut = _cut_off(masks_CHW[LEFT_LUNG] | masks_CHW[RIGHT_LUNG])
     if cut is not None:
@@ -167,6 +174,27 @@ def check_prediction(
             f"(distance {feature_distance:.1f}, limit {distance_limit:.1f}).",
         )
     return None
+
+
+def implausible_outlines(masks_CHW: NDArray[np.bool_]) -> str | None:
+    """What no healthy upright chest's outlines look like, in one sentence: nothing can be measured on them.
+
+    Args:
+        masks_CHW: as `check_prediction`.
+    """
+    return _areas(masks_CHW) or _arrangement(masks_CHW)
+
+
+def _may_be_hidden(masks_CHW: NDArray[np.bool_]) -> bool:
+    """Whether disease may be why outlines are implausible: it can hide a lung or its parts, and the heart's border.
+
+    The sickest patients' radiographs are the last to refuse. What is seen of a lung still lies on its own side.
+    """
+    left, right = masks_CHW[LEFT_LUNG], masks_CHW[RIGHT_LUNG]
+    left_seen, right_seen = (bool(lung.mean() >= LIMITS.lung_area[0]) for lung in (left, right))
+    left_astray = left_seen and _box(left).left < 0.5 - PAST_MIDDLE
+    right_astray = right_seen and _box(right).right > 0.5 + PAST_MIDDLE
+    return (left_seen or right_seen) and not left_astray and not right_astray
 
 
 def _cut_off(lungs_HW: NDArray[np.bool_]) -> str | None:

@@ -16,6 +16,7 @@ from cxr_triage.model.findings import LOCATIONS
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
+from cxr_triage.model.suitability import implausible_outlines
 from cxr_triage.training.metrics import dice
 from golden import GOLDEN_TOLERANCE, summary_of
 
@@ -69,7 +70,7 @@ def test_other_images_are_refused(predictor: Predictor) -> None:
         (lambda pixels: np.rot90(pixels, -1), "rotated", "turned clockwise by 90"),
         (np.rot90, "rotated", "turned counter-clockwise by 90"),
         (lambda pixels: 1 - pixels, "inverted", "Photometric Interpretation"),
-        (np.zeros_like, "lungs_implausible", "No lung"),
+        (np.zeros_like, "lungs_implausible", "lung is seen"),
         (lambda pixels: pixels[: pixels.shape[0] // 2], "cropped", "at its bottom"),
         (lambda pixels: pixels[int(pixels.shape[0] * 0.35) :], "cropped", "at its top"),
     ],
@@ -121,6 +122,18 @@ def test_prediction_says_everything(prediction: Prediction) -> None:
     assert tuple(prediction.locations) == LOCATIONS
     ratio = next(row for row in prediction.measurements if row.name == "cardiothoracic_ratio")
     assert 0.3 < ratio.value < 0.8
+
+
+def test_nothing_is_measured_on_outlines_that_no_chest_has(predictor: Predictor, chest: Radiograph) -> None:
+    """A white left lung: it is read, but half a thorax has no cardiothoracic ratio and no area of its lungs."""
+    white = chest.pixels_HW.copy()
+    half = white.shape[1] // 2
+    white[:, half:] = np.quantile(white, 0.9)
+    prediction = predictor.predict(dataclasses.replace(chest, pixels_HW=white, spacing_mm=(0.2, 0.2)))
+    assert prediction.masks_CHW[1].any()
+    assert implausible_outlines(prediction.masks_CHW) is not None
+    assert prediction.measurements == ()
+    assert len(prediction.findings) == 14
 
 
 def test_same_image_same_prediction(predictor: Predictor, chest: Radiograph, prediction: Prediction) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from builders import thorax_masks
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.model.suitability import check_header, check_prediction
+from cxr_triage.model.suitability import check_header, check_prediction, implausible_outlines
 
 CHEST = Radiograph(
     pixels_HW=np.zeros((8, 8), np.float32),
@@ -75,9 +75,9 @@ def test_animals() -> None:
     assert reason(species="HOMO SAPIENS") is None
 
 
-def said(masks_CHW: NDArray[np.bool_]) -> str:
-    """What is said of the masks; empty when they pass."""
-    refusal = check_prediction(masks_CHW, feature_distance=1, distance_limit=2)
+def said(masks_CHW: NDArray[np.bool_], feature_distance: float = 1.9) -> str:
+    """What is said of the masks; empty when they pass. The limit is 2."""
+    refusal = check_prediction(masks_CHW, feature_distance=feature_distance, distance_limit=2)
     assert refusal is None or refusal.reason == "lungs_implausible"
     return "" if refusal is None else refusal.explanation
 
@@ -100,6 +100,36 @@ def test_missing_lungs() -> None:
 
     assert said(np.zeros((3, 64, 64), np.bool_)) == "No lung is seen."
     assert [said(one), said(speck)] == ["Only one lung is seen."] * 2
+
+
+def _white_lung() -> NDArray[np.bool_]:
+    """No left lung, and a heart whose border is lost in it."""
+    masks = thorax_masks(256, 256)
+    masks[0] = False
+    return masks
+
+
+def _dense_bases() -> NDArray[np.bool_]:
+    """Only the apices are seen, and the heart reaches down through the fluid."""
+    masks = thorax_masks(256, 256)
+    masks[:2, 80:] = False
+    return masks
+
+
+@pytest.mark.parametrize("masks", [_white_lung(), _dense_bases()], ids=["white lung", "dense bases"])
+def test_a_lung_that_disease_hides_refuses_nothing_that_is_plainly_a_chest(masks: NDArray[np.bool_]) -> None:
+    """The sickest patients are the last to refuse; farther from what the network knows, it may be half a chest."""
+    assert said(masks, feature_distance=1.5) == ""
+    assert said(masks, feature_distance=1.7) != ""
+    assert implausible_outlines(masks) is not None
+
+
+def test_disease_does_not_move_a_lung() -> None:
+    """No lung at all, one that lies across the middle as in a lateral view, two that lie on one side."""
+    nothing, middle, aside = np.zeros((3, 256, 256), np.bool_), _white_lung(), thorax_masks(256, 256)
+    middle[1] = np.roll(middle[1], 50, axis=1)
+    aside[0] = aside[1]
+    assert all(said(masks, feature_distance=0.1) for masks in (nothing, middle, aside))
 
 
 def test_too_large_and_too_flat() -> None:
