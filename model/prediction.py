@@ -39,6 +39,7 @@ class Prediction:
     abnormal_probability: float
     #: Probability per name in LOCATIONS, meaningful only where a finding is present.
     locations: dict[str, float]
+    #: Empty where the outlines are none that a chest has (`implausible_outlines`).
     measurements: tuple[Measurement, ...]
     #: bool, (3, Rows, Columns) of the source, in the order of STRUCTURES.
     masks_CHW: NDArray[np.bool_]

@@ -107,13 +107,14 @@ class Predictor:
             parts = largest_parts(((first + torch.from_numpy(logits)) / 2).numpy())
         masks: NDArray[np.bool_] = (restore(torch.from_numpy(parts), frame) > 0).numpy()
         stored = pose.stored(masks)
-        refusal = self._refusal(pixels, masks, distance)
+        implausible = implausible_outlines(masks)
+        refusal = self._refusal(pixels, masks, distance, implausible)
         return Prediction(
             bundle=self.identity,
             findings=self._findings(outputs.abnormality[0].cpu()),
             abnormal_probability=self._abnormal(outputs.abnormality[0].cpu()),
             locations=dict(zip(LOCATIONS, outputs.location[0].sigmoid().tolist(), strict=True)),
-            measurements=() if implausible_outlines(masks) else measure(stored, radiograph),
+            measurements=() if implausible else measure(stored, radiograph),
             masks_CHW=stored,
             saliency_LHW=pose.turned_back(self._saliency(outputs)),
             saliency_frame=pose.stored_frame(frame),
@@ -134,9 +135,12 @@ class Predictor:
             return None
         return MINOR_BY_IMAGE if self._gate.minor.is_minor(outputs.read[0].float().cpu()) else None
 
-    def _refusal(self, pixels_HW: NDArray[np.float32], masks_CHW: NDArray[np.bool_], distance: float) -> Refusal | None:
+    def _refusal(
+        self, pixels_HW: NDArray[np.float32], masks_CHW: NDArray[np.bool_], distance: float, implausible: str | None
+    ) -> Refusal | None:
         return check_prediction(
             masks_CHW,
+            implausible=implausible,
             feature_distance=distance,
             distance_limit=self.card.feature_distance_limit,
             contrast=heart_contrast(pixels_HW, masks_CHW),
@@ -156,7 +160,7 @@ class Predictor:
         chests = [
             (distance, index)
             for index, (pixels, mask, distance) in enumerate(zip(grid, masks, distances, strict=True))
-            if self._refusal(pixels, mask, distance) is None
+            if self._refusal(pixels, mask, distance, implausible_outlines(mask)) is None
         ]
         return MISPLACEMENTS[min(chests)[1]].refusal if chests else None
 

@@ -144,6 +144,7 @@ class _Box:
 def check_prediction(
     masks_CHW: NDArray[np.bool_],
     *,
+    implausible: str | None,
     feature_distance: float,
     distance_limit: float,
     contrast: float | None = None,
@@ -152,11 +153,11 @@ def check_prediction(
 
     Args:
         masks_CHW: bool, (3, H, W), in the order of STRUCTURES, any resolution; the patient's left is on the right.
+        implausible: what `implausible_outlines` says of them.
         feature_distance: squared Mahalanobis distance of the image's features from the training set's.
         distance_limit: the bundle's limit for it.
         contrast: how much brighter the heart is than the lungs; None = not known.
     """
-    implausible = implausible_outlines(masks_CHW)
     plainly = feature_distance <= PLAINLY_CHEST * distance_limit
     if implausible is not None and not (plainly and _may_be_hidden(masks_CHW)):
         return Refusal(reason="lungs_implausible", explanation=implausible)

@@ -70,7 +70,7 @@ def test_other_images_are_refused(predictor: Predictor) -> None:
         (lambda pixels: np.rot90(pixels, -1), "rotated", "turned clockwise by 90"),
         (np.rot90, "rotated", "turned counter-clockwise by 90"),
         (lambda pixels: 1 - pixels, "inverted", "Photometric Interpretation"),
-        (np.zeros_like, "lungs_implausible", "lung is seen"),
+        (np.zeros_like, "lungs_implausible", "Only one lung is seen."),
         (lambda pixels: pixels[: pixels.shape[0] // 2], "cropped", "at its bottom"),
         (lambda pixels: pixels[int(pixels.shape[0] * 0.35) :], "cropped", "at its top"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from builders import thorax_masks
+from cxr_triage.model.prediction import Refusal
 from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.model.suitability import check_header, check_prediction, implausible_outlines
 
@@ -75,9 +76,14 @@ def test_animals() -> None:
     assert reason(species="HOMO SAPIENS") is None
 
 
+def checked(masks_CHW: NDArray[np.bool_], **features: float | None) -> Refusal | None:
+    """Why outlines and features are refused; None where they pass."""
+    return check_prediction(masks_CHW, implausible=implausible_outlines(masks_CHW), **features)  # type: ignore[arg-type]
+
+
 def said(masks_CHW: NDArray[np.bool_], feature_distance: float = 1.9) -> str:
     """What is said of the masks; empty when they pass. The limit is 2."""
-    refusal = check_prediction(masks_CHW, feature_distance=feature_distance, distance_limit=2)
+    refusal = checked(masks_CHW, feature_distance=feature_distance, distance_limit=2)
     assert refusal is None or refusal.reason == "lungs_implausible"
     return "" if refusal is None else refusal.explanation
 
@@ -103,14 +109,14 @@ def test_missing_lungs() -> None:
 
 
 def _white_lung() -> NDArray[np.bool_]:
-    """No left lung, and a heart whose border is lost in it."""
+    """No left lung."""
     masks = thorax_masks(256, 256)
     masks[0] = False
     return masks
 
 
 def _dense_bases() -> NDArray[np.bool_]:
-    """Only the apices are seen, and the heart reaches down through the fluid."""
+    """Only the upper lungs are seen, and the heart lies below them."""
     masks = thorax_masks(256, 256)
     masks[:2, 80:] = False
     return masks
@@ -169,7 +175,7 @@ def test_lungs_on_top_of_each_other() -> None:
 )
 def test_parts_of_a_chest(part: tuple[slice, ...], side: str) -> None:
     """What runs out of the image was cut off, whatever the rest looks like."""
-    refusal = check_prediction(thorax_masks(100)[part], feature_distance=1, distance_limit=2)
+    refusal = checked(thorax_masks(100)[part], feature_distance=1, distance_limit=2)
     assert refusal is not None
     assert refusal.reason == "cropped"
     assert f"run out of the image {side}" in refusal.explanation
@@ -179,7 +185,7 @@ def test_unlike_training() -> None:
     """Features beyond the bundle's limit, or no number at all."""
     masks = thorax_masks(256, 256)
     distances = (1.0, 10.0, 10.1, float("nan"))
-    refusals = [check_prediction(masks, feature_distance=distance, distance_limit=10) for distance in distances]
+    refusals = [checked(masks, feature_distance=distance, distance_limit=10) for distance in distances]
 
     assert [refusal and refusal.reason for refusal in refusals] == [None, None, "unlike_training", "unlike_training"]
 
@@ -187,7 +193,7 @@ def test_unlike_training() -> None:
 def test_lungs_brighter_than_the_heart_are_refused() -> None:
     """Air is dark: else the image is inverted. What is not known passes."""
     refusals = [
-        check_prediction(thorax_masks(), feature_distance=1, distance_limit=2, contrast=contrast)
+        checked(thorax_masks(), feature_distance=1, distance_limit=2, contrast=contrast)
         for contrast in (None, 0.1, -0.1)
     ]
     assert [refusal and refusal.reason for refusal in refusals] == [None, None, "inverted"]

@@ -291,7 +291,8 @@ def outlines_contradict(masks_CHW: NDArray[np.bool_]) -> bool:
     """
     left, right, heart = masks_CHW
     over = max(int((left & heart).sum()), int((right & heart).sum())) > LARGEST_OVERLAP * int(heart.sum())
-    return over or (bool(masks_CHW.any(axis=(1, 2)).all()) and not _column(right) < _column(heart) < _column(left))
+    outlined = bool(masks_CHW.any(axis=(1, 2)).all())
+    return over or (outlined and not _column(right) < _column(heart) < _column(left))
 
 
 def _column(mask_HW: NDArray[np.bool_]) -> float:

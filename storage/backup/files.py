@@ -103,7 +103,7 @@ def written_durably(target: Path, *, temporary: Path | None = None) -> Iterator[
             os.fsync(file.fileno())
         part.rename(target)
         sync_folder(target.parent)
-    except BaseException:
+    except BaseException:  # also when the process is asked to stop: nothing half-written stays
         part.unlink(missing_ok=True)
         raise
 

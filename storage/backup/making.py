@@ -101,7 +101,7 @@ class _Backup:
         path = self._folder / f"{LEDGER_PREFIX}{made_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.db"
         try:
             return self._make(path, made_at, files_lock)
-        except BaseException:
+        except BaseException:  # also when the process is asked to stop: half a backup is none
             if not _is_ledger_of(self._folder, path.name):
                 for left in self._folder.glob(f"{path.name}*"):
                     left.unlink()

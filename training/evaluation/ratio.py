@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from cxr_triage.training.evaluation.intervals import interval, resample, resampled_mean
-from cxr_triage.training.evaluation.scored import Scored
+from cxr_triage.training.evaluation.scored import Scored, of_outlines
 
 #: Limits of agreement: bias plus and minus this many standard deviations (Bland & Altman 1986).
 LIMITS_SD: Final = 1.96
@@ -19,17 +19,7 @@ def pairs(rows: Sequence[Scored]) -> list[tuple[Scored, float, float]]:
 
 def ratio(rows: Sequence[Scored]) -> dict[str, Any]:
     """Agreement on all images, on those whose true outlines do not contradict one another, and by source."""
-    known = [row for row in rows if row.true_ctr is not None]
-    consistent = [row for row in known if not row.contradictory]
-    parts = {
-        source: [row for row in known if row.sample.source == source]
-        for source in sorted({row.sample.source for row in known})
-    }
-    return _agreement(known) | {
-        "consistent": _agreement(consistent),
-        "contradictory": len(known) - len(consistent),
-        "by_source": {source: _agreement(part) for source, part in parts.items()},
-    }
+    return of_outlines([row for row in rows if row.true_ctr is not None], _agreement)
 
 
 def _agreement(known: Sequence[Scored]) -> dict[str, Any]:

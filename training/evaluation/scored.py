@@ -1,8 +1,8 @@
 """What is kept of one evaluated image: the truth, and what a bundle said. Small: thousands of them fit in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cxr_triage.model.prediction import BundleIdentity, Refusal
 from cxr_triage.training.data import Sample
@@ -78,3 +78,14 @@ class Scored:
         if not self.sample.age.isdecimal():
             return UNKNOWN
         return next(name for bound, name in AGE_BANDS if int(self.sample.age) < bound)
+
+
+def of_outlines(rows: Sequence[Scored], figures: Callable[[Sequence[Scored]], dict[str, Any]]) -> dict[str, Any]:
+    """Figures of true outlines: of all images, of those whose outlines do not contradict one another, by source."""
+    consistent = [row for row in rows if not row.contradictory]
+    sources = sorted({row.sample.source for row in rows})
+    return figures(rows) | {
+        "consistent": figures(consistent),
+        "contradictory": len(rows) - len(consistent),
+        "by_source": {source: figures([row for row in rows if row.sample.source == source]) for source in sources},
+    }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_triage.model.findings import STRUCTURES
-from cxr_triage.training.evaluation.scored import Overlap, Scored
+from cxr_triage.training.evaluation.scored import Overlap, Scored, of_outlines
 
 #: Masks are compared on a grid of this side, pixels.
 MASK_GRID: Final = 512
@@ -75,15 +75,7 @@ def _hd95(mask_11HW: torch.Tensor, truth_11HW: torch.Tensor) -> float | None:
 
 def segmentation(rows: Sequence[Scored]) -> dict[str, Any]:
     """Figures per structure: of all images, of those whose true outlines do not contradict one another, by source."""
-    masked = [row for row in rows if row.overlap]
-    consistent = [row for row in masked if not row.contradictory]
-    sources = sorted({row.sample.source for row in masked})
-    parts = {source: [row for row in masked if row.sample.source == source] for source in sources}
-    return _structures(masked) | {
-        "consistent": _structures(consistent),
-        "contradictory": len(masked) - len(consistent),
-        "by_source": {source: _structures(part) for source, part in parts.items()},
-    }
+    return of_outlines([row for row in rows if row.overlap], _structures)
 
 
 def _structures(masked: Sequence[Scored]) -> dict[str, Any]:
