@@ -1,4 +1,5 @@
-"""What the gate refuses of a folder's radiographs: turned, inverted or cut, and of minors whose age is not known.
+"""What the gate refuses of a folder's radiographs, and what is remarked on the others: turned, inverted or cut, and of
+minors whose age is not known.
 
     .venv/bin/python benchmarks/gate.py FOLDER
 
@@ -51,7 +52,7 @@ def main() -> None:
     assigned = assign(read_samples(parser.parse_args().folder), [predictor.card], "test")
     samples = [sample for sample, _ in assigned.rows if has_truth(sample)]
     adults = [radiograph_of(sample) for sample in samples if not is_minor(sample)]
-    table = Table("radiographs", "refused", "reasons", title="What the gate refuses")
+    table = Table("radiographs", "refused", "reasons", "remarks on the others", title="What the gate refuses")
     for name, spoil in SPOILS.items():
         _add(table, predictor, name, (_spoiled(each, spoil) for each in adults))
     for source in sorted({sample.source for sample in samples}):
@@ -68,10 +69,20 @@ def _spoiled(radiograph: Radiograph, spoil: Spoil) -> Radiograph:
 
 
 def _add(table: Table, predictor: Predictor, name: str, radiographs: Iterable[Radiograph]) -> None:
-    refusals = [predictor.predict(each).refusal for each in radiographs]
-    reasons = Counter(refusal.reason for refusal in refusals if refusal)
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    table.add_row(name, f"{reasons.total()} of {len(refusals)}", counts or "-")
+    reasons: Counter[str] = Counter()
+    remarks: Counter[str] = Counter()
+    images = 0
+    for images, each in enumerate(radiographs, start=1):
+        prediction = predictor.predict(each)
+        if prediction.refusal is not None:
+            reasons[prediction.refusal.reason] += 1
+        else:
+            remarks.update(remark.word for remark in prediction.remarks)
+    table.add_row(name, f"{reasons.total()} of {images}", _listed(reasons), _listed(remarks))
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "-"
 
 
 if __name__ == "__main__":

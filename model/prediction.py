@@ -28,6 +28,16 @@ class Refusal:
     explanation: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remark:
+    """What a reader should know of an image that is triaged all the same."""
+
+    #: A stable word: "heart_on_right" or "not_measured".
+    word: str
+    #: One sentence for a person, without patient data.
+    sentence: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
     """One radiograph's result. Masks and saliency refer to the source's stored pixel matrix."""
@@ -52,3 +62,4 @@ class Prediction:
     feature_distance: float
     #: Set when the image must not be triaged; findings are then not to be used.
     refusal: Refusal | None
+    remarks: tuple[Remark, ...] = ()

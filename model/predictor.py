@@ -23,6 +23,7 @@ from cxr_triage.model.pose import Pose
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, recut, restore
 from cxr_triage.model.radiograph import Radiograph
+from cxr_triage.model.remarks import remarks_on
 from cxr_triage.model.suitability import MINOR_BY_IMAGE, check_prediction, implausible_outlines
 
 
@@ -120,6 +121,7 @@ class Predictor:
             saliency_frame=pose.stored_frame(frame),
             feature_distance=distance,
             refusal=(self._misplaced(pixels) or refusal) if refusal else childlike,
+            remarks=remarks_on(masks, implausible),
         )
 
     def _look(self, pixels_HW: NDArray[np.float32], frame: Frame) -> tuple[Outputs, NDArray[np.float32]]:

@@ -50,6 +50,7 @@ class Base(DeclarativeBase):
         ModalityRequestState: StateText(ModalityRequestState),
         Outcome: StateText(Outcome),
         dict[str, Any]: JSON,
+        list[dict[str, str]]: JSON,
         list[float]: JSON,
         list[int]: JSON,
     }
@@ -184,6 +185,8 @@ class PredictionRow(Base):
     saliency_shape: Mapped[list[int]]
     saliency_frame: Mapped[list[float]]
     feature_distance: Mapped[float]
+    #: Each with its word and its sentence.
+    remarks: Mapped[list[dict[str, str]]] = mapped_column(server_default=text("'[]'"))
 
 
 class FindingRow(Base):

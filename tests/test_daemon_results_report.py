@@ -14,6 +14,7 @@ import results
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import ABNORMALITIES, Measurement
+from cxr_triage.model.remarks import HEART_ON_RIGHT
 from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject
 
 
@@ -158,6 +159,13 @@ def test_a_study_without_findings_is_not_called_normal() -> None:
     """It is not prioritised; that is all."""
     *_, summary = _texts(_sr_of(findings=(builders.finding("Mass", 0.1),)))
     assert summary == "No finding reached its operating threshold: not prioritised by findings."
+
+
+def test_what_is_remarked_on_an_image_is_said() -> None:
+    """By the image's number in the report."""
+    *_, summary, remark = _texts(_sr_of(remarks=(HEART_ON_RIGHT,)))
+    assert summary.startswith("At or above threshold")
+    assert remark == f"Image 1: {HEART_ON_RIGHT.sentence}"
 
 
 def test_the_observer_is_these_weights() -> None:

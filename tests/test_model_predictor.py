@@ -16,6 +16,7 @@ from cxr_triage.model.findings import LOCATIONS
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
+from cxr_triage.model.remarks import HEART_ON_RIGHT
 from cxr_triage.model.suitability import implausible_outlines
 from cxr_triage.training.metrics import dice
 from golden import GOLDEN_TOLERANCE, summary_of
@@ -133,7 +134,19 @@ def test_nothing_is_measured_on_outlines_that_no_chest_has(predictor: Predictor,
     assert prediction.masks_CHW[1].any()
     assert implausible_outlines(prediction.masks_CHW) is not None
     assert prediction.measurements == ()
+    assert [remark.word for remark in prediction.remarks] == ["not_measured"]
     assert len(prediction.findings) == 14
+
+
+def test_a_heart_on_the_right_is_remarked_on_and_not_turned(
+    predictor: Predictor, chest: Radiograph, prediction: Prediction
+) -> None:
+    """An image that is mirrored without a word in its header: it may be dextrocardia."""
+    mirrored = dataclasses.replace(chest, pixels_HW=np.ascontiguousarray(chest.pixels_HW[:, ::-1]))
+    flagged = predictor.predict(mirrored)
+    assert prediction.remarks == ()
+    assert flagged.remarks == (HEART_ON_RIGHT,)
+    assert flagged.refusal is None
 
 
 def test_same_image_same_prediction(predictor: Predictor, chest: Radiograph, prediction: Prediction) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from builders import finding, prediction, received_instance
 from cxr_triage.model.errors import StorageError
-from cxr_triage.model.prediction import Refusal
+from cxr_triage.model.prediction import Refusal, Remark
 from cxr_triage.model.priority import Level, Mode, Policy
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.records import InstanceState
@@ -210,3 +210,20 @@ def test_scored_study_has_nothing_to_add(steps: Steps) -> None:
     """The reason of its priority says it all."""
     steps.score("1.1")
     assert steps.listed("1.1").remarks == ()
+
+
+def test_list_passes_on_what_is_remarked_on_images(steps: Steps) -> None:
+    """Each sentence once, after what was not done; it changes no priority."""
+    mirrored = Remark(word="heart_on_right", sentence="The heart lies on the patient's right.")
+    unmeasured = Remark(word="not_measured", sentence="Nothing was measured: Only one lung is seen.")
+    steps.score("1.1")
+    before = steps.listed("1.1").priority.effective
+    for remarks in ((mirrored,), (mirrored, unmeasured)):
+        steps.index("1.1")
+        claim = steps.scoring.claim_to_score(OWNER)
+        assert claim is not None
+        steps.scoring.record_scored(claim, prediction(findings=(), remarks=remarks), steps.policy)
+    steps.index("1.1")
+    listed = steps.listed("1.1")
+    assert listed.remarks == ("Waiting for the network: 1 of 4 images.", mirrored.sentence, unmeasured.sentence)
+    assert listed.priority.effective == before

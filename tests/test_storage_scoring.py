@@ -9,7 +9,7 @@ import pytest
 
 from builders import MORNING, finding, instance_header, prediction, received_instance
 from cxr_triage.model.errors import StaleAttemptError, StorageError
-from cxr_triage.model.prediction import Prediction, Refusal
+from cxr_triage.model.prediction import Prediction, Refusal, Remark
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.records import InstanceState
 from steps import LEASE, OWNER, Steps
@@ -43,8 +43,8 @@ def test_order_known_before_the_image_counts(steps: Steps) -> None:
 
 
 def test_prediction_comes_back_exactly(steps: Steps) -> None:
-    """Numbers to the last bit, masks and saliency of odd sizes with their types."""
-    expected = prediction()
+    """Numbers to the last bit, masks and saliency of odd sizes with their types, and what is remarked."""
+    expected = prediction(remarks=(Remark(word="heart_on_right", sentence="Das Herz liegt rechts: 心"),))
     steps.index("1.1")
     steps.scoring.record_scored(steps.claim_to_score(), expected, steps.policy)
     revision = steps.reporting.open_revision("1.1", "digest")

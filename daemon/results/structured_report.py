@@ -131,6 +131,8 @@ def _sentences(report: Report) -> Iterable[str]:
     if report.revision.priority_reason:
         yield f"Reading list: {report.revision.priority_reason}"
     yield _summary(report.images)
+    for image in report.images:
+        yield from (f"Image {image.number}: {remark.sentence}" for remark in image.stored.prediction.remarks)
 
 
 def _summary(images: Sequence[ReportedImage]) -> str:

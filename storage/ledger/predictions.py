@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.findings import Finding, Measurement
-from cxr_triage.model.prediction import BundleIdentity, Prediction
+from cxr_triage.model.prediction import BundleIdentity, Prediction, Remark
 from cxr_triage.storage.schema import FindingRow, MeasurementRow, PredictionRow
 
 
@@ -56,6 +57,7 @@ def restore(session: Session, row: PredictionRow) -> Prediction:
         saliency_frame=_frame(row.saliency_frame),
         feature_distance=row.feature_distance,
         refusal=None,
+        remarks=tuple(Remark(**remark) for remark in row.remarks),
     )
 
 
@@ -96,6 +98,7 @@ def packed(instance_id: int, prediction: Prediction, scored_at: datetime) -> Pre
         saliency_shape=list(prediction.saliency_LHW.shape),
         saliency_frame=[float(value) for value in prediction.saliency_frame],
         feature_distance=float(prediction.feature_distance),
+        remarks=[asdict(remark) for remark in prediction.remarks],
     )
 
 

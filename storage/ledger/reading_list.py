@@ -1,7 +1,7 @@
 """What the worklist role and people read and write: which studies wait, and how urgent they were ordered."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +15,7 @@ from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.studies import locked_study, plain_priority_of, priority_of, recompute
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState, ListedStudy
-from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, StudyRow
+from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, PredictionRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
@@ -34,9 +34,10 @@ class ReadingList:
         """Every open study with an indexed image, as one snapshot, in the order of arrival: not yet ranked."""
         with self._database.read() as session:
             rows = session.scalars(select(StudyRow).where(_LISTED).order_by(StudyRow.arrived_at)).all()
-            images, first_headers, reasons = _images(session), _first_headers(session), _reasons(session)
+            images, first_headers = _images(session), _first_headers(session)
+            remarks = _remarks(session, images)
             return [
-                _listed_study(row, images[uid], first_headers[uid], reasons[uid])
+                _listed_study(row, images[uid], first_headers[uid], remarks[uid])
                 for row in rows
                 for uid in (row.study_instance_uid,)
             ]
@@ -154,20 +155,40 @@ def _reasons(session: Session) -> dict[str, list[str]]:
     return reasons
 
 
-def _remarks(images: dict[InstanceState, int], reasons: Sequence[str]) -> tuple[str, ...]:
+def _remarks_on_images(session: Session) -> dict[str, list[str]]:
+    """What a reader should know of the scored images of each listed study, each sentence once."""
+    rows = session.execute(
+        select(InstanceRow.study_instance_uid, PredictionRow.remarks)
+        .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
+        .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+        .where(_LISTED, InstanceRow.state == InstanceState.SCORED)
+        .order_by(InstanceRow.received_at, InstanceRow.id)
+    )
+    sentences: dict[str, list[str]] = defaultdict(list)
+    for uid, remarks in rows:
+        said = sentences[str(uid)]
+        said += [remark["sentence"] for remark in remarks if remark["sentence"] not in said]
+    return sentences
+
+
+def _remarks(session: Session, images: Mapping[str, dict[InstanceState, int]]) -> dict[str, tuple[str, ...]]:
+    """Say of each listed study which images the findings do not speak of, and what to know of the others."""
+    reasons, remarks = _reasons(session), _remarks_on_images(session)
+    return {uid: (*_left_out(counted, reasons[uid]), *remarks[uid]) for uid, counted in images.items()}
+
+
+def _left_out(images: dict[InstanceState, int], reasons: Sequence[str]) -> Iterator[str]:
     """Say which images the findings do not speak of. An image that waits may still move the study."""
     total = sum(images.values())
     waiting = images[InstanceState.RECEIVED] + images[InstanceState.INDEXED]
-    remarks = []
     if reasons:
-        remarks.append(f"Not triaged, {len(reasons)} of {total} images: {' '.join(dict.fromkeys(reasons))}")
+        yield f"Not triaged, {len(reasons)} of {total} images: {' '.join(dict.fromkeys(reasons))}"
     if waiting:
-        remarks.append(f"Waiting for the network: {waiting} of {total} images.")
-    return tuple(remarks)
+        yield f"Waiting for the network: {waiting} of {total} images."
 
 
 def _listed_study(
-    row: StudyRow, images: dict[InstanceState, int], header: InstanceHeader, reasons: Sequence[str]
+    row: StudyRow, images: dict[InstanceState, int], header: InstanceHeader, remarks: tuple[str, ...]
 ) -> ListedStudy:
     assert row.arrived_at is not None
     return ListedStudy(
@@ -177,6 +198,6 @@ def _listed_study(
         priority=priority_of(row),
         priority_without_findings=plain_priority_of(row),
         images=images,
-        remarks=_remarks(images, reasons),
+        remarks=remarks,
         header=header,
     )
