@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 import numpy as np
@@ -52,9 +53,10 @@ def prepared_images(samples: Sequence[Sample], size: int, folder: Path) -> NDArr
     path = folder / f"images-{size}-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        _prepare_into(partial, samples, size)
-        partial.rename(path)
+        # A folder of its own: several runs may prepare the same at the same time, and whoever is last replaces it.
+        with TemporaryDirectory(prefix="partial-", dir=folder) as partial:
+            _prepare_into(Path(partial, path.name), samples, size)
+            Path(partial, path.name).rename(path)
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return images
 
