@@ -44,6 +44,12 @@ class NetworkShape:
     pooling: PoolingName = "mean"
     #: Whether the network looks twice: at the whole frame, then at the rectangle around the lungs.
     closer_look: bool = False
+    #: Whether outlines have deeper blocks of their own; efficientnet_lite0 alone.
+    own_outlining: bool = False
+
+    def __post_init__(self) -> None:
+        if self.own_outlining and self.encoder != "efficientnet_lite0":
+            raise ValueError(f"outlines cannot have blocks of their own beside the encoder {self.encoder}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,7 +45,13 @@ class MultiTaskNetwork(nn.Module):
         self.shape = shape
         self.encoder: nn.Module = ENCODERS[shape.encoder]()
         channels: Sequence[int] = self.encoder.stage_channels  # type: ignore[assignment]  # a module's attributes are tensors to torch's stubs
-        self.decoder = Decoder(channels, shape.decoder_channels, shape.structures)
+        #: Blocks that outlines have to themselves, where they have any.
+        self.outlining = EfficientNetLite0Outlining() if shape.own_outlining else None
+        self.decoder = Decoder(
+            channels if self.outlining is None else self.outlining.stage_channels,
+            shape.decoder_channels,
+            shape.structures,
+        )
         self.pooling = POOLINGS[shape.pooling](channels)
         self.standardisation = Standardisation(self.pooling.width)
         self.dropout = nn.Dropout(shape.dropout)
@@ -54,17 +60,29 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, images_B1SS: Tensor, *, decoded: int | None = None) -> Outputs:
         """Run all heads; the decoder only on the first `decoded` images, where just those have masks to learn."""
-        stages = self.encoder((images_B1SS - self.GREY_MEAN) / self.GREY_STD)
+        stages = self.encoder(self._normalised(images_B1SS))
         read = self.pooling(stages)
         dropped = self.dropout(self.standardisation(read))
+        outlined = [stage[:decoded] for stage in stages]
         return Outputs(
             abnormality=self.abnormality(dropped),
             location=self.location(dropped),
-            mask=self.decoder([stage[:decoded] for stage in stages]),
+            mask=self.decoder(outlined if self.outlining is None else self.outlining(outlined)),
             statistics=torch.cat((stages[-2].mean(dim=(2, 3)), stages[-2].std(dim=(2, 3))), dim=1),
             read=read,
             features=tuple(stages[-self.pooling.stages :]),
         )
+
+    def outlines(self, images_B1SS: Tensor) -> Tensor:
+        """Mask logits alone (B, structures, S/2, S/2), of a network whose outlines have blocks of their own."""
+        assert isinstance(self.encoder, EfficientNetLite0Encoder)
+        assert self.outlining is not None
+        shared = self.encoder.stages(self._normalised(images_B1SS), EfficientNetLite0Outlining.SHARED)
+        logits: Tensor = self.decoder(self.outlining(shared))
+        return logits
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images - self.GREY_MEAN) / self.GREY_STD
 
     def activation_maps(self, outputs: Outputs) -> Tensor:
         """Class activation maps (B, abnormalities, h, w): what each place adds to each finding's logit.
@@ -252,6 +270,8 @@ LITE0_STAGES: Final = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+#: The last block before each reduction, and the last of all: strides 2, 4, 8, 16 and 32.
+LITE0_STAGE_ENDS: Final = (0, 2, 4, 10, 15)
 
 
 class InvertedResidual(nn.Module):
@@ -283,26 +303,63 @@ class EfficientNetLite0Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(_conv_norm(1, 32, 3, stride=2), nn.ReLU6(inplace=True))
-        blocks = []
-        channels = 32
-        for expansion, width, repeats, first_stride, kernel in LITE0_STAGES:
-            for repeat in range(repeats):
-                stride = first_stride if repeat == 0 else 1
-                blocks.append(InvertedResidual(channels, width, expansion=expansion, stride=stride, kernel=kernel))
-                channels = width
-        self.blocks = nn.ModuleList(blocks)
-        self.head = nn.Sequential(_conv_norm(channels, 1280, 1), nn.ReLU6(inplace=True))
+        self.blocks = nn.ModuleList(_lite0_blocks())
+        self.head = nn.Sequential(_conv_norm(320, 1280, 1), nn.ReLU6(inplace=True))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, 1, S, S) to feature maps at strides 2, 4, 8, 16 and 32."""
+        *finer, bottleneck = self.stages(images, len(LITE0_STAGE_ENDS))
+        return [*finer, self.head(bottleneck)]
+
+    def stages(self, images: Tensor, count: int) -> list[Tensor]:
+        """The first `count` stages; the fifth is the bottleneck, before it is spread over 1,280 maps."""
         maps = self.stem(images)
         stages = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks[: LITE0_STAGE_ENDS[count - 1] + 1]):
             maps = block(maps)
-            # The last block before each reduction: strides 2, 4, 8 and 16.
-            if index in {0, 2, 4, 10}:
+            if index in LITE0_STAGE_ENDS:
                 stages.append(maps)
-        return [*stages, self.head(maps)]
+        return stages
+
+
+class EfficientNetLite0Outlining(nn.Module):
+    """The blocks of EfficientNet-lite0 from stride 8 on once more, for outlines alone.
+
+    What findings need of the deeper blocks and what outlines need draw them apart: each gets its own, on a shared start
+    (docs/decisions/0020-outlines-have-blocks-of-their-own.md). They end at the bottleneck: the 1,280 maps that follow
+    in the encoder are made of it, and four times as dear to the decoder.
+    """
+
+    stage_channels = (16, 24, 40, 112, 320)
+    #: Stages that are shared with the encoder: strides 2 and 4.
+    SHARED: Final = 2
+    #: The encoder's block that this one's first is like.
+    FIRST_BLOCK: Final = LITE0_STAGE_ENDS[SHARED - 1] + 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_lite0_blocks()[self.FIRST_BLOCK :])
+
+    def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """The encoder's stages to those that the decoder reads."""
+        own = list(stages[: self.SHARED])
+        maps = own[-1]
+        for index, block in enumerate(self.blocks, start=self.FIRST_BLOCK):
+            maps = block(maps)
+            if index in LITE0_STAGE_ENDS:
+                own.append(maps)
+        return own
+
+
+def _lite0_blocks() -> list[InvertedResidual]:
+    blocks = []
+    channels = 32
+    for expansion, width, repeats, first_stride, kernel in LITE0_STAGES:
+        for repeat in range(repeats):
+            stride = first_stride if repeat == 0 else 1
+            blocks.append(InvertedResidual(channels, width, expansion=expansion, stride=stride, kernel=kernel))
+            channels = width
+    return blocks
 
 
 def _conv_norm(channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -1,5 +1,6 @@
 """The network: shapes, both encoders, and maps that go back where they came from."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -32,6 +33,29 @@ def test_output_shapes(encoder: EncoderName, pooling: PoolingName) -> None:
     assert outputs.location.shape == (2, 9)
     assert outputs.mask.shape == (1, 3, 32, 32)
     assert outputs.statistics.shape == (2, 2 * {"densenet121": 1024, "efficientnet_lite0": 112}[encoder])
+
+
+def test_outlines_alone_are_those_of_the_whole_network() -> None:
+    """With blocks of their own, the encoder's deeper ones need not run; and they are no others' business."""
+    shape = replace(shape_of("efficientnet_lite0", "pyramid"), own_outlining=True)
+    network = MultiTaskNetwork(shape).eval()
+    images = torch.rand(2, 1, 64, 64)
+    outputs = network(images, decoded=1)
+    assert outputs.mask.shape == (1, 3, 32, 32)
+    assert torch.allclose(network.outlines(images)[:1], outputs.mask, atol=1e-5)
+    assert network.outlining is not None
+    for parameter in network.outlining.parameters():
+        torch.nn.init.zeros_(parameter)
+    changed = network(images, decoded=1)
+    assert torch.equal(changed.abnormality, outputs.abnormality)
+    assert torch.equal(changed.statistics, outputs.statistics)
+    assert not torch.allclose(changed.mask, outputs.mask)
+
+
+def test_outlines_have_blocks_of_their_own_beside_the_light_encoder_alone() -> None:
+    """A card that says otherwise is refused as it is read."""
+    with pytest.raises(ValueError, match="beside the encoder densenet121"):
+        replace(shape_of("densenet121"), own_outlining=True)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "pyramid"])

@@ -10,9 +10,11 @@ from typing import Final
 
 import torch
 
+from cxr_triage.model.network import MultiTaskNetwork
 from cxr_triage.training.data import read_samples
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.division import by_hash
+from cxr_triage.training.outlining import with_own_blocks
 from cxr_triage.training.recipes import RECIPES
 from cxr_triage.training.train import Trainer
 from miniature import miniature_folder
@@ -53,7 +55,10 @@ def test_two_processes_train_what_one_process_trains_that_accumulates(tmp_path: 
     assert result.returncode == 0, result.stderr
     recipe = replace(RECIPES["smoke"], micro_batches=2)
     trainer = Trainer(recipe, by_hash(read_samples(data)), works[1], Group(0, 1, torch.device("cpu")))
-    start = {name: value.clone() for name, value in trainer.average.module.state_dict().items()}
+    untrained = trainer.average.module
+    assert isinstance(untrained, MultiTaskNetwork)
+    torch.manual_seed(recipe.seed)
+    start = with_own_blocks(untrained).state_dict()
     alone = trainer.run().state_dict()
     first, second = (torch.load(works[0] / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)

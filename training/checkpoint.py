@@ -11,22 +11,29 @@ from cxr_triage.training.data import DataError
 from cxr_triage.training.recipes import Recipe
 
 NAME: Final = "checkpoint.pt"
+#: What may differ between the recipe of a checkpoint and that of a run that goes on: more epochs are more of the same,
+#: and what follows them has not begun.
+FREE: Final = frozenset({"epochs", "outlining"})
 
 
-def save(work: Path, recipe: Recipe, state: dict[str, Any]) -> None:
-    """Replace the run's checkpoint; a power cut leaves the old one or the new one."""
-    partial = work / f"{NAME}.partial"
+def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
+    """Replace a checkpoint; a power cut leaves the old one or the new one."""
+    partial = path.with_name(f"{path.name}.partial")
     torch.save({"recipe": asdict(recipe), **state}, partial)
-    partial.rename(work / NAME)
+    partial.rename(path)
 
 
-def load(work: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """The run's checkpoint; None where it has none yet.
+def load(path: Path, recipe: Recipe, free: frozenset[str] = FREE) -> dict[str, Any] | None:
+    """A checkpoint; None where there is none yet.
+
+    Args:
+        path: of the file.
+        recipe: of the run that goes on.
+        free: names of its settings that may differ.
 
     Raises:
         DataError: another recipe made it, or it cannot be read.
     """
-    path = work / NAME
     if not path.exists():
         return None
     try:
@@ -34,8 +41,7 @@ def load(work: Path, recipe: Recipe) -> dict[str, Any] | None:
     except (OSError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
         raise DataError(f"{path} cannot be read ({error!r}): name another work folder") from error
     made_by, wanted = state.pop("recipe"), asdict(recipe)
-    # More epochs of the same recipe are a run that goes on; anything else is another run.
-    differing = sorted(name for name in wanted if name != "epochs" and made_by.get(name) != wanted[name])
+    differing = sorted(name for name in wanted if name not in free and made_by.get(name) != wanted[name])
     if differing:
         raise DataError(f"{path} comes from another recipe ({', '.join(differing)}): name another work folder")
     return state

@@ -7,9 +7,10 @@ processes share, see the same batches as one that one process made in one go.
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -148,15 +149,26 @@ class Loader:
         seed = _seed(self._recipe.seed, "batch", step, micro)
         return self._augmented(masked, np.concatenate(others), seed)
 
+    def outlined(self, step: int, count: int) -> Batch:
+        """A batch of images with masks alone."""
+        masked = self._drawn("outlined", np.arange(len(self._data.masked_rows)), count, step)
+        return self._augmented(masked, masked[:0], _seed(self._recipe.seed, "outlined", step))
+
     def ahead(self, steps: range, micros: Sequence[int]) -> Iterator[Batch]:
         """The micro-batches of these steps in order, made in threads ahead of their use."""
+        return self._ahead(partial(self.batch, step, micro) for step in steps for micro in micros)
+
+    def outlined_ahead(self, steps: range, count: int) -> Iterator[Batch]:
+        """The batches `outlined` of these steps, likewise."""
+        return self._ahead(partial(self.outlined, step, count) for step in steps)
+
+    def _ahead(self, makers: Iterable[Callable[[], Batch]]) -> Iterator[Batch]:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="loader") as pool:
             waiting: deque[Future[Batch]] = deque()
-            for step in steps:
-                for micro in micros:
-                    waiting.append(pool.submit(self.batch, step, micro))
-                    if len(waiting) > AHEAD * self._threads:
-                        yield self._taken(waiting)
+            for maker in makers:
+                waiting.append(pool.submit(maker))
+                if len(waiting) > AHEAD * self._threads:
+                    yield self._taken(waiting)
             while waiting:
                 yield self._taken(waiting)
 

@@ -26,6 +26,18 @@ class BatchShare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outlining:
+    """The last phase: outlines alone, by deeper blocks of their own that start as copies of the encoder's."""
+
+    steps: int
+    #: Radiographs with masks in each step.
+    images: int = 16
+    #: Peak of the schedule for the decoder; the blocks get a share of it.
+    learning_rate: float = 1e-3
+    block_learning_rate_share: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that decides a training run beside its data."""
 
@@ -61,6 +73,8 @@ class Recipe:
     segmentation_weight: float = 1.0
     #: Whether the abnormality head is solved for in closed form once the encoder is trained.
     closed_form: bool = False
+    #: The phase that follows; None = outlines are made of what the encoder gives findings.
+    outlining: Outlining | None = None
     #: Share of the teacher in the abnormality loss where it has a probability; 0 = labels only.
     distillation_weight: float = 0.5
     noise: NoiseModel = "off"
@@ -130,6 +144,7 @@ RECIPES: Final = {
             frozen_norms=True,
             closed_form=True,
             batch=BatchShare(labelled=4, masked=2, paediatric=2),
+            outlining=Outlining(steps=6, images=4),
         ),
     )
 }

@@ -30,6 +30,7 @@ from cxr_triage.training.look import Look
 from cxr_triage.training.minors import only
 from cxr_triage.training.norm_statistics import NormStatistics
 from cxr_triage.training.objective import Objective
+from cxr_triage.training.outlining import OutliningTrainer
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
 from cxr_triage.training.recipes import Recipe
@@ -129,17 +130,34 @@ class Trainer:
         return torch.optim.AdamW(groups, lr=peak, weight_decay=recipe.weight_decay)
 
     def run(self) -> MultiTaskNetwork:
-        """Train to the recipe's last epoch and return the averaged network."""
+        """Train to the recipe's last epoch, then its outlines; return the averaged network."""
         self._resume()
+        recipe = self.recipe
         parallel = DistributedDataParallel(self.network, broadcast_buffers=False) if self.group.size > 1 else None
         with self._progress() as progress:
-            task = progress.add_task(self.recipe.name, total=self.recipe.epochs * self.loader.steps_per_epoch)
+            task = progress.add_task(recipe.name, total=recipe.epochs * self.loader.steps_per_epoch)
             progress.update(task, completed=self.epoch * self.loader.steps_per_epoch)
-            while self.epoch < self.recipe.epochs:
+            while self.epoch < recipe.epochs:
                 self._run_epoch(parallel, lambda: progress.advance(task))
+            if recipe.outlining is not None:
+                task = progress.add_task("outlines", total=recipe.outlining.steps)
+                self._outline(lambda: progress.advance(task))
+        return self._averaged.eval()
+
+    @property
+    def _averaged(self) -> MultiTaskNetwork:
         network = self.average.module
         assert isinstance(network, MultiTaskNetwork)
-        return network.eval()
+        return network
+
+    def _outline(self, advance: Callable[[], None]) -> None:
+        """The phase of the outlines; the averaged network is then the one that has blocks of their own for them."""
+        trainer = OutliningTrainer(self._averaged, self.loader, self.recipe, self.work, self.group)
+        self.average.module = trainer.run(advance)
+        if self.group.leads:
+            look = self._look(self.validation, judged_rows(self.validation))
+            figures = validation_figures(look, self.validation)
+            log.info("outlined", **{name: round(value, 4) for name, value in figures.items()})
 
     def _progress(self) -> Progress:
         visible = self.group.leads and sys.stderr.isatty()
@@ -165,7 +183,7 @@ class Trainer:
             figures["loader_share"] = self.loader.waited / seconds
             look = self._look(self.validation, judged_rows(self.validation))
             self._record(figures | validation_figures(look, self.validation))
-            checkpoint.save(self.work, self.recipe, self._state())
+            checkpoint.save(self.work / checkpoint.NAME, self.recipe, self._state())
         self.group.wait()
 
     def logits_of(self, samples: list[Sample]) -> NDArray[np.float32]:
@@ -176,9 +194,7 @@ class Trainer:
 
     def _look(self, data: TrainingSet, rows: NDArray[np.int64] | None = None) -> Look:
         """The averaged network before images, some or all of them as closely as it has come to look."""
-        network = self.average.module
-        assert isinstance(network, MultiTaskNetwork)
-        look = Look.at_whole(network, data.images, self.precision, self.group.device)
+        look = Look.at_whole(self._averaged, data.images, self.precision, self.group.device)
         return look if self.loader.boxes is None else look.closer(rows)
 
     def _step(self, batches: list[Batch], step: int, parallel: DistributedDataParallel | None) -> float:
@@ -245,7 +261,7 @@ class Trainer:
         }
 
     def _resume(self) -> None:
-        state = checkpoint.load(self.work, self.recipe)
+        state = checkpoint.load(self.work / checkpoint.NAME, self.recipe)
         if state is None:
             return
         if tuple(state["outputs"]) != self.outputs:

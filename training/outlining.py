@@ -1,0 +1,152 @@
+"""The last phase of a training: outlines alone, by deeper blocks of their own that start as copies of the encoder's.
+
+What it teaches cannot reach findings any more, nor the gate; docs/decisions/0020-outlines-have-blocks-of-their-own.md.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cxr_triage.model.network import EfficientNetLite0Outlining, MultiTaskNetwork
+from cxr_triage.training import checkpoint
+from cxr_triage.training.distributed import Group
+from cxr_triage.training.loader import Batch, Loader
+from cxr_triage.training.losses import segmentation_loss
+from cxr_triage.training.precision import Precision
+from cxr_triage.training.recipes import Outlining, Recipe
+
+log = structlog.get_logger()
+
+#: Steps over which the learning rate rises.
+WARM_UP: Final = 20
+#: Steps from one checkpoint to the next.
+SAVED: Final = 50
+#: Gradients longer than this are shortened to it.
+LARGEST_GRADIENT: Final = 1.0
+
+
+def with_own_blocks(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """The same network, whose outlines have blocks of their own; those that nothing fits start from chance."""
+    split = MultiTaskNetwork(replace(network.shape, own_outlining=True))
+    known, state = network.state_dict(), split.state_dict()
+    for name, value in state.items():
+        source = known.get(_source_of(name))
+        if source is not None and source.shape == value.shape:
+            value.copy_(source)
+    split.load_state_dict(state)
+    return split
+
+
+def _source_of(name: str) -> str:
+    """The tensor of the network before that one of the new network starts from."""
+    prefix, _, rest = name.partition("outlining.blocks.")
+    if prefix or not rest:
+        return name
+    index, _, tensor = rest.partition(".")
+    return f"encoder.blocks.{EfficientNetLite0Outlining.FIRST_BLOCK + int(index)}.{tensor}"
+
+
+class OutliningTrainer:
+    """Trains the outlines of a network that is trained for the rest; a checkpoint from which `run` goes on.
+
+    Every process of several does the same: it is minutes on a CPU, and less on a GPU.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, loader: Loader, recipe: Recipe, work: Path, group: Group) -> None:
+        """Split the network.
+
+        Args:
+            network: trained on all tasks.
+            loader: of the same training, looking as closely as it came to.
+            recipe: with this phase.
+            work: folder of the checkpoint.
+            group: the processes that train together.
+        """
+        assert recipe.outlining is not None
+        self.phase: Outlining = recipe.outlining
+        self.loader, self.recipe, self.group = loader, recipe, group
+        self._path = work / f"outlining-after-{recipe.epochs}.pt"
+        self._precision = Precision.of(group.device)
+        torch.manual_seed(recipe.seed)
+        self.network = with_own_blocks(network).to(group.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
+        assert self.network.outlining is not None
+        #: What learns: the blocks and the decoder. The rest stays as it is to the last bit, averages included.
+        self.learning = nn.ModuleList([self.network.outlining, self.network.decoder])
+        self.average = AveragedModel(
+            self.learning,
+            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
+            use_buffers=True,
+        )
+        self.optimizer = self._new_optimizer()
+        self.scaler = self._precision.scaler()
+        self.step = 0
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        peak = self.phase.learning_rate
+        blocks, decoder = self.learning
+        groups = [
+            {"params": list(blocks.parameters()), "peak": peak * self.phase.block_learning_rate_share},
+            {"params": list(decoder.parameters()), "peak": peak},
+        ]
+        return torch.optim.AdamW(groups, lr=peak, weight_decay=self.recipe.weight_decay)
+
+    def run(self, advance: Callable[[], None]) -> MultiTaskNetwork:
+        """Train to the phase's last step, calling `advance` after each, and return the averaged network."""
+        self._resume()
+        steps = range(self.step, self.phase.steps)
+        losses = []
+        for batch in self.loader.outlined_ahead(steps, self.phase.images):
+            losses.append(self._step(batch))
+            self.step += 1
+            advance()
+            if self.step % SAVED == 0 or self.step == self.phase.steps:
+                log.info("outlining", step=self.step, loss=round(sum(losses) / len(losses), 4))
+                losses.clear()
+                if self.group.leads:
+                    checkpoint.save(self._path, self.recipe, self._state())
+        self.learning.load_state_dict(self.average.module.state_dict())
+        return self.network.eval()
+
+    def _step(self, batch: Batch) -> float:
+        self._schedule()
+        # The blocks keep the batch normalization statistics that pretraining left; the decoder's are its own.
+        self.network.eval()
+        self.network.decoder.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        images = batch.images.to(self.group.device, memory_format=torch.channels_last, non_blocking=True)
+        with self._precision.autocast():
+            logits = self.network.outlines(images)
+        loss: Tensor = segmentation_loss(logits, batch.masks.to(self.group.device))
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.learning.parameters(), LARGEST_GRADIENT)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update_parameters(self.learning)
+        return float(loss.detach())
+
+    def _schedule(self) -> None:
+        """A short warm-up, and a cosine down to a hundredth."""
+        cosine = 0.505 + 0.495 * math.cos(math.pi * self.step / self.phase.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * cosine * min((self.step + 1) / WARM_UP, 1)
+
+    def _state(self) -> dict[str, object]:
+        parts = ("learning", "average", "optimizer", "scaler")
+        return {"step": self.step, **{name: getattr(self, name).state_dict() for name in parts}}
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self._path, self.recipe, free=frozenset())
+        if state is not None:
+            self.step = state.pop("step")
+            for name, part in state.items():
+                getattr(self, name).load_state_dict(part)
+        self.group.wait()  # before the first of them writes it again
