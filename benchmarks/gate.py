@@ -1,5 +1,6 @@
-"""What the gate refuses of a folder's radiographs, and what is remarked on the others: turned, inverted or cut, and of
-minors whose age is not known.
+"""What the gate refuses of a folder's radiographs, turned, inverted or cut, and what is remarked on the others.
+
+Of minors also where no age is known.
 
     .venv/bin/python benchmarks/gate.py FOLDER
 
@@ -71,14 +72,16 @@ def _spoiled(radiograph: Radiograph, spoil: Spoil) -> Radiograph:
 def _add(table: Table, predictor: Predictor, name: str, radiographs: Iterable[Radiograph]) -> None:
     reasons: Counter[str] = Counter()
     remarks: Counter[str] = Counter()
-    images = 0
-    for images, each in enumerate(radiographs, start=1):
+    passed = 0
+    for each in radiographs:
         prediction = predictor.predict(each)
         if prediction.refusal is not None:
             reasons[prediction.refusal.reason] += 1
         else:
+            passed += 1
             remarks.update(remark.word for remark in prediction.remarks)
-    table.add_row(name, f"{reasons.total()} of {images}", _listed(reasons), _listed(remarks))
+    refused = reasons.total()
+    table.add_row(name, f"{refused} of {refused + passed}", _listed(reasons), _listed(remarks))
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -85,18 +85,11 @@ class OutliningTrainer:
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
             use_buffers=True,
         )
-        self.optimizer = self._new_optimizer()
+        self.optimizer = torch.optim.AdamW(
+            self.learning.parameters(), lr=self.phase.learning_rate, weight_decay=recipe.weight_decay
+        )
         self.scaler = self._precision.scaler()
         self.step = 0
-
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        peak = self.phase.learning_rate
-        blocks, decoder = self.learning
-        groups = [
-            {"params": list(blocks.parameters()), "peak": peak * self.phase.block_learning_rate_share},
-            {"params": list(decoder.parameters()), "peak": peak},
-        ]
-        return torch.optim.AdamW(groups, lr=peak, weight_decay=self.recipe.weight_decay)
 
     def run(self, advance: Callable[[], None]) -> MultiTaskNetwork:
         """Train to the phase's last step, calling `advance` after each, and return the averaged network."""
@@ -137,7 +130,7 @@ class OutliningTrainer:
         """A short warm-up, and a cosine down to a hundredth."""
         cosine = 0.505 + 0.495 * math.cos(math.pi * self.step / self.phase.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * cosine * min((self.step + 1) / WARM_UP, 1)
+            group["lr"] = self.phase.learning_rate * cosine * min((self.step + 1) / WARM_UP, 1)
 
     def _state(self) -> dict[str, object]:
         parts = ("learning", "average", "optimizer", "scaler")
