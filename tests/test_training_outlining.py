@@ -80,6 +80,7 @@ def test_outlines_learn_and_findings_stay(network: MultiTaskNetwork, loader: Loa
     assert all(torch.equal(value, weights[name]) for name, value in rest.items())
     assert _overlap(trained(batch.images).mask, batch.masks) > _overlap(before, batch.masks) + 0.2
     assert len(steps) == 40
+    assert (tmp_path / "outlining.csv").read_text().startswith("step,loss\n40,")
 
 
 def _overlap(logits: torch.Tensor, truth: torch.Tensor) -> float:

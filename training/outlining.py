@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import structlog
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -21,8 +20,7 @@ from cxr_triage.training.loader import Batch, Loader
 from cxr_triage.training.losses import segmentation_loss
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.recipes import Outlining, Recipe
-
-log = structlog.get_logger()
+from cxr_triage.training.run_log import record
 
 #: Steps over which the learning rate rises.
 WARM_UP: Final = 20
@@ -72,7 +70,7 @@ class OutliningTrainer:
         assert recipe.outlining is not None
         self.phase: Outlining = recipe.outlining
         self.loader, self.recipe, self.group = loader, recipe, group
-        self._path = work / f"outlining-after-{recipe.epochs}.pt"
+        self._path, self._log = work / f"outlining-after-{recipe.epochs}.pt", work / "outlining.csv"
         self._precision = Precision.of(group.device)
         torch.manual_seed(recipe.seed)
         self.network = with_own_blocks(network).to(group.device)
@@ -95,18 +93,21 @@ class OutliningTrainer:
         """Train to the phase's last step, calling `advance` after each, and return the averaged network."""
         self._resume()
         steps = range(self.step, self.phase.steps)
-        losses = []
+        losses: list[float] = []
         for batch in self.loader.outlined_ahead(steps, self.phase.images):
             losses.append(self._step(batch))
             self.step += 1
             advance()
             if self.step % SAVED == 0 or self.step == self.phase.steps:
-                log.info("outlining", step=self.step, loss=round(sum(losses) / len(losses), 4))
+                self._save(losses)
                 losses.clear()
-                if self.group.leads:
-                    checkpoint.save(self._path, self.recipe, self._state())
         self.learning.load_state_dict(self.average.module.state_dict())
         return self.network.eval()
+
+    def _save(self, losses: list[float]) -> None:
+        if self.group.leads:
+            record(self._log, "outlining", {"step": self.step, "loss": sum(losses) / len(losses)})
+            checkpoint.save(self._path, self.recipe, self._state())
 
     def _step(self, batch: Batch) -> float:
         self._schedule()

@@ -1,6 +1,5 @@
 """The training loop: one network, three tasks, several sources in every batch."""
 
-import csv
 import math
 import sys
 import time
@@ -34,6 +33,7 @@ from cxr_triage.training.outlining import OutliningTrainer
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
 from cxr_triage.training.recipes import Recipe
+from cxr_triage.training.run_log import record
 from cxr_triage.training.targets import outputs_of
 from cxr_triage.training.validation import judged_rows, validation_figures
 
@@ -182,7 +182,7 @@ class Trainer:
             figures = {"epoch": self.epoch, "loss": float(loss), "seconds": seconds}
             figures["loader_share"] = self.loader.waited / seconds
             look = self._look(self.validation, judged_rows(self.validation))
-            self._record(figures | validation_figures(look, self.validation))
+            record(self.work / "log.csv", "epoch", figures | validation_figures(look, self.validation))
             checkpoint.save(self.work / checkpoint.NAME, self.recipe, self._state())
         self.group.wait()
 
@@ -238,16 +238,6 @@ class Trainer:
         for group in self.optimizer.param_groups:
             waiting = progress < group["from"]
             group["lr"] = 0.0 if waiting else group["peak"] * cosine * min(progress - group["from"] + 0.02, 1)
-
-    def _record(self, figures: dict[str, float]) -> None:
-        log.info("epoch", **{name: round(value, 4) for name, value in figures.items()})
-        path = self.work / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="") as lines:
-            writer = csv.DictWriter(lines, fieldnames=list(figures))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(figures)
 
     def _state(self) -> dict[str, Any]:
         return {
