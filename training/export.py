@@ -116,6 +116,7 @@ def export(
         training={
             "recipe": recipe.name,
             "epochs": recipe.epochs,
+            "steps of outlines alone": 0 if recipe.outlining is None else recipe.outlining.steps,
             "encoder": recipe.encoder,
             "seed": recipe.seed,
             "noise": recipe.noise,
