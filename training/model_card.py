@@ -24,8 +24,9 @@ This page is made from the bundle's card by `python -m cxr_triage.training.model
 
 One multi-task network after Guendel et al. 2019 (*Multi-task Learning for Chest X-ray Abnormality Classification on
 Noisy Labels*): a shared {encoder} encoder, a head for abnormalities, a head for their location, and a decoder that
-outlines left lung, right lung and heart{own}. Input {size} x {size} pixels, one grey channel. Weights are stored as float16
-and computed as float32; SHA-256 `{sha256}`. Their terms are not those of the code: `LICENSE-WEIGHTS.md` beside them.
+outlines left lung, right lung and heart{own}. Input {size} x {size} pixels, one grey channel.
+Weights are stored as float16 and computed as float32; SHA-256 `{sha256}`. Their terms are not those of the code:
+`LICENSE-WEIGHTS.md` beside them.
 """
 
 LIMITS: Final = """\
@@ -39,7 +40,7 @@ LIMITS: Final = """\
   how frequent it is in a hospital; a threshold's specificity depends on whom a hospital images.
 - Labels with a handful of test positives have figures with a wide uncertainty, whatever their third digit says.
 - Cardiothoracic ratios are measured on the outlines; an AP or supine image magnifies the heart.
-- A heart on the patient's right is remarked on in about four of five mirrored images; none is turned by its anatomy.
+- An image is never turned round by its anatomy. A heart on the patient's right is remarked on, where outlines show it.
 - The gate refuses many images that are not frontal adult chest radiographs, not all. `benchmarks/gate.py` turns,
   inverts and cuts test radiographs and counts.
 """
