@@ -13,7 +13,7 @@ from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.model.errors import UnreadableImageError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
-from cxr_triage.model.suitability import check_header
+from cxr_triage.model.suitability import check_radiograph
 from cxr_triage.storage.records import InstanceHeader
 
 #: `Predictor.predict`: the network and the gate behind it.
@@ -34,7 +34,7 @@ def score_file(path: Path, predict: Predict) -> Prediction | Refusal:
         radiograph = read_radiograph(path)
     except UnreadableImageError as error:
         return _unreadable(error)
-    return check_header(radiograph) or predict(radiograph)
+    return check_radiograph(radiograph) or predict(radiograph)
 
 
 def _unreadable(error: UnreadableImageError) -> Refusal:

@@ -18,7 +18,7 @@ from cxr_triage.model.prediction import BundleIdentity
 CARD_NAME: Final = "card.json"
 WEIGHTS_NAME: Final = "weights.safetensors"
 #: The bundle that ships with the package.
-BUNDLED: Final = Path(__file__).parent / "bundles" / "third"
+BUNDLED: Final = Path(__file__).parent / "bundles" / "fourth"
 #: Layout of the card that this version reads and writes.
 CARD_FORMAT: Final = 2
 

@@ -1,4 +1,4 @@
-"""The gate: what must not be triaged, first by its header, then by what the network saw. Each refusal says why.
+"""The gate: what must not be triaged, first by header and pixels, then by what the network saw. Each refusal says why.
 
 Unknown is not a reason: an empty tag is decided by the image.
 """
@@ -42,9 +42,15 @@ LEFT_LUNG, RIGHT_LUNG, HEART = (
 )
 
 
-def check_header(radiograph: Radiograph) -> Refusal | None:
-    """Why the header alone forbids triage; None where it does not."""
-    return _not_human(radiograph) or _not_chest(radiograph) or _not_frontal(radiograph) or _paediatric(radiograph)
+def check_radiograph(radiograph: Radiograph) -> Refusal | None:
+    """Why the header, or pixels without a picture, forbid triage before a network is asked; None where they do not."""
+    return (
+        _not_human(radiograph)
+        or _not_chest(radiograph)
+        or _not_frontal(radiograph)
+        or _paediatric(radiograph)
+        or _blank(radiograph)
+    )
 
 
 def _not_human(radiograph: Radiograph) -> Refusal | None:
@@ -75,6 +81,12 @@ def _paediatric(radiograph: Radiograph) -> Refusal | None:
     return Refusal(
         reason="paediatric", explanation=f"The patient is under {MIN_AGE_YEARS}: the network was made for adults."
     )
+
+
+def _blank(radiograph: Radiograph) -> Refusal | None:
+    if radiograph.pixels_HW.min() < radiograph.pixels_HW.max():
+        return None
+    return Refusal(reason="blank", explanation="The image is blank: all of its pixels have the same value.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

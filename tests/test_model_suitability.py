@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from builders import thorax_masks
 from cxr_triage.model.prediction import Refusal
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.model.suitability import check_header, check_prediction, implausible_outlines
+from cxr_triage.model.suitability import check_prediction, check_radiograph, implausible_outlines
 
 CHEST = Radiograph(
-    pixels_HW=np.zeros((8, 8), np.float32),
+    pixels_HW=np.eye(8, dtype=np.float32),
     spacing_mm=None,
     spacing_source=None,
     view="PA",
@@ -26,7 +26,7 @@ CHEST = Radiograph(
 
 def reason(**changes: object) -> str | None:
     """Why a changed chest radiograph is refused."""
-    refusal = check_header(dataclasses.replace(CHEST, **changes))  # type: ignore[arg-type]
+    refusal = check_radiograph(dataclasses.replace(CHEST, **changes))  # type: ignore[arg-type]
     return None if refusal is None else refusal.reason
 
 
@@ -74,6 +74,12 @@ def test_animals() -> None:
     """A dog is not a patient of ours."""
     assert reason(species="CANINE") == "not_human"
     assert reason(species="HOMO SAPIENS") is None
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_blank_images(value: float) -> None:
+    """Nothing on them, whatever their grey."""
+    assert reason(pixels_HW=np.full((8, 9), value, np.float32)) == "blank"
 
 
 def checked(masks_CHW: NDArray[np.bool_], **features: float | None) -> Refusal | None:
@@ -202,9 +208,9 @@ def test_lungs_brighter_than_the_heart_are_refused() -> None:
 def test_refusals_are_sentences_without_patient_data() -> None:
     """Each refusal can be read by a person."""
     refusals = [
-        check_header(dataclasses.replace(CHEST, view="LL")),
-        check_header(dataclasses.replace(CHEST, body_part="MUSTER^ERIKA")),
-        check_header(dataclasses.replace(CHEST, age_years=3)),
+        check_radiograph(dataclasses.replace(CHEST, view="LL")),
+        check_radiograph(dataclasses.replace(CHEST, body_part="MUSTER^ERIKA")),
+        check_radiograph(dataclasses.replace(CHEST, age_years=3)),
     ]
 
     assert all(refusal is not None and refusal.explanation.endswith(".") for refusal in refusals)

@@ -7,7 +7,7 @@ from cxr_triage.model.measurements import cardiothoracic_ratio
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
-from cxr_triage.model.suitability import check_header
+from cxr_triage.model.suitability import check_radiograph
 from cxr_triage.training.data import Sample, is_dicom, outlines_contradict, read_image, read_mask
 from cxr_triage.training.evaluation.saliency import localise
 from cxr_triage.training.evaluation.scored import Scored
@@ -57,7 +57,7 @@ def scored_of(sample: Sample, prediction: Prediction, *, seen: bool) -> Scored:
         overlap={} if truth is None else overlaps(prediction.masks_CHW, truth, FIELD_MM.get(sample.source)),
         contradictory=truth is not None and outlines_contradict(truth),
         localisation=localise(prediction, sample.regions),
-        refusal=check_header(radiograph_of(sample)) or prediction.refusal,
+        refusal=check_radiograph(radiograph_of(sample)) or prediction.refusal,
     )
 
 
