@@ -19,15 +19,13 @@ from cxr_triage.training.distributed import Group
 from cxr_triage.training.loader import Batch, Loader
 from cxr_triage.training.losses import segmentation_loss
 from cxr_triage.training.precision import Precision
-from cxr_triage.training.recipes import Outlining, Recipe
+from cxr_triage.training.recipes import LARGEST_GRADIENT, Outlining, Recipe
 from cxr_triage.training.run_log import record
 
 #: Steps over which the learning rate rises.
 WARM_UP: Final = 20
 #: Steps from one checkpoint to the next.
 SAVED: Final = 50
-#: Gradients longer than this are shortened to it.
-LARGEST_GRADIENT: Final = 1.0
 
 
 def with_own_blocks(network: MultiTaskNetwork) -> MultiTaskNetwork:

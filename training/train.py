@@ -32,7 +32,7 @@ from cxr_triage.training.objective import Objective
 from cxr_triage.training.outlining import OutliningTrainer
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
-from cxr_triage.training.recipes import Recipe
+from cxr_triage.training.recipes import LARGEST_GRADIENT, Recipe
 from cxr_triage.training.run_log import record
 from cxr_triage.training.targets import outputs_of
 from cxr_triage.training.validation import judged_rows, validation_figures
@@ -41,8 +41,6 @@ log = structlog.get_logger()
 
 #: Radiographs of adults, spread over all that train, whose features the heads' are standardised by.
 STANDARDISED: Final = 512
-#: Gradients longer than this are shortened to it.
-LARGEST_GRADIENT: Final = 1.0
 
 
 class Trainer:
