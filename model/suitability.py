@@ -84,9 +84,13 @@ def _paediatric(radiograph: Radiograph) -> Refusal | None:
 
 
 def _blank(radiograph: Radiograph) -> Refusal | None:
-    if radiograph.pixels_HW.min() < radiograph.pixels_HW.max():
+    if radiograph.pixels_HW.min() < radiograph.pixels_HW.max():  # false where one of them is not a number, too
         return None
-    return Refusal(reason="blank", explanation="The image is blank: all of its pixels have the same value.")
+    return Refusal(
+        reason="blank",
+        explanation="The image is blank as its header has it shown: every pixel has the same grey. If they differ in "
+        "the file, the window or the lookup table is wrong.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

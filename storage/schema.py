@@ -50,7 +50,6 @@ class Base(DeclarativeBase):
         ModalityRequestState: StateText(ModalityRequestState),
         Outcome: StateText(Outcome),
         dict[str, Any]: JSON,
-        list[dict[str, str]]: JSON,
         list[float]: JSON,
         list[int]: JSON,
     }
@@ -185,8 +184,6 @@ class PredictionRow(Base):
     saliency_shape: Mapped[list[int]]
     saliency_frame: Mapped[list[float]]
     feature_distance: Mapped[float]
-    #: Each with its word and its sentence.
-    remarks: Mapped[list[dict[str, str]]] = mapped_column(server_default=text("'[]'"))
 
 
 class FindingRow(Base):
@@ -214,6 +211,17 @@ class MeasurementRow(Base):
     value: Mapped[float]
     unit: Mapped[str]
     qualifier: Mapped[str]
+
+
+class RemarkRow(Base):
+    """One remark on a prediction."""
+
+    __tablename__ = "remark"
+
+    instance_id: Mapped[int] = mapped_column(ForeignKey("prediction.instance_id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    word: Mapped[str]
+    sentence: Mapped[str]
 
 
 class RevisionRow(Base):

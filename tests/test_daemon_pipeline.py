@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import builders
@@ -50,6 +51,20 @@ def test_the_gate_comes_before_the_network(tmp_path: Path, keyword: str, value: 
 
     assert isinstance(outcome, Refusal)
     assert (outcome.reason, outcome.explanation.endswith(".")) == (reason, True)
+
+
+@pytest.mark.parametrize(("value", "window"), [(0, (2048, 4096)), (1500, (30000, 10))])
+def test_an_image_that_is_blank_as_shown_is_refused(tmp_path: Path, value: int, window: tuple[int, int]) -> None:
+    """No pixel differs; or they do, and the header's window lies beside all of them."""
+    pixels = np.zeros((64, 48), np.uint16)
+    pixels[8:40, 8:40] = value
+    dataset = builders.radiograph_dataset(pixels=pixels)
+    dataset.WindowCenter, dataset.WindowWidth = window
+    path = tmp_path / "image.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    outcome = score_file(path, never)
+    assert isinstance(outcome, Refusal)
+    assert outcome.reason == "blank"
 
 
 def test_indexing(tmp_path: Path) -> None:

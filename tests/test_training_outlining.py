@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pytest
@@ -25,8 +25,9 @@ ALONE: Final = Group(0, 1, torch.device("cpu"))
 RECIPE: Final = replace(RECIPES["smoke"], outlining=Outlining(steps=8, images=4))
 
 
-def nothing() -> None:
+def nothing(done: int) -> None:
     """Nobody watches."""
+    assert done
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +70,19 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def test_outlines_learn_and_findings_stay(network: MultiTaskNetwork, loader: Loader, tmp_path: Path) -> None:
-    """The outlines of other chests fit better; what findings are made of is what it was, to the last bit."""
+    """The outlines of the chests that taught fit better; encoder and heads are what they were, to the last bit."""
     recipe = replace(RECIPE, outlining=Outlining(steps=40, images=4), ema_decay=0.5)
     batch = loader.outlined(1000, 8)
     before = network(batch.images).mask
     steps: list[int] = []
-    trained = trainer_of(network, loader, tmp_path, recipe).run(lambda: steps.append(1))
+    trained = trainer_of(network, loader, tmp_path, recipe).run(steps.append)
+    learned = {name.partition(".")[0] for name, weight in trained.named_parameters() if weight.grad is not None}
+    assert learned == {"outlining", "decoder"}
     weights = trained.state_dict()
     rest = {name: value for name, value in network.state_dict().items() if not name.startswith("decoder.")}
     assert all(torch.equal(value, weights[name]) for name, value in rest.items())
     assert _overlap(trained(batch.images).mask, batch.masks) > _overlap(before, batch.masks) + 0.2
-    assert len(steps) == 40
+    assert steps == list(range(1, 41))
     assert (tmp_path / "outlining.csv").read_text().startswith("step,loss\n40,")
 
 
@@ -110,25 +113,45 @@ def test_phase_that_was_stopped_ends_as_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         trainer_of(network, loader, works[1]).run(_stopping_after(5))
     taken: list[int] = []
-    resumed = trainer_of(network, loader, works[1]).run(lambda: taken.append(1)).state_dict()
-    assert len(taken) == 4  # the last checkpoint was after the fourth of eight
+    resumed = trainer_of(network, loader, works[1]).run(taken.append).state_dict()
+    assert taken == [5, 6, 7, 8]  # the last checkpoint was after the fourth
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def _stopping_after(steps: int) -> Callable[[], None]:
-    left = iter(range(steps))
-
-    def advance() -> None:
-        if next(left) == steps - 1:
+def _stopping_after(steps: int) -> Callable[[int], None]:
+    def tell(done: int) -> None:
+        if done == steps:
             raise KeyboardInterrupt
 
-    return advance
+    return tell
 
 
-def test_checkpoint_of_another_phase_is_refused(network: MultiTaskNetwork, loader: Loader, tmp_path: Path) -> None:
-    """Two phases never mix; a longer training before it has another file."""
+def test_another_phase_starts_anew(network: MultiTaskNetwork, loader: Loader, tmp_path: Path) -> None:
+    """As does the same phase of another network: a work folder's outlines never come from what was there before."""
     trainer_of(network, loader, tmp_path).run(nothing)
-    longer: Any = replace(RECIPE, outlining=Outlining(steps=9, images=4))
-    with pytest.raises(DataError, match=r"another recipe \(outlining\)"):
-        trainer_of(network, loader, tmp_path, longer).run(nothing)
-    assert trainer_of(network, loader, tmp_path, replace(longer, epochs=3)).step == 0
+    longer = replace(RECIPE, outlining=Outlining(steps=9, images=4))
+    steps: list[int] = []
+    trainer_of(network, loader, tmp_path, longer).run(steps.append)
+    assert steps == list(range(1, 10))
+    with torch.no_grad():
+        network.abnormality.bias.add_(1)
+    steps.clear()
+    trainer_of(network, loader, tmp_path, longer).run(steps.append)
+    assert steps == list(range(1, 10))
+    assert (tmp_path / "outlining.csv").read_text().count("\n") == 2
+    steps.clear()
+    trainer_of(network, loader, tmp_path, longer).run(steps.append)
+    assert steps == []
+
+
+def test_too_few_outlined_images_are_refused(loader: Loader) -> None:
+    """Before the first step of all phases."""
+    many = replace(RECIPE, outlining=Outlining(steps=1, images=1000))
+    with pytest.raises(DataError, match="1000 masked images in each batch of its last phase"):
+        Loader(loader._data, many)  # noqa: SLF001 - the same images
+
+
+def test_phase_is_for_the_light_encoder_alone() -> None:
+    """Said when the recipe is made."""
+    with pytest.raises(ValueError, match="efficientnet_lite0 alone"):
+        replace(RECIPES["paper"], outlining=Outlining(steps=1))

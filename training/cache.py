@@ -1,10 +1,11 @@
 """Prepared images on disk, so that the loader never starves the network."""
 
+import fcntl
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 import numpy as np
@@ -53,12 +54,21 @@ def prepared_images(samples: Sequence[Sample], size: int, folder: Path) -> NDArr
     path = folder / f"images-{size}-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # A folder of its own: several runs may prepare the same at the same time, and whoever is last replaces it.
-        with TemporaryDirectory(prefix="partial-", dir=folder) as partial:
-            _prepare_into(Path(partial, path.name), samples, size)
-            Path(partial, path.name).rename(path)
+        with _alone(path.with_suffix(".lock")):
+            if not path.exists():
+                partial = path.with_suffix(".partial.npy")
+                _prepare_into(partial, samples, size)
+                partial.rename(path)
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return images
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait for other runs that prepare the same; a process that dies lets go."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _prepare_into(path: Path, samples: Sequence[Sample], size: int) -> None:

@@ -12,8 +12,8 @@ from cxr_triage.training.recipes import Recipe
 
 NAME: Final = "checkpoint.pt"
 #: What may differ between the recipe of a checkpoint and that of a run that goes on: more epochs are more of the same,
-#: and what follows them has not begun.
-FREE: Final = frozenset({"epochs", "outlining"})
+#: and what follows them starts anew where it differs.
+FREE: Final = ("epochs", "outlining")
 
 
 def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
@@ -23,13 +23,8 @@ def save(path: Path, recipe: Recipe, state: dict[str, Any]) -> None:
     partial.rename(path)
 
 
-def load(path: Path, recipe: Recipe, free: frozenset[str] = FREE) -> dict[str, Any] | None:
+def load(path: Path, recipe: Recipe) -> dict[str, Any] | None:
     """A checkpoint; None where there is none yet.
-
-    Args:
-        path: of the file.
-        recipe: of the run that goes on.
-        free: names of its settings that may differ.
 
     Raises:
         DataError: another recipe made it, or it cannot be read.
@@ -41,7 +36,7 @@ def load(path: Path, recipe: Recipe, free: frozenset[str] = FREE) -> dict[str, A
     except (OSError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
         raise DataError(f"{path} cannot be read ({error!r}): name another work folder") from error
     made_by, wanted = state.pop("recipe"), asdict(recipe)
-    differing = sorted(name for name in wanted if name not in free and made_by.get(name) != wanted[name])
+    differing = sorted(name for name in wanted if name not in FREE and made_by.get(name) != wanted[name])
     if differing:
         raise DataError(f"{path} comes from another recipe ({', '.join(differing)}): name another work folder")
     return state

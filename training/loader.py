@@ -134,6 +134,12 @@ class Loader:
                 raise DataError(
                     f"the recipe wants {count} {kind} images in each batch, the training part has {len(rows)}"
                 )
+        outlined = 0 if recipe.outlining is None else recipe.outlining.images
+        if len(data.masked_rows) < outlined:
+            raise DataError(
+                f"the recipe wants {outlined} masked images in each batch of its last phase, "
+                f"the training part has {len(data.masked_rows)}"
+            )
         #: Where the network looks closer at each row, (N, 4) as views.WHOLE; None = not yet.
         self.boxes: NDArray[np.float32] | None = None
         self.steps_per_epoch = max(len(labelled) // (share.labelled * recipe.micro_batches), 1)

@@ -1,8 +1,9 @@
 """The last phase of a training: outlines alone, by deeper blocks of their own that start as copies of the encoder's.
 
-What it teaches cannot reach findings any more, nor the gate; docs/decisions/0020-outlines-have-blocks-of-their-own.md.
+Encoder and heads stay as they are; docs/decisions/0020-outlines-have-blocks-of-their-own.md.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,8 @@ from cxr_triage.training.precision import Precision
 from cxr_triage.training.recipes import LARGEST_GRADIENT, Outlining, Recipe
 from cxr_triage.training.run_log import record
 
+#: What a run needs to go on.
+PARTS: Final = ("learning", "average", "optimizer", "scaler")
 #: Steps over which the learning rate rises.
 WARM_UP: Final = 20
 #: Steps from one checkpoint to the next.
@@ -36,7 +39,6 @@ def with_own_blocks(network: MultiTaskNetwork) -> MultiTaskNetwork:
         source = known.get(_source_of(name))
         if source is not None and source.shape == value.shape:
             value.copy_(source)
-    split.load_state_dict(state)
     return split
 
 
@@ -68,7 +70,8 @@ class OutliningTrainer:
         assert recipe.outlining is not None
         self.phase: Outlining = recipe.outlining
         self.loader, self.recipe, self.group = loader, recipe, group
-        self._path, self._log = work / f"outlining-after-{recipe.epochs}.pt", work / "outlining.csv"
+        self._path, self._log = work / "outlining.pt", work / "outlining.csv"
+        self._start = _digest(network, self.phase)
         self._precision = Precision.of(group.device)
         torch.manual_seed(recipe.seed)
         self.network = with_own_blocks(network).to(group.device)
@@ -76,6 +79,8 @@ class OutliningTrainer:
         assert self.network.outlining is not None
         #: What learns: the blocks and the decoder. The rest stays as it is to the last bit, averages included.
         self.learning = nn.ModuleList([self.network.outlining, self.network.decoder])
+        self.network.requires_grad_(requires_grad=False)
+        self.learning.requires_grad_(requires_grad=True)
         self.average = AveragedModel(
             self.learning,
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
@@ -87,15 +92,15 @@ class OutliningTrainer:
         self.scaler = self._precision.scaler()
         self.step = 0
 
-    def run(self, advance: Callable[[], None]) -> MultiTaskNetwork:
-        """Train to the phase's last step, calling `advance` after each, and return the averaged network."""
+    def run(self, tell: Callable[[int], None]) -> MultiTaskNetwork:
+        """Train to the phase's last step, telling after each how many are done, and return the averaged network."""
         self._resume()
         steps = range(self.step, self.phase.steps)
         losses: list[float] = []
         for batch in self.loader.outlined_ahead(steps, self.phase.images):
             losses.append(self._step(batch))
             self.step += 1
-            advance()
+            tell(self.step)
             if self.step % SAVED == 0 or self.step == self.phase.steps:
                 self._save(losses)
                 losses.clear()
@@ -104,8 +109,8 @@ class OutliningTrainer:
 
     def _save(self, losses: list[float]) -> None:
         if self.group.leads:
-            record(self._log, "outlining", {"step": self.step, "loss": sum(losses) / len(losses)})
             checkpoint.save(self._path, self.recipe, self._state())
+            record(self._log, "outlining", {"step": self.step, "loss": sum(losses) / len(losses)})
 
     def _step(self, batch: Batch) -> float:
         self._schedule()
@@ -132,13 +137,25 @@ class OutliningTrainer:
             group["lr"] = self.phase.learning_rate * cosine * min((self.step + 1) / WARM_UP, 1)
 
     def _state(self) -> dict[str, object]:
-        parts = ("learning", "average", "optimizer", "scaler")
-        return {"step": self.step, **{name: getattr(self, name).state_dict() for name in parts}}
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        return {"start": self._start, "step": self.step, **parts}
 
     def _resume(self) -> None:
-        state = checkpoint.load(self._path, self.recipe, free=frozenset())
-        if state is not None:
-            self.step = state.pop("step")
-            for name, part in state.items():
-                getattr(self, name).load_state_dict(part)
+        """Go on from the checkpoint, if it is of this phase and of the network that it starts from; else anew."""
+        state = checkpoint.load(self._path, self.recipe)
+        if state is not None and state["start"] == self._start:
+            self.step = state["step"]
+            for name in PARTS:
+                getattr(self, name).load_state_dict(state[name])
         self.group.wait()  # before the first of them writes it again
+        if self.group.leads and self.step == 0:
+            self._log.unlink(missing_ok=True)
+
+
+def _digest(network: MultiTaskNetwork, phase: Outlining) -> str:
+    """What a phase starts from, and what it is, in a word."""
+    digest = hashlib.sha256(repr(phase).encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -85,6 +85,10 @@ class Recipe:
     ema_decay: float = 0.998
     seed: int = 20190517
 
+    def __post_init__(self) -> None:
+        if self.encoder != "efficientnet_lite0" and (self.frozen_blocks or self.outlining):
+            raise ValueError("frozen_blocks and outlining are for the encoder efficientnet_lite0 alone")
+
     @property
     def prepared_size(self) -> int:
         """Side at which prepared images are kept, pixels: a closer look needs more than the network's input."""

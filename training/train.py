@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.network import EfficientNetLite0Encoder, MultiTaskNetwork
 from cxr_triage.training import checkpoint
 from cxr_triage.training.data import DataError, Sample
@@ -36,8 +34,6 @@ from cxr_triage.training.recipes import LARGEST_GRADIENT, Recipe
 from cxr_triage.training.run_log import record
 from cxr_triage.training.targets import outputs_of
 from cxr_triage.training.validation import judged_rows, validation_figures
-
-log = structlog.get_logger()
 
 #: Radiographs of adults, spread over all that train, whose features the heads' are standardised by.
 STANDARDISED: Final = 512
@@ -139,7 +135,7 @@ class Trainer:
                 self._run_epoch(parallel, lambda: progress.advance(task))
             if recipe.outlining is not None:
                 task = progress.add_task("outlines", total=recipe.outlining.steps)
-                self._outline(lambda: progress.advance(task))
+                self._outline(lambda done: progress.update(task, completed=done))
         return self._averaged.eval()
 
     @property
@@ -148,14 +144,13 @@ class Trainer:
         assert isinstance(network, MultiTaskNetwork)
         return network
 
-    def _outline(self, advance: Callable[[], None]) -> None:
+    def _outline(self, tell: Callable[[int], None]) -> None:
         """The phase of the outlines; the averaged network is then the one that has blocks of their own for them."""
         trainer = OutliningTrainer(self._averaged, self.loader, self.recipe, self.work, self.group)
-        self.average.module = trainer.run(advance)
+        self.average.module = trainer.run(tell)
         if self.group.leads:
             look = self._look(self.validation, judged_rows(self.validation))
-            figures = validation_figures(look, self.validation)
-            log.info("outlined", **{name: round(value, 4) for name, value in figures.items()})
+            record(self.work / "outlined.csv", "outlined", validation_figures(look, self.validation))
 
     def _progress(self) -> Progress:
         visible = self.group.leads and sys.stderr.isatty()
@@ -262,8 +257,7 @@ class Trainer:
 
 def _freeze(encoder: nn.Module, blocks: int) -> None:
     """Keep the stem and the first blocks as they are."""
-    if not isinstance(encoder, EfficientNetLite0Encoder):
-        raise ConfigurationError("frozen_blocks is for the encoder efficientnet_lite0 alone")
+    assert isinstance(encoder, EfficientNetLite0Encoder)
     for module in (encoder.stem, *encoder.blocks[:blocks]):
         module.requires_grad_(requires_grad=False)
 

@@ -2,7 +2,6 @@
 
 import math
 import zlib
-from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -12,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.findings import Finding, Measurement
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Remark
-from cxr_triage.storage.schema import FindingRow, MeasurementRow, PredictionRow
+from cxr_triage.storage.schema import FindingRow, MeasurementRow, PredictionRow, RemarkRow
 
 
 def keep(session: Session, row: PredictionRow, prediction: Prediction) -> None:
     """Write a prediction of an image that has none; `row` is what `packed` made of it."""
     session.add(row)
-    session.flush()  # findings and measurements refer to it
+    session.flush()  # findings, measurements and remarks refer to it
     instance_id = row.instance_id
     session.add_all(
         FindingRow(
@@ -41,6 +40,10 @@ def keep(session: Session, row: PredictionRow, prediction: Prediction) -> None:
         )
         for position, measurement in enumerate(prediction.measurements)
     )
+    session.add_all(
+        RemarkRow(instance_id=instance_id, position=position, word=remark.word, sentence=remark.sentence)
+        for position, remark in enumerate(prediction.remarks)
+    )
     session.flush()
 
 
@@ -57,7 +60,7 @@ def restore(session: Session, row: PredictionRow) -> Prediction:
         saliency_frame=_frame(row.saliency_frame),
         feature_distance=row.feature_distance,
         refusal=None,
-        remarks=tuple(Remark(**remark) for remark in row.remarks),
+        remarks=_remarks(session, row.instance_id),
     )
 
 
@@ -98,7 +101,6 @@ def packed(instance_id: int, prediction: Prediction, scored_at: datetime) -> Pre
         saliency_shape=list(prediction.saliency_LHW.shape),
         saliency_frame=[float(value) for value in prediction.saliency_frame],
         feature_distance=float(prediction.feature_distance),
-        remarks=[asdict(remark) for remark in prediction.remarks],
     )
 
 
@@ -119,3 +121,8 @@ def _measurements(session: Session, instance_id: int) -> tuple[Measurement, ...]
         select(MeasurementRow).where(MeasurementRow.instance_id == instance_id).order_by(MeasurementRow.position)
     )
     return tuple(Measurement(name=row.name, value=row.value, unit=row.unit, qualifier=row.qualifier) for row in rows)
+
+
+def _remarks(session: Session, instance_id: int) -> tuple[Remark, ...]:
+    rows = session.scalars(select(RemarkRow).where(RemarkRow.instance_id == instance_id).order_by(RemarkRow.position))
+    return tuple(Remark(word=row.word, sentence=row.sentence) for row in rows)

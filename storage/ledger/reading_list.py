@@ -15,7 +15,7 @@ from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.studies import locked_study, plain_priority_of, priority_of, recompute
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState, ListedStudy
-from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, PredictionRow, StudyRow
+from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, RemarkRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
@@ -158,16 +158,16 @@ def _reasons(session: Session) -> dict[str, list[str]]:
 def _remarks_on_images(session: Session) -> dict[str, list[str]]:
     """What a reader should know of the scored images of each listed study, each sentence once."""
     rows = session.execute(
-        select(InstanceRow.study_instance_uid, PredictionRow.remarks)
-        .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
+        select(InstanceRow.study_instance_uid, RemarkRow.sentence)
+        .join(RemarkRow, RemarkRow.instance_id == InstanceRow.id)
         .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
         .where(_LISTED, InstanceRow.state == InstanceState.SCORED)
-        .order_by(InstanceRow.received_at, InstanceRow.id)
+        .order_by(InstanceRow.received_at, InstanceRow.id, RemarkRow.position)
     )
     sentences: dict[str, list[str]] = defaultdict(list)
-    for uid, remarks in rows:
-        said = sentences[str(uid)]
-        said += [remark["sentence"] for remark in remarks if remark["sentence"] not in said]
+    for uid, sentence in rows:
+        if sentence not in sentences[str(uid)]:
+            sentences[str(uid)].append(sentence)
     return sentences
 
 
