@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_triage.model.prediction import Remark
-from cxr_triage.model.suitability import HEART, LEFT_LUNG, RIGHT_LUNG
+from cxr_triage.model.suitability import HEART, LEFT_LUNG, RIGHT_LUNG, box_of
 
 #: How far the heart's centre may lie on the patient's right of the lungs' middle, through the lungs' width: of adults'
 #: radiographs fewer than one in a hundred has it farther over, of the same mirrored four in five.
@@ -42,10 +42,8 @@ def heart_side(masks_CHW: NDArray[np.bool_]) -> float | None:
     Returns:
         Negative on the right; None without outlines.
     """
-    lungs = np.flatnonzero((masks_CHW[LEFT_LUNG] | masks_CHW[RIGHT_LUNG]).any(axis=0))
-    heart = masks_CHW[HEART].sum(axis=0, dtype=np.float64)
-    if not len(lungs) or not heart.any():
+    lungs, heart = masks_CHW[LEFT_LUNG] | masks_CHW[RIGHT_LUNG], masks_CHW[HEART]
+    if not lungs.any() or not heart.any():
         return None
-    left, right = lungs[0], lungs[-1] + 1
-    centre = float(heart @ (np.arange(len(heart)) + 0.5) / heart.sum())
-    return float((centre - (left + right) / 2) / (right - left))
+    box = box_of(lungs)
+    return (box_of(heart).column - (box.left + box.right) / 2) / box.width

@@ -138,7 +138,7 @@ PAST_MIDDLE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
+class Box:
     """Bounding box and centre of mass of a mask, in shares of the image."""
 
     top: float
@@ -150,10 +150,12 @@ class _Box:
 
     @property
     def width(self) -> float:
+        """From left to right."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
+        """From top to bottom."""
         return self.bottom - self.top
 
 
@@ -209,8 +211,8 @@ def _may_be_hidden(masks_CHW: NDArray[np.bool_]) -> bool:
     """
     left, right = masks_CHW[LEFT_LUNG], masks_CHW[RIGHT_LUNG]
     left_seen, right_seen = (bool(lung.mean() >= LIMITS.lung_area[0]) for lung in (left, right))
-    left_astray = left_seen and _box(left).left < 0.5 - PAST_MIDDLE
-    right_astray = right_seen and _box(right).right > 0.5 + PAST_MIDDLE
+    left_astray = left_seen and box_of(left).left < 0.5 - PAST_MIDDLE
+    right_astray = right_seen and box_of(right).right > 0.5 + PAST_MIDDLE
     return (left_seen or right_seen) and not left_astray and not right_astray
 
 
@@ -249,7 +251,7 @@ def _arrangement(masks_CHW: NDArray[np.bool_]) -> str | None:
     left, right = masks_CHW[LEFT_LUNG], masks_CHW[RIGHT_LUNG]
     if (left & right).sum() > LIMITS.lungs_overlap * min(left.sum(), right.sum()):
         return "The two lungs lie on top of each other."
-    lungs, left_box, right_box = _box(left | right), _box(left), _box(right)
+    lungs, left_box, right_box = box_of(left | right), box_of(left), box_of(right)
     if not _within(lungs.width, LIMITS.lungs_width) or not _within(lungs.height, LIMITS.lungs_height):
         return "The lungs' outline is too narrow or too flat."
     if left_box.column - right_box.column < LIMITS.lungs_apart * lungs.width:
@@ -259,10 +261,10 @@ def _arrangement(masks_CHW: NDArray[np.bool_]) -> str | None:
     return _heart_place(masks_CHW[HEART], lungs)
 
 
-def _heart_place(heart: NDArray[np.bool_], lungs: _Box) -> str | None:
+def _heart_place(heart: NDArray[np.bool_], lungs: Box) -> str | None:
     if not heart.any():
         return None
-    box = _box(heart)
+    box = box_of(heart)
     slack_x, slack_y = LIMITS.heart_outside * lungs.width, LIMITS.heart_outside * lungs.height
     beside = not lungs.left - slack_x <= box.column <= lungs.right + slack_x
     highest = (lungs.top + lungs.bottom) / 2 - LIMITS.heart_above * lungs.height
@@ -271,13 +273,13 @@ def _heart_place(heart: NDArray[np.bool_], lungs: _Box) -> str | None:
     return None
 
 
-def _box(mask: NDArray[np.bool_]) -> _Box:
+def box_of(mask: NDArray[np.bool_]) -> Box:
     """The box of a mask that is not empty."""
     height, width = mask.shape
     rows, columns = mask.sum(axis=1, dtype=np.float64), mask.sum(axis=0, dtype=np.float64)
     (filled_rows,), (filled_columns,) = np.nonzero(rows), np.nonzero(columns)
     total = rows.sum()
-    return _Box(
+    return Box(
         top=filled_rows[0] / height,
         bottom=(filled_rows[-1] + 1) / height,
         left=filled_columns[0] / width,
