@@ -4,7 +4,6 @@ Encoder and heads stay as they are; docs/decisions/0020-outlines-have-blocks-of-
 """
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cxr_triage.model.network import EfficientNetLite0Outlining, MultiTaskNetwork
 from cxr_triage.training import checkpoint
 from cxr_triage.training.distributed import Group
 from cxr_triage.training.loader import Batch, Loader
 from cxr_triage.training.losses import segmentation_loss
+from cxr_triage.training.optimization import averaged, cosine, update
 from cxr_triage.training.precision import Precision
-from cxr_triage.training.recipes import LARGEST_GRADIENT, Outlining, Recipe
+from cxr_triage.training.recipes import Outlining, Recipe
 from cxr_triage.training.run_log import record
 
 #: What a run needs to go on.
@@ -81,11 +80,7 @@ class OutliningTrainer:
         self.learning = nn.ModuleList([self.network.outlining, self.network.decoder])
         self.network.requires_grad_(requires_grad=False)
         self.learning.requires_grad_(requires_grad=True)
-        self.average = AveragedModel(
-            self.learning,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
-            use_buffers=True,
-        )
+        self.average = averaged(self.learning, recipe.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.learning.parameters(), lr=self.phase.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -123,18 +118,15 @@ class OutliningTrainer:
             logits = self.network.outlines(images)
         loss: Tensor = segmentation_loss(logits, batch.masks.to(self.group.device))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.learning.parameters(), LARGEST_GRADIENT)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        update(self.scaler, self.optimizer, self.learning.parameters())
         self.average.update_parameters(self.learning)
         return float(loss.detach())
 
     def _schedule(self) -> None:
         """A short warm-up, and a cosine down to a hundredth."""
-        cosine = 0.505 + 0.495 * math.cos(math.pi * self.step / self.phase.steps)
+        share = cosine(self.step / self.phase.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.phase.learning_rate * cosine * min((self.step + 1) / WARM_UP, 1)
+            group["lr"] = self.phase.learning_rate * share * min((self.step + 1) / WARM_UP, 1)
 
     def _state(self) -> dict[str, object]:
         parts = {name: getattr(self, name).state_dict() for name in PARTS}

@@ -8,8 +8,6 @@ from cxr_triage.model.findings import LOCATIONS, STRUCTURES
 
 #: Prepared images are kept at this multiple of the network's input where it looks closer.
 DETAIL: Final = 2
-#: Gradients longer than this are shortened to it.
-LARGEST_GRADIENT: Final = 1.0
 
 #: What is made of a source's known label noise: nothing, forward correction of the loss, or soft targets.
 NoiseModel = Literal["off", "forward", "soft"]

@@ -1,6 +1,5 @@
 """The training loop: one network, three tasks, several sources in every batch."""
 
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cxr_triage.model.network import EfficientNetLite0Encoder, MultiTaskNetwork
 from cxr_triage.training import checkpoint
@@ -27,10 +25,11 @@ from cxr_triage.training.look import Look
 from cxr_triage.training.minors import only
 from cxr_triage.training.norm_statistics import NormStatistics
 from cxr_triage.training.objective import Objective
+from cxr_triage.training.optimization import averaged, cosine, update
 from cxr_triage.training.outlining import OutliningTrainer
 from cxr_triage.training.precision import Precision
 from cxr_triage.training.pretrained import load_pretrained
-from cxr_triage.training.recipes import LARGEST_GRADIENT, Recipe
+from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.run_log import record
 from cxr_triage.training.targets import outputs_of
 from cxr_triage.training.validation import judged_rows, validation_figures
@@ -71,11 +70,7 @@ class Trainer:
         self.network = self._new_network()
         self._standardise()
         self.statistics = NormStatistics(self.network.decoder if recipe.frozen_norms else self.network)
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]  # torch's own
-            use_buffers=True,
-        )
+        self.average = averaged(self.network, recipe.ema_decay)
         self.optimizer = self._new_optimizer()
         self.scaler = self.precision.scaler()
         self.epoch = 0
@@ -204,10 +199,7 @@ class Trainer:
                 total += self._backward(batch, parallel or self.network, len(batches))
             self.statistics.end()
         self.statistics.average(self.group)
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        update(self.scaler, self.optimizer, self.network.parameters())
         self.average.update_parameters(self.network)
         return total
 
@@ -227,10 +219,10 @@ class Trainer:
 
     def _schedule(self, progress: float) -> None:
         """One epoch of warm-up, then a cosine down to a hundredth; nothing before a group's turn."""
-        cosine = 0.505 + 0.495 * math.cos(math.pi * min(progress / self.recipe.epochs, 1))
+        share = cosine(min(progress / self.recipe.epochs, 1))
         for group in self.optimizer.param_groups:
             waiting = progress < group["from"]
-            group["lr"] = 0.0 if waiting else group["peak"] * cosine * min(progress - group["from"] + 0.02, 1)
+            group["lr"] = 0.0 if waiting else group["peak"] * share * min(progress - group["from"] + 0.02, 1)
 
     def _state(self) -> dict[str, Any]:
         return {
