@@ -1,10 +1,11 @@
-"""What the gate refuses of a folder's radiographs, turned, inverted or cut, and what is remarked on the others.
+"""What the gate refuses of a folder's radiographs, turned, inverted or cut, and what is remarked on those that pass.
 
-Of minors also where no age is known.
+Of minors also where no age is known; and of images of no chest.
 
-    .venv/bin/python benchmarks/gate.py FOLDER
+    .venv/bin/python benchmarks/gate.py FOLDER [--others FOLDER]
 
-FOLDER has a manifest.csv (docs/reference/training-data.md); test patients of the bundled card, minors apart.
+FOLDER has a manifest.csv (docs/reference/training-data.md); test patients of the bundled card, minors apart. Images of
+no chest are those of training/evaluation/others.py, and the files of a folder.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.training.data import read_samples
 from cxr_triage.training.evaluation.folds import assign
+from cxr_triage.training.evaluation.others import others
 from cxr_triage.training.evaluation.scoring import has_truth, radiograph_of
 from cxr_triage.training.minors import is_minor
 
@@ -49,11 +51,13 @@ def main() -> None:
     """Print how many of each kind are refused, and why."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--others", type=Path, help="folder of DICOM files or images of no chest")
+    choice = parser.parse_args()
     predictor = Predictor.load(None)
-    assigned = assign(read_samples(parser.parse_args().folder), [predictor.card], "test")
+    assigned = assign(read_samples(choice.folder), [predictor.card], "test")
     samples = [sample for sample, _ in assigned.rows if has_truth(sample)]
     adults = [radiograph_of(sample) for sample in samples if not is_minor(sample)]
-    table = Table("radiographs", "refused", "reasons", "remarks on the others", title="What the gate refuses")
+    table = Table("radiographs", "refused", "reasons", "remarks on those that pass", title="What the gate refuses")
     for name, spoil in SPOILS.items():
         _add(table, predictor, name, (_spoiled(each, spoil) for each in adults))
     for source in sorted({sample.source for sample in samples}):
@@ -62,6 +66,9 @@ def main() -> None:
         if ageless:
             _add(table, predictor, f"minors of {source}, no age", ageless)
     _add(table, predictor, "adults, no age", (dataclasses.replace(each, age_years=None) for each in adults))
+    elsewhere = list(others(sorted(choice.others.iterdir()) if choice.others else ()).values())
+    _add(table, predictor, "no chest", elsewhere)
+    _add(table, predictor, "no chest, inverted", (_spoiled(each, SPOILS["inverted"]) for each in elsewhere))
     Console().print(table)
 
 

@@ -18,6 +18,7 @@ from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
 from cxr_triage.model.remarks import HEART_ON_RIGHT
 from cxr_triage.model.suitability import implausible_outlines
+from cxr_triage.training.evaluation.others import others
 from cxr_triage.training.metrics import dice
 from golden import GOLDEN_TOLERANCE, summary_of
 
@@ -25,8 +26,7 @@ RADIOGRAPHS = Path(str(files("cxr_triage.daemon.demo").joinpath("radiographs")))
 CHESTS = [
     path for path in sorted(RADIOGRAPHS.glob("*.dcm")) if "not-a-chest" not in path.name and "broken" not in path.name
 ]
-
-
+OTHERS = others()
 #: Names of the demo's patients whose published labels are abnormal.
 ABNORMAL = {"dogwood", "fir", "hazel", "larch"}
 
@@ -61,6 +61,16 @@ def test_other_images_are_refused(predictor: Predictor) -> None:
     refusal = predictor.predict(image).refusal
     assert refusal is not None
     assert refusal.reason in {"lungs_implausible", "unlike_training"}
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("name", OTHERS)
+def test_images_of_no_chest_are_refused(predictor: Predictor, name: str, *, inverted: bool) -> None:
+    """Slices, a bone scan, ultrasound and photographs whose headers say nothing."""
+    image = OTHERS[name]
+    if inverted:
+        image = dataclasses.replace(image, pixels_HW=1 - image.pixels_HW)
+    assert predictor.predict(image).refusal is not None
 
 
 @pytest.mark.parametrize(
