@@ -9,6 +9,7 @@ from typing import Final
 from cxr_triage.daemon.commitment.asking import verify_offer
 from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.dicom_client import verify as verify_peer
+from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.service import PORTS, enabled_roles, presence
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings, require_writable
@@ -38,6 +39,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     looks = [(key, partial(_folder, key, folder)) for key, folder in settings.folders().items()]
     looks.append(("database", partial(_database, settings)))
     looks.append(("weights", partial(_weights, settings.bundle_folder, settings.model.sensitivity)))
+    if any(profile.font for profile in settings.profiles.values()):
+        looks.append(("fonts", partial(_fonts, settings)))
     if settings.model.device not in ALWAYS_THERE:
         looks.append(("device", partial(_device, settings.model.device)))
     looks += [
@@ -82,6 +85,11 @@ def _weights(bundle: Path | None, sensitivity: float | None) -> str:
         f"{bundle or BUNDLED}: {card.name} {card.version}, SHA-256 as on its card; sensitivity {chosen:g}; "
         f"not for triage: {unfit}"
     )
+
+
+def _fonts(settings: Settings) -> str:
+    require_fonts(settings.profiles.values())
+    return "the fonts of the emission profiles can be used"
 
 
 def _device(name: str) -> str:

@@ -1,20 +1,26 @@
 """The report role: turns scored studies into finished DICOM objects in the outbox."""
 
+import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from pydicom.dataset import Dataset
 
 from cxr_triage.daemon.backoff import LONGEST_FOR_MACHINE_SECONDS, doubled
+from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.logs import describe_with_frames, get_logger
+from cxr_triage.daemon.pictures import Pictures
 from cxr_triage.daemon.results.finishing import encode
-from cxr_triage.daemon.results.objects import BuiltObject, build_objects, reusable_segs
+from cxr_triage.daemon.results.objects import PICTURED, BuiltObject, Source, build_objects, kinds_to_make, reusable
 from cxr_triage.daemon.results.patient import COPIED
-from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.picture import Picture
+from cxr_triage.daemon.results.presentation_state import GRAYSCALE
+from cxr_triage.daemon.results.profiles import AIR, PROFILES, Profile
 from cxr_triage.daemon.roles import DELIVER, REPORT
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
@@ -33,6 +39,8 @@ BATCH: Final = 20
 SOURCE_KEYWORDS: Final = (
     *("Rows", "Columns", "PatientOrientation", "PixelSpacing", "ImagerPixelSpacing"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+    *("PixelAspectRatio", "PresentationIntentType", "SOPClassUID"),
+    *GRAYSCALE,
 )
 
 log = get_logger(__name__)
@@ -61,7 +69,7 @@ class _Failure:
 class Reporter:
     """Makes revisions, one study at a time. A study that cannot be reported waits; the others do not."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named, each another thing
         self,
         reporting: Reporting,
         *,
@@ -69,6 +77,8 @@ class Reporter:
         outbox: DurableFolder,
         destinations: Sequence[tuple[str, str]],
         policy_digest: str,
+        read_picture: Callable[[Path], Picture],
+        profiles: Mapping[str, Profile] = PROFILES,
         backoff: Backoff | None = None,
         clock: Clock = utc_now,
     ) -> None:
@@ -80,6 +90,8 @@ class Reporter:
             outbox: where finished objects go.
             destinations: (name, profile) pairs. Without any, objects of profile `air` are made all the same.
             policy_digest: of the policy that the revision is made under.
+            read_picture: reads the pixels of an image, for objects that draw on them.
+            profiles: by name.
             backoff: between attempts at a study.
             clock: gives the present.
         """
@@ -87,7 +99,9 @@ class Reporter:
         self._inbox = inbox
         self._outbox = outbox
         self._destinations = tuple(destinations)
-        self._profiles = sorted({Profile(profile) for _, profile in destinations} or {Profile.AIR})
+        self._profiles = [profiles[name] for name in sorted({name for _, name in destinations} or {AIR.name})]
+        #: Reads the pixels of an image.
+        self.read_picture = read_picture
         self._policy_digest = policy_digest
         self._backoff = backoff or Backoff()
         self._clock = clock
@@ -129,12 +143,12 @@ class Reporter:
         revision = self._reporting.open_revision(study_instance_uid, self._policy_digest)
         predictions = self._reporting.predictions(revision)
         self._require_files(predictions)
-        sources = {stored.sop_instance_uid: self._header(stored) for stored in predictions}
-        made = self._reporting.reported_segs(study_instance_uid)
+        made = self._reporting.reported_of_images(study_instance_uid)
+        sources = {stored.sop_instance_uid: self._source(stored, made) for stored in predictions}
         kept: list[ResultObject] = []
         built: list[tuple[BuiltObject, Profile]] = []
         for profile in self._profiles:
-            kept += reusable_segs(predictions, made, profile).values()
+            kept += reusable(predictions, made, profile)
             with quiet_pydicom():
                 objects = build_objects(revision, predictions, sources, profile, made=made)
             built += [(thing, profile) for thing in objects]
@@ -182,6 +196,13 @@ class Reporter:
             retry_in_seconds=wait.total_seconds(),
         )
 
+    def _source(self, stored: StoredPrediction, made: Sequence[ResultObject]) -> Source:
+        """Its header, and its pixels where anything is still to be drawn on them."""
+        header = self._header(stored)
+        kinds = {kind for profile in self._profiles for kind in kinds_to_make(stored, header, profile, made)}
+        picture = self.read_picture(self._inbox.absolute(stored.path)) if kinds & PICTURED else None
+        return Source(header=header, picture=picture)
+
     def _header(self, stored: StoredPrediction) -> Dataset:
         return open_dataset(self._inbox.absolute(stored.path), only=[*COPIED, *SOURCE_KEYWORDS])
 
@@ -224,7 +245,7 @@ class Reporter:
                 series_instance_uid=str(dataset.SeriesInstanceUID),
                 study_instance_uid=str(dataset.StudyInstanceUID),
                 source_sop_instance_uid=built.source_sop_instance_uid,
-                profile=profile.value,
+                profile=profile.name,
                 path=file.path,
                 sha256=file.sha256,
             )
@@ -237,12 +258,18 @@ class ReportRole:
         self._settings = settings
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
-        """Report studies until `stop` is set; the study in work is finished first."""
+        """Report studies until `stop` is set; the study in work is finished first.
+
+        Raises:
+            ConfigurationError: a profile's font cannot be used.
+            StorageError: the database or a folder cannot be used.
+        """
         settings = self._settings
+        require_fonts(settings.profiles.values())
         database = open_database(settings.database_url)
         try:
-            reporter = self._reporter(database)
-            with Doorbell.listen(settings.run_folder, REPORT) as bell:
+            with Doorbell.listen(settings.run_folder, REPORT) as bell, _pictures(settings) as pictures:
+                reporter = self._reporter(database, pictures)
                 ready()
                 while not stop.is_set():
                     if _report_pending(reporter, stop):
@@ -252,7 +279,7 @@ class ReportRole:
         finally:
             database.close()
 
-    def _reporter(self, database: Database) -> Reporter:
+    def _reporter(self, database: Database, pictures: Pictures) -> Reporter:
         settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
         return Reporter(
             Reporting(database, clock=clock),
@@ -260,8 +287,24 @@ class ReportRole:
             outbox=Outbox(settings.outbox_folder, clock=clock),
             destinations=[(destination.name, destination.profile) for destination in settings.destinations],
             policy_digest=settings.policy().digest(),
+            read_picture=pictures.read,
+            profiles=settings.profiles,
             clock=clock,
         )
+
+
+@contextmanager
+def _pictures(settings: Settings) -> Iterator[Pictures]:
+    """A reader of pictures, with a folder for results on their way: this role has one process per data folder."""
+    spool = settings.run_folder / f"{REPORT}.spool"
+    shutil.rmtree(spool, ignore_errors=True)  # of one that was killed
+    spool.mkdir(mode=0o700)
+    pictures = Pictures(folder=spool, deadline_seconds=settings.report.deadline_seconds, logs=settings.logs)
+    try:
+        yield pictures
+    finally:
+        pictures.close()
+        shutil.rmtree(spool, ignore_errors=True)
 
 
 def _report_pending(reporter: Reporter, stop: threading.Event) -> int:

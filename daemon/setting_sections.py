@@ -4,20 +4,25 @@ Every setting is declared once, here; its description is the text of the referen
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cxr_triage.daemon.results.profiles import AIR
 from cxr_triage.daemon.setting_types import (
     HOUR,
     POSTGRES,
     SQLITE,
     AeTitle,
+    Colour,
     DatabaseUrl,
+    Description,
     Device,
     Host,
     Hours,
     LevelName,
+    Meaning,
+    ObjectName,
     Port,
     RaiseTo,
     Seconds,
@@ -155,6 +160,9 @@ class ReportSettings(Section):
     """How SR and SEG are made."""
 
     poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+    deadline_seconds: Seconds = Field(
+        default=60, description="Longest time to read the pixels of an image that results are drawn on."
+    )
 
 
 class DeliverSettings(Section):
@@ -204,15 +212,58 @@ class Destination(Section):
     ae_title: AeTitle = Field(description="AE title that it answers to.")
     host: Host = Field(description="Its address.")
     port: Port = Field(description="Its TCP port.")
-    profile: Literal["air", "ohif"] = Field(
-        default="air",
-        description="Emission profile: `air` (IHE AI Results: one SEG per image, one SR per study), or `ohif` (the "
-        "same with a nominal plane and an outline in every group of the SR, for viewers that need them).",
+    profile: str = Field(
+        default=AIR.name,
+        description="Emission profile: what is sent, and how it is written. `air` (IHE AI Results: SEG and SR by the "
+        "standard), `ohif` (the same with a nominal plane and a line in every group of the SR), `stone` (pictures and "
+        "a Comprehensive SR, for Orthanc's Stone Web Viewer), `weasis` (SEG, presentation states, SR and Key Object "
+        "Selection), `floor` (pictures and sentences, which every PACS shows), or the name of a `[[profile]]`.",
     )
     commitment: bool = Field(
         default=False,
         description="Whether it is asked for storage commitment; an object then counts as delivered, and may leave the "
         "outbox, only once it has committed to it.",
+    )
+
+
+class EmissionProfile(Section):
+    """An emission profile of the site's own. Repeat the table for more."""
+
+    name: str = Field(
+        min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="What destinations name it by."
+    )
+    like: Literal["air", "ohif", "stone", "weasis", "floor"] = Field(
+        default="air", description="The profile that it is like but for what follows."
+    )
+    objects: tuple[ObjectName, ...] = Field(
+        default=(),
+        description="What is made: `SEG` (segmentation), `PR` (presentation state), `SC` (picture with the drawing "
+        "burned in), `SR` (report), `KO` (Key Object Selection of images with findings); empty: as in `like`.",
+    )
+    series_descriptions: dict[ObjectName, Description] = Field(
+        default={}, description="Series Description per object, at most 56 characters."
+    )
+    series_numbers: dict[ObjectName, Annotated[int, Field(ge=0, le=2**31 - 1)]] = Field(
+        default={}, description="Series Number per object."
+    )
+    colours: dict[Literal["left_lung", "right_lung", "heart"], Colour] = Field(
+        default={}, description="Display colour per structure, `#rrggbb`."
+    )
+    opacity: float = Field(
+        default=AIR.opacity, ge=0, le=1, description="How much the structures' areas colour a picture; 0: lines alone."
+    )
+    capture_pixels: int = Field(
+        default=AIR.capture_pixels, ge=256, le=4096, description="Longer side of a picture; smaller images stay small."
+    )
+    font: Path | None = Field(
+        default=None, description="TrueType file of the letters in pictures; left out: Latin letters of our own."
+    )
+    notice: str = Field(default="", max_length=200, description="A first line in what is drawn on images.")
+    language: Literal["en", "de", "es", "fr"] = Field(
+        default="en", description="Language of the codes' meanings; sentences stay English."
+    )
+    meanings: dict[str, Meaning] = Field(
+        default={}, description='Meanings of single codes, by `SCHEME:VALUE`: `{"SCT:36118008" = "Pneumothorax"}`.'
     )
 
 

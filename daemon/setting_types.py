@@ -1,8 +1,9 @@
 """What one value of the configuration may be; each refusal says why."""
 
+import re
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -54,7 +55,31 @@ def _severity(weights: dict[str, float]) -> dict[str, float]:
     return weights
 
 
+def _colour(value: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        raise ValueError("write a colour as #rrggbb, each pair hexadecimal: #ff5a5a")
+    return value.lower()
+
+
+def _description(value: str) -> str:
+    """PS3.5 6.2, VR LO: at most 64 characters; a revision's number is added."""
+    if not value.strip() or len(value) > 56 or "\\" in value or not value.isprintable():
+        raise ValueError("a series description has 1 to 56 printable characters without backslash (PS3.5 6.2)")
+    return value
+
+
+def _meaning(value: str) -> str:
+    """PS3.3 8.3, VR LO."""
+    if not value.strip() or len(value) > 64 or "\\" in value or not value.isprintable():
+        raise ValueError("a code meaning has 1 to 64 printable characters without backslash (PS3.3 8.3)")
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Colour = Annotated[str, AfterValidator(_colour)]
+Description = Annotated[str, AfterValidator(_description)]
+Meaning = Annotated[str, AfterValidator(_meaning)]
+ObjectName = Literal["SEG", "PR", "SC", "SR", "KO"]
 Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -4,17 +4,21 @@ import errno
 import os
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from cxr_triage.daemon.emission import profiles_of
+from cxr_triage.daemon.results.profiles import PROFILES, Profile
 from cxr_triage.daemon.setting_errors import explain, refuse_unknown_variables, without_secrets
 from cxr_triage.daemon.setting_sections import (
     DeliverSettings,
     Destination,
     DicomSettings,
+    EmissionProfile,
     InferSettings,
     LogSettings,
     Modality,
@@ -49,6 +53,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     model: ModelSettings = ModelSettings()
     destination: tuple[Destination, ...] = ()
+    profile: tuple[EmissionProfile, ...] = ()
     modality: tuple[Modality, ...] = ()
     worklist: WorklistSettings = WorklistSettings()
     web: WebSettings = WebSettings()
@@ -75,6 +80,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _refuse_doubles([destination.name for destination in self.destination])
+        _require_profiles(self)
         _refuse_clashes(self)
         _require_commitment_destination(self)
         if not (self.web.allow_remote or is_loopback(self.web.host)):
@@ -88,6 +94,11 @@ class Settings(BaseSettings):
     def destinations(self) -> tuple[Destination, ...]:
         """Where SR and SEG are sent."""
         return self.destination
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """Emission profiles by name."""
+        return profiles_of(self.profile, self._resolve)
 
     @property
     def committing(self) -> frozenset[str]:
@@ -228,6 +239,17 @@ def _refuse_doubles(names: list[str]) -> None:
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise ValueError(f"destination.name = {doubles[0]!r} is given twice: give each destination its own name")
+
+
+def _require_profiles(settings: Settings) -> None:
+    names = [own.name for own in settings.profile]
+    taken = sorted({name for name in names if names.count(name) > 1 or name in PROFILES})
+    if taken:
+        raise ValueError(f"profile.name = {taken[0]!r} is taken: give each profile a name of its own")
+    known = [*PROFILES, *names]
+    for destination in settings.destination:
+        if destination.profile not in known:
+            raise ValueError(f"destination.profile = {destination.profile!r}: write one of {', '.join(known)}")
 
 
 def _require_commitment_destination(settings: Settings) -> None:

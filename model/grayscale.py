@@ -47,7 +47,22 @@ def displayed(stored: StoredPixels, layout: PixelLayout, dataset: Dataset) -> Va
         return _normalised_exposure(stored, layout, dataset)
     stage = _modality(stored, layout, dataset)
     shown = _voi(stage, _background(stored, dataset), dataset)
-    return np.subtract(1, shown, dtype=np.float32) if _is_inverted(layout, dataset) else shown
+    return np.subtract(1, shown, dtype=np.float32) if is_shown_inverted(dataset) else shown
+
+
+def leaves_window_open(dataset: Dataset) -> bool:
+    """Whether a header for presentation has neither VOI LUT nor usable window."""
+    return not is_for_processing(dataset) and not items(dataset, "VOILUTSequence") and _window(dataset) is None
+
+
+def window_left_open(stored: StoredPixels, layout: PixelLayout, dataset: Dataset) -> "Window":
+    """The window that `displayed` takes where the header leaves it open.
+
+    Raises:
+        UnreadableImageError: a LUT cannot be read.
+    """
+    low, high = _range_without_voi(_modality(stored, layout, dataset), _background(stored, dataset))
+    return Window(center=(low + high + 1) / 2, width=high - low + 1, function="LINEAR")
 
 
 def is_for_processing(dataset: Dataset) -> bool:
@@ -58,9 +73,13 @@ def is_for_processing(dataset: Dataset) -> bool:
     )
 
 
-def _is_inverted(layout: PixelLayout, dataset: Dataset) -> bool:
-    # MONOCHROME1 and INVERSE say the same thing twice (PS3.3 C.8.11.3): either is enough, both invert once.
-    return layout.photometric_interpretation == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
+def is_shown_inverted(dataset: Dataset) -> bool:
+    """Whether low values are shown bright.
+
+    MONOCHROME1 and INVERSE say the same thing twice (PS3.3 C.8.11.3): either is enough, both invert once.
+    """
+    monochrome1 = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    return monochrome1 or text(dataset, "PresentationLUTShape") == "INVERSE"
 
 
 def _modality(stored: StoredPixels, layout: PixelLayout, dataset: Dataset) -> _Stage:
@@ -97,10 +116,13 @@ def _without_voi(stage: _Stage, background: NDArray[np.bool_] | None) -> Values:
     Many CR images say nothing of their range and use a small part of it, so that a display would show grey on grey:
     those are stretched between robust percentiles.
     """
+    return _stretched(stage.values, *_range_without_voi(stage, background))
+
+
+def _range_without_voi(stage: _Stage, background: NDArray[np.bool_] | None) -> tuple[float, float]:
     low, high = _robust_range(stage.values, background)
-    if high - low >= MIN_USED_RANGE * (stage.high - stage.low):
-        low, high = stage.low, stage.high
-    return _stretched(stage.values, low, high)
+    wide = high - low >= MIN_USED_RANGE * (stage.high - stage.low)
+    return (stage.low, stage.high) if wide else (low, high)
 
 
 def _normalised_exposure(stored: StoredPixels, layout: PixelLayout, dataset: Dataset) -> Values:
@@ -149,7 +171,7 @@ def _stretched(values: Values, low: float, high: float) -> Values:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Window:
+class Window:
     """Window Center, Width and VOI LUT Function (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
 
     center: float
@@ -170,13 +192,13 @@ class _Window:
         return _stretched(values, self.center - 0.5 - reach, self.center - 0.5 + reach)
 
 
-def _window(dataset: Dataset) -> _Window | None:
+def _window(dataset: Dataset) -> Window | None:
     """The first window; None where there is none, or its width is not allowed (C.11.2.1.2.1)."""
     center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
     function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
     if center is None or width is None or width <= 0 or (width < 1 and function == "LINEAR"):
         return None
-    return _Window(center=center, width=width, function=function)
+    return Window(center=center, width=width, function=function)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

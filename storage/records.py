@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Priority
@@ -52,10 +52,32 @@ class Receipt(StrEnum):
 
 
 class ObjectKind(StrEnum):
-    """What a result object is; also the order in which they are delivered (an SR cites the SEG)."""
+    """What a result object is, in the order in which they are made and delivered: each cites those before it."""
 
+    #: Segmentation: one per image.
     SEG = "SEG"
+    #: Grayscale Softcopy Presentation State: one per image.
+    PR = "PR"
+    #: Secondary Capture: one per image.
+    SC = "SC"
+    #: Structured report: one per revision.
     SR = "SR"
+    #: Key Object Selection: one per revision that has something to point at.
+    KO = "KO"
+
+    @property
+    def per_image(self) -> bool:
+        """Whether it is about one image, and so serves later revisions too."""
+        return self in PER_IMAGE
+
+    @property
+    def before(self) -> tuple["ObjectKind", ...]:
+        """The kinds that it may cite: a receiver has them first."""
+        kinds = tuple(ObjectKind)
+        return kinds[: kinds.index(self)] if self not in PER_IMAGE else ()
+
+
+PER_IMAGE: Final = frozenset({ObjectKind.SEG, ObjectKind.PR, ObjectKind.SC})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +227,7 @@ class ResultObject:
     sop_class_uid: str
     series_instance_uid: str
     study_instance_uid: str
-    #: The image that a SEG is about; empty for an SR.
+    #: The image that an object of a kind per image is about; empty for the others.
     source_sop_instance_uid: str
     #: Emission profile that it was made for.
     profile: str

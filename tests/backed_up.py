@@ -70,7 +70,7 @@ class Ward:
     def report(self, study: str) -> list[ResultObject]:
         """Report a study: a SEG per image and an SR."""
         revision = self.steps.reporting.open_revision(study, self.steps.policy.digest())
-        made = {seg.source_sop_instance_uid: seg for seg in self.steps.reporting.reported_segs(study)}
+        made = {seg.source_sop_instance_uid: seg for seg in self.steps.reporting.reported_of_images(study)}
         images = [each.sop_instance_uid for each in self.steps.reporting.predictions(revision)]
         segs = [made.get(uid) or self._object(ObjectKind.SEG, study, source_sop_instance_uid=uid) for uid in images]
         objects = [*segs, self._object(ObjectKind.SR, study)]

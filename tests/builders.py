@@ -1,7 +1,7 @@
 """What tests are about, in one line each: everything has a sensible default, and a test names what matters to it."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -165,6 +165,16 @@ def radiograph_dataset(*, pixels: NDArray[Any] | None = None, **tags: Any) -> Da
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset
+
+
+def lookup_table(
+    entries: Sequence[int] | NDArray[Any], *, first: int = 0, bits: int = 16, descriptor_vr: str = "US"
+) -> Dataset:
+    """Give an item of a Modality or VOI LUT Sequence."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", descriptor_vr, [len(entries) % 65536, first, bits])
+    item.add_new("LUTData", "OW", np.asarray(entries, dtype="<u2").tobytes())
+    return item
 
 
 def _describe_study(dataset: Dataset) -> None:

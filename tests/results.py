@@ -15,11 +15,16 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 import builders
 from cxr_triage.daemon.results.finishing import encode
-from cxr_triage.daemon.results.objects import BuiltObject, build_objects
-from cxr_triage.storage.records import Revision, StoredPrediction
+from cxr_triage.daemon.results.objects import BuiltObject, Source, build_objects
+from cxr_triage.daemon.results.picture import Picture
+from cxr_triage.daemon.results.profiles import PROFILES
+from cxr_triage.model.grayscale import Window
+from cxr_triage.storage.records import ObjectKind, Revision, StoredPrediction
 
 STUDY = "1.2.3.4"
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
+#: What dciodvfy calls the objects that it recognises.
+IODS = ("Segmentation", "SR", "GrayscaleSoftcopyPresentationState", "SecondaryCapture", "SCImage", "KeyObject")
 DSRDUMP = Path("/usr/bin/dsrdump")
 
 
@@ -73,9 +78,26 @@ def objects(*headers: Dataset, profile: str = "air", **changes: Any) -> list[Bui
     return build_objects(
         revision(**changes),
         [stored(header) for header in headers],
-        {header.SOPInstanceUID: header for header in headers},
-        profile,
+        sources(*headers),
+        PROFILES[profile],
     )
+
+
+def sources(*headers: Dataset) -> dict[str, Source]:
+    """Give the radiographs with their pixels, by SOP Instance UID."""
+    return {header.SOPInstanceUID: Source(header=header, picture=picture(header)) for header in headers}
+
+
+def picture(header: Dataset) -> Picture:
+    """Give the radiograph as it is displayed, its pixels square."""
+    grey = (builders.thorax_pixels(header.Rows, header.Columns) >> 4).astype(np.uint8)
+    return Picture(grey_HW=grey, window=Window(center=2048, width=4096, function="LINEAR"))
+
+
+def of_kind(built: list[BuiltObject], kind: ObjectKind) -> Dataset:
+    """Give the one object of a kind."""
+    (found,) = [each.dataset for each in built if each.kind is kind]
+    return found
 
 
 def written(dataset: Dataset) -> Dataset:
@@ -105,7 +127,7 @@ def _complaints(dataset: Dataset, folder: Path) -> list[str]:
     told = subprocess.run([DCIODVFY, _file(dataset, folder)], check=False, capture_output=True, timeout=60)
     text = (told.stdout + told.stderr).decode("utf-8", "replace")
     # Its first words name the IOD: without them it has not recognised, and so not validated, the object.
-    assert "Segmentation" in text or "SR" in text, text
+    assert any(name in text for name in IODS), text
     return text.splitlines()
 
 

@@ -80,7 +80,7 @@ class Steps:
 
     def segs(self, study: str, revision: Revision) -> list[ResultObject]:
         """Give a SEG for each image of a revision: those that exist, and new ones."""
-        existing = {seg.source_sop_instance_uid: seg for seg in self.reporting.reported_segs(study)}
+        existing = {seg.source_sop_instance_uid: seg for seg in self.reporting.reported_of_images(study)}
         return [
             existing.get(each.sop_instance_uid)
             or result_object(ObjectKind.SEG, study_instance_uid=study, source_sop_instance_uid=each.sop_instance_uid)

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -18,10 +19,13 @@ import builders
 from cxr_triage.daemon.adoption import Adoption
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.leftovers import Leftovers
+from cxr_triage.daemon.picturing import picture_of
 from cxr_triage.daemon.report import Backoff, Reporter, ReportRole
+from cxr_triage.daemon.results.picture import Picture
+from cxr_triage.daemon.results.profiles import FLOOR, WEASIS
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
-from cxr_triage.model.errors import StaleAttemptError, StorageError
+from cxr_triage.model.errors import StaleAttemptError, StorageError, UnavailableError
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
@@ -82,6 +86,7 @@ class Site:
             outbox=self.outbox,
             destinations=[(f"pacs-{profile}", profile) for profile in profiles],
             policy_digest=POLICY.digest(),
+            read_picture=picture_of,
             backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
             clock=self.clock,
         )
@@ -166,6 +171,37 @@ def test_each_profile_in_use_gets_its_objects(site: Site) -> None:
     site.score()
     site.reporter().report_pending()
     assert len(site.files()) == 6
+
+
+def test_what_is_about_an_image_serves_later_revisions(site: Site) -> None:
+    """Of each image one SEG, one presentation state, one picture; documents are new each time."""
+    study = site.score()
+    reporter = site.reporter("weasis", "floor")
+    reporter.report_pending()
+    assert _kinds(site.reporting.objects()) == sorted([*WEASIS.objects, *FLOOR.objects])
+    site.score(StudyInstanceUID=study)
+    reporter.report_pending()
+    made = Counter(each.kind for each in site.reporting.objects())
+    assert made == {ObjectKind.SEG: 2, ObjectKind.PR: 2, ObjectKind.SC: 2, ObjectKind.SR: 4, ObjectKind.KO: 2}
+    *_, latest = (each for each in site.reporting.objects() if (each.kind, each.profile) == (ObjectKind.SR, "floor"))
+    cited = str(dcmread(site.outbox.absolute(latest.path)).CurrentRequestedProcedureEvidenceSequence)
+    assert all(each.sop_instance_uid in cited for each in site.reporting.objects() if each.kind is ObjectKind.SC)
+
+
+def test_a_study_waits_while_its_pixels_cannot_be_read(site: Site) -> None:
+    """Nothing is recorded by halves; once they can be read, all is made."""
+    site.score()
+    reporter = site.reporter("floor")
+    reporter.read_picture = _unreadable
+    assert (reporter.report_pending(), site.reporting.objects()) == (0, [])
+    site.clock.now += YEAR
+    reporter.read_picture = picture_of
+    assert reporter.report_pending() == 1
+    assert _kinds(site.reporting.objects()) == sorted(FLOOR.objects)
+
+
+def _unreadable(_: Path) -> Picture:
+    raise UnavailableError("Nothing can be drawn on the image: the disk is away")
 
 
 def test_a_study_that_cannot_be_reported_does_not_stop_the_others(site: Site) -> None:
@@ -346,12 +382,14 @@ def test_stopping_leaves_the_rest_for_later(site: Site) -> None:
 
 
 def test_the_role_reports_until_it_is_stopped(tmp_path: Path, sqlite_url: str) -> None:
-    """With real settings, in a thread, woken by its bell."""
+    """With real settings, in a thread, woken by its bell; what is drawn on is read by a child."""
     settings = Settings.model_validate(
         {
             "storage": {"root": tmp_path, "database": sqlite_url},
             "report": {"poll_seconds": 0.2},
-            "destination": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 4242}],
+            "destination": [
+                {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 4242, "profile": "weasis"}
+            ],
         }
     )
     database = open_database(sqlite_url)
@@ -364,9 +402,9 @@ def test_the_role_reports_until_it_is_stopped(tmp_path: Path, sqlite_url: str) -
         site.score()
         ring(settings.run_folder, "report")
         deadline = time.monotonic() + 60
-        while len(site.reporting.objects()) < 2 and time.monotonic() < deadline:
+        while not site.reporting.objects() and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert _kinds(site.reporting.objects()) == [ObjectKind.SEG, ObjectKind.SR]
+        assert _kinds(site.reporting.objects()) == sorted(WEASIS.objects)
     finally:
         stop.set()
         role.join(60)

@@ -16,13 +16,15 @@ import results
 from builders import MORNING, finding, thorax_masks
 from cxr_triage.daemon.results.finishing import Encoded, encode
 from cxr_triage.daemon.results.objects import build_objects
+from cxr_triage.daemon.results.profiles import AIR, PROFILES
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
+from cxr_triage.storage.records import ObjectKind
 
 
 def digests() -> list[str]:
-    """Give the digests of a study's objects, in both profiles."""
+    """Give the digests of a study's objects, in all profiles."""
     made = []
-    for profile in ("air", "ohif"):
+    for profile in PROFILES:
         headers = results.source(), results.source(SOPInstanceUID="1.2.3.4.1.2")
         made += [encode(built.dataset) for built in results.objects(*headers, profile=profile)]
     return [hashlib.sha256(b"".join(encoded)).hexdigest() for encoded in made]
@@ -40,7 +42,7 @@ def _digests_of_a_process(seed: str) -> list[str]:
 def test_two_processes_write_the_same_bytes() -> None:
     """Neither the clock, nor the order of a set, nor a random UID shows in an object."""
     here = digests()
-    assert len(set(here)) == 6
+    assert len(set(here)) == 18
     assert here == _digests_of_a_process("1") == _digests_of_a_process("2")
 
 
@@ -57,9 +59,7 @@ def made_again(**changes: Any) -> list[Encoded]:
     header = results.source(TimezoneOffsetFromUTC="+0000")
     stored = dataclasses.replace(results.stored(header), **changes)
     revision = results.revision(created_at=MORNING + timedelta(hours=3))
-    return [
-        encode(each.dataset) for each in build_objects(revision, [stored], {stored.sop_instance_uid: header}, "air")
-    ]
+    return [encode(each.dataset) for each in build_objects(revision, [stored], results.sources(header), AIR)]
 
 
 def test_what_is_made_again_at_another_time_is_the_same_object() -> None:
@@ -78,7 +78,7 @@ def test_what_is_made_of_an_image_that_comes_again_has_the_same_uids() -> None:
     ]
 
 
-@pytest.mark.parametrize("profile", ["air", "ohif"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_other_content_is_another_object(profile: str) -> None:
     """Computed again with another outcome, on another machine say: no UID stands for two contents."""
     header = results.source()
@@ -90,22 +90,27 @@ def test_other_content_is_another_object(profile: str) -> None:
         results.stored(header, findings=(finding(probability=0.9001),)),
     ]
     made = [
-        build_objects(results.revision(), [outcome], {header.SOPInstanceUID: header}, profile) for outcome in outcomes
+        build_objects(results.revision(), [outcome], results.sources(header), PROFILES[profile]) for outcome in outcomes
     ]
     contents: dict[str, set[bytes]] = {}
     for built in (each for objects in made for each in objects):
         for uid in (built.dataset.SOPInstanceUID, built.dataset.SeriesInstanceUID):
             contents.setdefault(uid, set()).add(encode(built.dataset).dataset)
     assert {len(each) for each in contents.values()} == {1}
+    uids = {
+        kind: len({each.dataset.SOPInstanceUID for objects in made for each in objects if each.kind is kind})
+        for kind in PROFILES[profile].objects
+    }
+    assert uids[ObjectKind.SR] == 3
     # The masks of the first and the third are the same, and so is their SEG.
-    assert [len({objects[place].dataset.SOPInstanceUID for objects in made}) for place in (0, 1)] == [2, 3]
+    assert uids.get(ObjectKind.SEG, 2) == 2
 
 
 def test_profiles_share_no_uid() -> None:
     """The same result for two viewers is two objects in two series."""
-    air, ohif = (results.objects(results.source(), profile=profile) for profile in ("air", "ohif"))
-    uids = [uid for built in (*air, *ohif) for uid in (built.dataset.SOPInstanceUID, built.dataset.SeriesInstanceUID)]
-    assert len(set(uids)) == 8
+    made = [built.dataset for profile in PROFILES for built in results.objects(results.source(), profile=profile)]
+    uids = [uid for dataset in made for uid in (dataset.SOPInstanceUID, dataset.SeriesInstanceUID)]
+    assert len(set(uids)) == len(uids) == 24
 
 
 def test_a_file_has_a_zero_preamble_and_our_implementation() -> None:

@@ -12,6 +12,7 @@ from pydicom.uid import SegmentationStorage
 import builders
 import results
 from cxr_triage.daemon.results.objects import build_objects
+from cxr_triage.daemon.results.profiles import AIR, OHIF
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import ABNORMALITIES, Measurement
 from cxr_triage.model.remarks import HEART_ON_RIGHT
@@ -26,7 +27,7 @@ def _sr(*headers: Dataset, profile: str = "air", **changes: Any) -> Dataset:
 def _sr_of(**prediction: Any) -> Dataset:
     header = results.source()
     stored = results.stored(header, **prediction)
-    *_, sr = build_objects(results.revision(), [stored], {header.SOPInstanceUID: header}, "air")
+    *_, sr = build_objects(results.revision(), [stored], results.sources(header), AIR)
     return results.written(sr.dataset)
 
 
@@ -255,8 +256,8 @@ def test_segs_that_exist_are_cited_and_not_made_again() -> None:
         path=builders.result_object().path,
         sha256="0" * 64,
     )
-    sources, prediction = {header.SOPInstanceUID: header}, results.stored(header)
-    later = build_objects(results.revision(number=2), [prediction], sources, "air", made=[made])
+    sources, prediction = results.sources(header), results.stored(header)
+    later = build_objects(results.revision(number=2), [prediction], sources, AIR, made=[made])
     assert [built.kind for built in later] == [ObjectKind.SR]
-    both = build_objects(results.revision(number=2), [prediction], sources, "ohif", made=[made])
+    both = build_objects(results.revision(number=2), [prediction], sources, OHIF, made=[made])
     assert [built.kind for built in both] == [ObjectKind.SEG, ObjectKind.SR]

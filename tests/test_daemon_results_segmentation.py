@@ -12,17 +12,17 @@ from pydicom.pixels.utils import pixel_array
 import results
 from builders import thorax_masks
 from cxr_triage.daemon.results.objects import build_objects
-from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.profiles import AIR, OHIF, PROFILES, Profile
 from cxr_triage.daemon.results.segmentation import build_seg
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import STRUCTURES
 
 
-def _read_back(header: Dataset, masks: NDArray[np.bool_], profile: Profile = Profile.AIR) -> Dataset:
+def _read_back(header: Dataset, masks: NDArray[np.bool_], profile: Profile = AIR) -> Dataset:
     return results.written(build_seg(results.stored(header, masks_CHW=masks), header, profile=profile))
 
 
-@pytest.mark.parametrize("profile", list(Profile))
+@pytest.mark.parametrize("profile", [AIR, OHIF], ids=lambda profile: profile.name)
 @pytest.mark.parametrize(("rows", "columns"), [(37, 29), (40, 32), (33, 41)])
 def test_the_masks_come_back_bit_for_bit(rows: int, columns: int, profile: Profile) -> None:
     """Whatever the number of columns, and where lung and heart overlap."""
@@ -56,9 +56,9 @@ def test_objects_without_a_structure_are_valid(empty: tuple[int, ...], tmp_path:
     """The SEG has an empty frame, the SR no reference to it."""
     header, masks = results.source(), thorax_masks(37, 29)
     masks[list(empty)] = False
-    for profile in Profile:
+    for profile in PROFILES.values():
         prediction = results.stored(header, masks_CHW=masks)
-        for built in build_objects(results.revision(), [prediction], {header.SOPInstanceUID: header}, profile):
+        for built in build_objects(results.revision(), [prediction], results.sources(header), profile):
             assert results.errors(built.dataset, tmp_path) == []
 
 
@@ -95,7 +95,7 @@ def test_air_has_the_sources_orientation_and_no_plane() -> None:
 )
 def test_ohif_has_a_nominal_plane_of_its_own(tags: dict[str, Any], spacing: list[float]) -> None:
     """One that no other image shares, in the spacing in which the source is shown."""
-    seg = _read_back(results.source(**tags), thorax_masks(37, 29), Profile.OHIF)
+    seg = _read_back(results.source(**tags), thorax_masks(37, 29), OHIF)
     shared = seg.SharedFunctionalGroupsSequence[0]
     assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
     assert spacing == shared.PixelMeasuresSequence[0].PixelSpacing
@@ -106,4 +106,4 @@ def test_masks_of_another_size_are_refused() -> None:
     """They would lie somewhere else in the image."""
     header = results.source()
     with pytest.raises(ResultError, match="pixel matrix"):
-        build_seg(results.stored(header, masks_CHW=thorax_masks(40, 29)), header, profile=Profile.AIR)
+        build_seg(results.stored(header, masks_CHW=thorax_masks(40, 29)), header, profile=AIR)

@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is refused."""
 
+import dataclasses
 import os
 import tomllib
 from collections.abc import Mapping
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.reference import REPEATED, example_configuration, reference_page
+from cxr_triage.daemon.results.profiles import FLOOR, OHIF
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
+from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.model.priority import Level, Mode, Policy
+from cxr_triage.storage.records import ObjectKind
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 PACS = '[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "192.0.2.1"\nport = 104\n'
@@ -121,6 +126,53 @@ def test_a_label_that_is_not_for_triage_moves_something_only_where_the_site_says
     assert _load(tmp_path, f"[worklist]\nseverity = {{ {unfit} = 0.3 }}\n").policy().severity[unfit] == 0.3
 
 
+PROFILE = """
+[[profile]]
+name = "ward"
+like = "ohif"
+objects = ["SEG", "PR", "SR"]
+series_descriptions = { SEG = "KI: Lungen und Herz, nur Forschung" }
+series_numbers = { SR = 77 }
+colours = { heart = "#0102ff" }
+opacity = 0.5
+capture_pixels = 512
+font = "letters.ttf"
+notice = "Testbetrieb"
+language = "de"
+meanings = { "SCT:60046008" = "Erguss" }
+"""
+
+
+def test_a_site_makes_a_profile_of_its_own(tmp_path: Path) -> None:
+    """Like one of ours but for what it says."""
+    settings = _load(tmp_path, PROFILE + PACS + 'profile = "ward"\n')
+    ward = settings.profiles["ward"]
+    assert settings.destinations[0].profile == "ward"
+    assert (ward.nominal_plane, ward.coordinates_everywhere, ward.report) == (True, True, OHIF.report)
+    assert ward.objects == {ObjectKind.SEG, ObjectKind.PR, ObjectKind.SR}
+    assert ward.series_description(ObjectKind.SEG) == "KI: Lungen und Herz, nur Forschung"
+    assert ward.series_description(ObjectKind.SR) == OHIF.series_description(ObjectKind.SR)
+    assert (ward.series_number(ObjectKind.SR), ward.series_number(ObjectKind.SEG)) == (77, 9001)
+    assert (ward.colour("heart"), ward.colour("left_lung")) == ((1, 2, 255), OHIF.colour("left_lung"))
+    assert (ward.opacity, ward.capture_pixels, ward.notice) == (0.5, 512, "Testbetrieb")
+    assert ward.font == str(tmp_path / "letters.ttf")
+    meanings = [ward.meaning(ABNORMALITY_BY_NAME[label].code) for label in ("Effusion", "Edema")]
+    assert meanings == ["Erguss", "Lungenödem"]
+
+
+def test_a_profile_that_says_nothing_is_like_ours(tmp_path: Path) -> None:
+    """But for its name."""
+    settings = _load(tmp_path, '[[profile]]\nname = "ours"\nlike = "floor"\n')
+    assert settings.profiles["ours"] == dataclasses.replace(FLOOR, name="ours")
+
+
+def test_a_font_is_tried_before_anything_is_drawn(tmp_path: Path) -> None:
+    """A file that is missing, or no font, is named."""
+    settings = _load(tmp_path, PROFILE)
+    with pytest.raises(ConfigurationError, match=r"'ward'.*letters\.ttf"):
+        require_fonts(settings.profiles.values())
+
+
 REFUSED: Mapping[str, tuple[str, list[str]]] = {
     "unknown key": ("[dicom]\nprot = 1\n", ["dicom.prot = 1", "did you mean dicom.port?"]),
     "unknown table": ("[dicon]\nport = 1\n", ["dicon", "did you mean dicom?"]),
@@ -137,7 +189,23 @@ REFUSED: Mapping[str, tuple[str, list[str]]] = {
         PACS.replace("192.0.2.1", "127.0.0.1").replace("104", "11112"),
         ["destination 'pacs'", "our own DICOM port"],
     ),
-    "unknown profile": (PACS + 'profile = "moon"\n', ["destination.0.profile = 'moon'", "air"]),
+    "unknown profile": (PACS + 'profile = "moon"\n', ["destination.profile = 'moon'", "air, ohif"]),
+    "profile named like ours": ('[[profile]]\nname = "air"\n', ["profile.name = 'air'", "is taken"]),
+    "profile twice": ('[[profile]]\nname = "x"\n[[profile]]\nname = "x"\n', ["profile.name = 'x'", "is taken"]),
+    "profile like none": ('[[profile]]\nname = "x"\nlike = "moon"\n', ["profile.0.like = 'moon'", "weasis"]),
+    "profile of no object": ('[[profile]]\nname = "x"\nobjects = ["PDF"]\n', ["profile.0.objects", "PDF", "SEG"]),
+    "profile's colour": (
+        '[[profile]]\nname = "x"\ncolours = { heart = "red" }\n',
+        ["profile.0.colours.heart = 'red'", "#rrggbb"],
+    ),
+    "profile's description": (
+        f'[[profile]]\nname = "x"\nseries_descriptions = {{ SEG = "{"x" * 57}" }}\n',
+        ["profile.0.series_descriptions.SEG", "56", "PS3.5 6.2"],
+    ),
+    "profile's meaning": (
+        '[[profile]]\nname = "x"\nmeanings = { "SCT:1" = " " }\n',
+        ["profile.0.meanings.SCT:1", "PS3.3 8.3"],
+    ),
     "unknown label": ("[worklist]\nseverity = { Mas = 1 }\n", ["worklist.severity", "Mas", "Mass"]),
     "severity above one": ("[worklist]\nseverity = { Mass = 2 }\n", ["worklist.severity.Mass = 2"]),
     "findings may not give STAT": ('[worklist]\nraise_to = "STAT"\n', ["worklist.raise_to = 'STAT'", "only a person"]),

@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForProcessing
 
-from builders import radiograph_file, thorax_pixels
+from builders import lookup_table, radiograph_file, thorax_pixels
 from cxr_triage.model.errors import UnreadableImageError
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
 
@@ -22,14 +22,6 @@ SHOWN = PIXELS / np.float32(4095)
 def read(folder: Path, *, pixels: NDArray[Any] | None = None, **tags: Any) -> Radiograph:
     """Write a radiograph and read it."""
     return read_radiograph(radiograph_file(folder, pixels=pixels, **tags))
-
-
-def lut(entries: NDArray[Any], *, first: int = 0, bits: int = 16, descriptor_vr: str = "US") -> Dataset:
-    """Make an item of a Modality or VOI LUT Sequence."""
-    item = Dataset()
-    item.add_new("LUTDescriptor", descriptor_vr, [len(entries) % 65536, first, bits])
-    item.add_new("LUTData", "OW", np.asarray(entries, dtype="<u2").tobytes())
-    return item
 
 
 def coded(value: str, meaning: str) -> Dataset:
@@ -177,21 +169,21 @@ def test_voi_lut_is_scaled_by_its_own_depth(tmp_path: Path, bits: int) -> None:
     """A VOI LUT of 8 to 16 bits gives the same film: its output depth is not that of the pixels."""
     curve = np.sqrt(np.arange(4096) / 4095)
     top = 2**bits - 1
-    radiograph = read(tmp_path, VOILUTSequence=[lut(np.rint(curve * top), bits=bits)])
+    radiograph = read(tmp_path, VOILUTSequence=[lookup_table(np.rint(curve * top), bits=bits)])
 
     assert_shows(curve[PIXELS].astype(np.float32), radiograph, tolerance=0.51 / top)
 
 
 def test_voi_lut_with_a_first_value(tmp_path: Path) -> None:
     """Values below the table get its first entry, values above it the last."""
-    radiograph = read(tmp_path, VOILUTSequence=[lut(np.arange(1000, dtype=np.uint16), first=1000, bits=10)])
+    radiograph = read(tmp_path, VOILUTSequence=[lookup_table(np.arange(1000, dtype=np.uint16), first=1000, bits=10)])
 
     assert_shows(np.clip(PIXELS.astype(np.int64) - 1000, 0, 999) / 1023, radiograph)
 
 
 def test_voi_lut_of_packed_bytes(tmp_path: Path) -> None:
     """Eight-bit entries may come one to a byte."""
-    item = lut(np.zeros(4096, np.uint16), bits=8)
+    item = lookup_table(np.zeros(4096, np.uint16), bits=8)
     item["LUTData"].value = (np.arange(4096) >> 4).astype(np.uint8).tobytes()
 
     assert_shows((PIXELS >> 4) / 255, read(tmp_path, VOILUTSequence=[item]))
@@ -199,7 +191,7 @@ def test_voi_lut_of_packed_bytes(tmp_path: Path) -> None:
 
 def test_voi_lut_of_65536_entries(tmp_path: Path) -> None:
     """Zero in the descriptor stands for 65536 entries (PS3.3 C.11.2.1.1)."""
-    item = lut(np.arange(65536))
+    item = lookup_table(np.arange(65536))
 
     assert_shows(PIXELS / 65535, read(tmp_path, VOILUTSequence=[item], BitsStored=16, HighBit=15))
 
@@ -208,28 +200,28 @@ def test_voi_lut_on_negative_values(tmp_path: Path) -> None:
     """The first value is signed where the rescaled values are, whatever VR it was written in."""
     table = np.arange(4096, dtype=np.uint16)
     for vr, first in (("SS", -1024), ("US", 65536 - 1024)):
-        item = lut(table, first=first, bits=12, descriptor_vr=vr)
+        item = lookup_table(table, first=first, bits=12, descriptor_vr=vr)
         radiograph = read(tmp_path, RescaleSlope="1", RescaleIntercept="-1024", VOILUTSequence=[item])
         assert_shows(SHOWN, radiograph)
 
 
 def test_voi_lut_before_window(tmp_path: Path) -> None:
     """Where both are there, the LUT is shown."""
-    table = lut(np.arange(4096, dtype=np.uint16), bits=12)
+    table = lookup_table(np.arange(4096, dtype=np.uint16), bits=12)
 
     assert_shows(SHOWN, read(tmp_path, VOILUTSequence=[table], WindowCenter="10", WindowWidth="5"))
 
 
 def test_modality_lut(tmp_path: Path) -> None:
     """A Modality LUT comes first; the window is in its units."""
-    radiograph = read(tmp_path, ModalityLUTSequence=[lut(np.arange(4096)[::-1], bits=12)])
+    radiograph = read(tmp_path, ModalityLUTSequence=[lookup_table(np.arange(4096)[::-1], bits=12)])
 
     assert_shows(1 - SHOWN, radiograph)
 
 
 def test_lut_without_descriptor_is_refused(tmp_path: Path) -> None:
     """A lookup table that cannot be read is not passed over in silence."""
-    item = lut(np.arange(16))
+    item = lookup_table(np.arange(16))
     del item["LUTDescriptor"]
     with pytest.raises(UnreadableImageError, match="LUT Descriptor"):
         read(tmp_path, VOILUTSequence=[item])
@@ -237,7 +229,7 @@ def test_lut_without_descriptor_is_refused(tmp_path: Path) -> None:
 
 def test_short_lut_is_refused(tmp_path: Path) -> None:
     """Nor is one that is shorter than it says."""
-    item = lut(np.arange(4096))
+    item = lookup_table(np.arange(4096))
     item["LUTData"].value = b"\1\2"
     with pytest.raises(UnreadableImageError, match="shorter"):
         read(tmp_path, VOILUTSequence=[item])

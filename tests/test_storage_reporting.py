@@ -163,11 +163,11 @@ def test_other_bytes_are_reported_as_a_revision_of_their_own(steps: Steps) -> No
     other = received_instance(sop_instance_uid=first.sop_instance_uid, received_at=steps.clock())
     steps.score("1.1", finding("Hernia", 0.9), image=other)
     assert steps.reporting.studies_to_report(10) == ["1.1"]
-    assert steps.reporting.reported_segs("1.1") == []
+    assert steps.reporting.reported_of_images("1.1") == []
     revision, [seg, _] = steps.report("1.1")
     [stored] = steps.reporting.predictions(revision)
     assert (other.sha256, "Hernia") == (stored.sha256, stored.prediction.findings[0].label)
-    assert steps.reporting.reported_segs("1.1") == [seg]
+    assert steps.reporting.reported_of_images("1.1") == [seg]
     assert steps.reporting.studies_to_report(10) == []
 
 
@@ -194,7 +194,7 @@ def test_forgotten_seg_is_made_again_under_its_uid(steps: Steps) -> None:
     _, [seg, _] = steps.report("1.1", ("nobody", "ohif"))
     forgotten = steps.housekeeping.forgettable_files(steps.clock() + timedelta(days=1))
     steps.housekeeping.record_forgotten([file for file in forgotten if file.place == "outbox"])
-    assert steps.reporting.reported_segs("1.1") == []
+    assert steps.reporting.reported_of_images("1.1") == []
     steps.score("1.1")
     revision = steps.reporting.open_revision("1.1", "digest")
     again = result_object(
@@ -206,7 +206,7 @@ def test_forgotten_seg_is_made_again_under_its_uid(steps: Steps) -> None:
         sha256=seg.sha256,
     )
     steps.reporting.complete_revision(revision, [again], [])
-    assert steps.reporting.reported_segs("1.1") == [again]
+    assert steps.reporting.reported_of_images("1.1") == [again]
 
 
 def test_most_urgent_study_is_reported_first(steps: Steps) -> None:

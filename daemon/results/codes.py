@@ -6,14 +6,15 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
-from cxr_triage.daemon.results.finishing import MANUFACTURER, RESEARCH
+from cxr_triage.daemon.results.finishing import MANUFACTURER
+from cxr_triage.daemon.results.profiles import RESEARCH, Profile
 from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
 from cxr_triage.model.findings import PRIVATE_SCHEME, Code
 
 
-def concept(code: Code) -> CodedConcept:
-    """Give a code of the vocabulary as a content item's code."""
-    return CodedConcept(code.value, code.scheme, code.meaning)
+def concept(code: Code, profile: Profile) -> CodedConcept:
+    """Give a code of the vocabulary as a content item's code, its meaning in the profile's words."""
+    return CodedConcept(code.value, code.scheme, profile.meaning(code))
 
 
 #: PS3.16 CID 7021. The meaning may be any text that conveys the code's (PS3.3 8.3): here it carries the warning too.
@@ -28,6 +29,12 @@ PRESENT: Final = CodedConcept("52101004", "SCT", "Present")
 #: It does not. That is not SNOMED CT's "Absent": nothing was excluded.
 BELOW_THRESHOLD: Final = CodedConcept("BELOW-THRESHOLD", PRIVATE_SCHEME, "Below threshold, absence is not stated")
 SOURCE: Final = CodedConcept("260753009", "SCT", "Source")
+#: PS3.16 CID 5000: of what is written beside the codes.
+ENGLISH: Final = CodedConcept("en-US", "RFC5646", "English (United States)")
+#: PS3.16 CID 7010: why a Key Object Selection points at something.
+OF_INTEREST: Final = CodedConcept.from_code(codes.DCM.OfInterest)
+#: PS3.16 CID 7202.
+SOURCE_FOR_PROCESSING: Final = CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
 PIXELS: Final = CodedConcept("{pixels}", "UCUM", "Pixels")
 
 ANATOMICAL_STRUCTURE: Final = CodedConcept.from_code(codes.SCT.AnatomicalStructure)

@@ -10,20 +10,23 @@ from typing import Any, Final, NamedTuple
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, GrayscaleSoftcopyPresentationStateStorage
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import StoredPrediction
+from cxr_triage.storage.records import ObjectReference, StoredPrediction
 
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"
 SOFTWARE_VERSION: Final = version("cxr-triage")
 #: Part of every derived UID.
 EMITTER: Final = f"{SOFTWARE_VERSION}/1"
-RESEARCH: Final = "research, not for diagnosis"
+#: Body Part Examined (PS3.16 Annex L): not of a pair, so that no Laterality is called for (PS3.3 C.7.3.1).
+CHEST: Final = "CHEST"
+#: When it was made, by prefix of a date and a time; a presentation state has a pair of its own (PS3.3 C.11.10).
+SERIES, CONTENT, PRESENTATION = "Series", "Content", "PresentationCreation"
 #: PS3.3 C.12.1.1.8.
 _OFFSET: Final = re.compile(r"([+-])(\d{2})(\d{2})")
 
@@ -37,6 +40,16 @@ def source_stand_in(stored: StoredPrediction) -> Dataset:
     dataset.SeriesInstanceUID = stored.series_instance_uid
     dataset.Modality = "DX"
     dataset.Rows, dataset.Columns = stored.prediction.masks_CHW.shape[1:]
+    return without_patient(dataset)
+
+
+def stand_in(referenced: ObjectReference) -> Dataset:
+    """A data set of which a library takes the reference, and nothing else."""
+    dataset = Dataset()
+    dataset.SOPClassUID = referenced.sop_class_uid
+    dataset.SOPInstanceUID = referenced.sop_instance_uid
+    dataset.SeriesInstanceUID = referenced.series_instance_uid
+    dataset.StudyInstanceUID = referenced.study_instance_uid
     return without_patient(dataset)
 
 
@@ -75,7 +88,7 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
         copy_patient_and_study(source, dataset)
     # highdicom names itself there, with the time of day; the equipment module says what made the object.
     dataset.pop("ContributingEquipmentSequence", None)
-    for prefix in ("InstanceCreation", "Series", "Content"):
+    for prefix in ("InstanceCreation", SERIES, CONTENT, PRESENTATION):
         dataset.pop(f"{prefix}Date", None)
         dataset.pop(f"{prefix}Time", None)
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
@@ -121,7 +134,8 @@ def _identify(dataset: Dataset) -> str:
 
 
 def _date(dataset: Dataset, moment: datetime) -> None:
-    for prefix in ("Series", "Content"):
+    is_presentation = dataset.SOPClassUID == GrayscaleSoftcopyPresentationStateStorage
+    for prefix in (SERIES, PRESENTATION if is_presentation else CONTENT):
         setattr(dataset, f"{prefix}Date", moment.strftime("%Y%m%d"))
         setattr(dataset, f"{prefix}Time", moment.strftime("%H%M%S.%f"))
 

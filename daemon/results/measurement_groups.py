@@ -1,6 +1,6 @@
 """One radiograph's prediction -> measurement groups (PS3.16 TID 1501; TID 1410 where there is a region or segment)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,13 +33,14 @@ from cxr_triage.daemon.results.codes import (
     concept,
 )
 from cxr_triage.daemon.results.finishing import MANUFACTURER
+from cxr_triage.daemon.results.outlines import Points, box_around, outlines_of
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.segmentation import segment_number, segment_uid
-from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.daemon.results.segmentation import segment_number
+from cxr_triage.daemon.results.uids import derived_uid, segment_uid
 from cxr_triage.model import findings as vocabulary
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, QUALIFIER_CODES, STRUCTURES, Structure
-from cxr_triage.storage.records import ObjectReference, StoredPrediction
+from cxr_triage.storage.records import ObjectKind, ObjectReference, StoredPrediction
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
@@ -50,19 +51,20 @@ UNITS: Final = {"1": codes.UCUM.NoUnits, "mm2": codes.UCUM.SquareMillimeter}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportedImage:
-    """One image of a report, and the SEG that shows its structures."""
+    """One image of a report, and the objects that show what was found on it."""
 
     #: 1, 2, ... within the report.
     number: int
     stored: StoredPrediction
-    seg: ObjectReference
+    objects: Mapping[ObjectKind, ObjectReference]
 
 
 def groups(image: ReportedImage, profile: Profile) -> Iterator[Group]:
     """Give all groups of one image: each finding, then each structure."""
-    outlined_HW = np.any(image.stored.prediction.masks_CHW, axis=0) if profile is Profile.OHIF else None
+    outlined_HW = np.any(image.stored.prediction.masks_CHW, axis=0)
+    box = box_around(outlined_HW) if profile.coordinates_everywhere else None
     for finding in image.stored.prediction.findings:
-        yield _finding(image, finding, outlined_HW)
+        yield _finding(image, finding, profile, box)
     for structure in STRUCTURES:
         yield from _structure(image, structure, profile)
 
@@ -94,12 +96,12 @@ class _Common:
         )
 
 
-def _finding(image: ReportedImage, finding: vocabulary.Finding, region_HW: NDArray[np.bool_] | None) -> Group:
+def _finding(image: ReportedImage, finding: vocabulary.Finding, profile: Profile, region: Points | None) -> Group:
     """The label, coded, with its probability and what that is compared with.
 
     Only what reaches its threshold stands under "Finding"; below it nothing is found, and nothing is denied either.
     """
-    code = concept(finding.abnormality.code)
+    code = concept(finding.abnormality.code, profile)
     common = _Common(
         image,
         f"{finding.label} {finding.probability:.2f}",
@@ -108,22 +110,22 @@ def _finding(image: ReportedImage, finding: vocabulary.Finding, region_HW: NDArr
     )
     numbers = [_number(PROBABILITY, finding.probability, "1"), _number(OPERATING_THRESHOLD, finding.threshold, "1")]
     evaluation = QualitativeEvaluation(name=code, value=PRESENT if finding.present else BELOW_THRESHOLD)
-    return _group(common, numbers, [evaluation], region_HW)
+    return _group(common, numbers, [evaluation], region)
 
 
 def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> Iterator[Group]:
     """A structure's measurements, by its segment; without a single pixel there is nothing to refer to."""
     mask_HW = image.stored.prediction.masks_CHW[STRUCTURES.index(structure)]
     numbers = [
-        _measurement(measurement, structure)
+        _measurement(measurement, structure, profile)
         for measurement in image.stored.prediction.measurements
         if MEASURED_STRUCTURE[measurement.name] == structure.name
     ]
-    code = concept(structure.code)
-    common = _Common(image, structure.code.meaning, segment_uid(image.stored, structure), code)
-    if profile is Profile.OHIF and (numbers or mask_HW.any()):
-        yield _group(common, numbers, [], mask_HW)
-    elif mask_HW.any():
+    code = concept(structure.code, profile)
+    common = _Common(image, profile.meaning(structure.code), segment_uid(image.stored, structure), code)
+    if profile.coordinates_everywhere and (numbers or mask_HW.any()):
+        yield _group(common, numbers, [], _outline(mask_HW))
+    elif mask_HW.any() and ObjectKind.SEG in image.objects:
         yield PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=common.tracking,
             referenced_segment=_segment(image, structure),
@@ -135,15 +137,20 @@ def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> 
         yield _group(common, numbers, [], None)
 
 
+def _outline(mask_HW: NDArray[np.bool_]) -> Points:
+    """The longest closed line around the mask; around the image if the mask is empty."""
+    return max(outlines_of(mask_HW), key=len, default=box_around(mask_HW))
+
+
 def _group(
     common: _Common,
     numbers: Sequence[Measurement],
     evaluations: Sequence[QualitativeEvaluation],
-    region_HW: NDArray[np.bool_] | None,
+    region: Points | None,
 ) -> Group:
-    """A group about a whole image, or about the box around a region of it."""
+    """A group about a whole image, or about what lies within a closed line on it."""
     stored = common.image.stored
-    if region_HW is None:
+    if region is None:
         return MeasurementsAndQualitativeEvaluations(
             tracking_identifier=common.tracking,
             finding_type=common.finding,
@@ -156,7 +163,7 @@ def _group(
         tracking_identifier=common.tracking,
         referenced_region=ImageRegion(
             graphic_type=GraphicTypeValues.POLYLINE,
-            graphic_data=_box(region_HW),
+            graphic_data=region,
             source_image=SourceImageForRegion(stored.sop_class_uid, stored.sop_instance_uid),
         ),
         finding_type=common.finding,
@@ -167,36 +174,27 @@ def _group(
     )
 
 
-def _box(mask_HW: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Closed polyline of (column, row) around the mask, or around the image if the mask is empty (PS3.3 C.18.6.1.2)."""
-    used = mask_HW if mask_HW.any() else np.ones_like(mask_HW)
-    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    return np.array(corners, dtype=np.float64)
-
-
 def _segment(image: ReportedImage, structure: Structure) -> ReferencedSegmentationFrame:
-    number = segment_number(structure)
+    number, seg = segment_number(structure), image.objects[ObjectKind.SEG]
     return ReferencedSegmentationFrame(
-        sop_class_uid=image.seg.sop_class_uid,
-        sop_instance_uid=image.seg.sop_instance_uid,
+        sop_class_uid=seg.sop_class_uid,
+        sop_instance_uid=seg.sop_instance_uid,
         frame_number=number,
         segment_number=number,
         source_image=SourceImageForSegmentation(image.stored.sop_class_uid, image.stored.sop_instance_uid),
     )
 
 
-def _measurement(measurement: vocabulary.Measurement, structure: Structure) -> Measurement:
+def _measurement(measurement: vocabulary.Measurement, structure: Structure, profile: Profile) -> Measurement:
     if measurement.qualifier and measurement.qualifier not in QUALIFIER_CODES:
         raise ResultError(f"The qualifier of {measurement.name} has no code: add it to QUALIFIER_CODES.")
     qualifier = QUALIFIER_CODES.get(measurement.qualifier)
     return _number(
-        concept(MEASUREMENT_CODES[measurement.name]),
+        concept(MEASUREMENT_CODES[measurement.name], profile),
         measurement.value,
         measurement.unit,
-        method=concept(qualifier) if qualifier else None,
-        site=concept(structure.code),
+        method=concept(qualifier, profile) if qualifier else None,
+        site=concept(structure.code, profile),
     )
 
 

@@ -1,15 +1,26 @@
 """One revision -> the DICOM objects that say it. A pure function: no clock, no database, no network."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from cxr_triage.daemon.results.document import Report
+from cxr_triage.daemon.results.key_objects import build_ko
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
+from cxr_triage.daemon.results.picture import Picture
+from cxr_triage.daemon.results.presentation_state import build_pr
 from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.secondary_capture import build_sc
 from cxr_triage.daemon.results.segmentation import build_seg
-from cxr_triage.daemon.results.structured_report import Report, build_sr
+from cxr_triage.daemon.results.structured_report import build_sr
+from cxr_triage.model.errors import ResultError
+from cxr_triage.model.grayscale import is_for_processing
 from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject, Revision, StoredPrediction
+
+#: Kinds that show the source's pixels, or how they are displayed.
+PICTURED = frozenset({ObjectKind.PR, ObjectKind.SC})
 
 
 class BuiltObject(NamedTuple):
@@ -17,64 +28,117 @@ class BuiltObject(NamedTuple):
 
     dataset: Dataset
     kind: ObjectKind
-    #: The image that a SEG is about; empty for an SR.
+    #: The image that an object of a kind per image is about; empty for the others.
     source_sop_instance_uid: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """An image that results are about."""
+
+    #: Without pixels.
+    header: Dataset
+    #: Its pixels as displayed; None where `kinds_to_make` has none of PICTURED.
+    picture: Picture | None = None
+
+
+def kinds_to_make(
+    stored: StoredPrediction, header: Dataset, profile: Profile, made: Sequence[ResultObject]
+) -> tuple[ObjectKind, ...]:
+    """Which objects an image still lacks, in their order.
+
+    A presentation state tells how a display shows stored pixels, which those for processing are not meant for.
+    """
+    there = {each.kind for each in made if _is_of(each, stored.sop_instance_uid, profile)}
+    raw = {ObjectKind.PR} if is_for_processing(header) else set()
+    wanted = profile.objects - there - raw
+    return tuple(kind for kind in ObjectKind if kind.per_image and kind in wanted)
 
 
 def build_objects(
     revision: Revision,
     predictions: Sequence[StoredPrediction],
-    sources: Mapping[str, Dataset],
-    profile: Profile | str,
+    sources: Mapping[str, Source],
+    profile: Profile,
     *,
     made: Sequence[ResultObject] = (),
 ) -> list[BuiltObject]:
-    """Build a revision's objects: the SEGs that do not exist yet, then the SR that cites all of them.
+    """Build a revision's objects: those of its images that do not exist yet, then the documents that cite them all.
 
     Args:
         revision: what is reported; UIDs and times follow from it and from the predictions.
         predictions: at least one, each of another image, in the order in which the images were received.
-        sources: the images' headers, without pixels, by SOP Instance UID.
+        sources: the images by SOP Instance UID.
         profile: whom for.
-        made: SEGs of earlier revisions that show these very predictions, of any profile: cited, not made again.
+        made: objects about images that earlier revisions made of these very predictions, of any profile: cited, not
+            made again.
 
     Raises:
         ResultError: the prediction does not fit its source or cannot be coded.
     """
-    profile = Profile(profile)
-    kept = reusable_segs(predictions, made, profile)
-    segs = [
-        BuiltObject(build_seg(stored, sources[image], profile=profile), ObjectKind.SEG, image)
+    built = [
+        BuiltObject(_build(kind, stored, sources[stored.sop_instance_uid], profile), kind, stored.sop_instance_uid)
         for stored in predictions
-        if (image := stored.sop_instance_uid) not in kept
+        for kind in kinds_to_make(stored, sources[stored.sop_instance_uid].header, profile, made)
     ]
-    references = {image: _reference_made(seg) for image, seg in kept.items()}
-    references |= {seg.source_sop_instance_uid: _reference(seg.dataset) for seg in segs}
-    report = Report(
-        revision=revision,
-        images=tuple(
-            ReportedImage(number=number, stored=stored, seg=references[stored.sop_instance_uid])
-            for number, stored in enumerate(predictions, start=1)
-        ),
-        sources=tuple(sources[stored.sop_instance_uid] for stored in predictions),
-        profile=profile,
+    images = tuple(
+        ReportedImage(number=number, stored=stored, objects=_objects_of(stored, profile, made, built))
+        for number, stored in enumerate(predictions, start=1)
     )
-    return [*segs, BuiltObject(build_sr(report), ObjectKind.SR, "")]
+    headers = tuple(sources[stored.sop_instance_uid].header for stored in predictions)
+    report = Report(revision=revision, images=images, sources=headers, profile=profile)
+    return [*built, *_documents(report)]
 
 
-def reusable_segs(
-    predictions: Sequence[StoredPrediction], made: Sequence[ResultObject], profile: Profile | str
-) -> dict[str, ResultObject]:
-    """Which SEGs a revision uses again, by the image's SOP Instance UID.
+def reusable(
+    predictions: Sequence[StoredPrediction], made: Sequence[ResultObject], profile: Profile
+) -> list[ResultObject]:
+    """Which objects about images a revision uses again.
 
-    Also those that an earlier release of this software made: an image has one SEG per profile.
+    Also those that an earlier release of this software made: an image has one of each kind per profile.
     """
     images = {stored.sop_instance_uid for stored in predictions}
-    return {
-        seg.source_sop_instance_uid: seg
-        for seg in made
-        if seg.kind is ObjectKind.SEG and seg.profile == profile and seg.source_sop_instance_uid in images
+    latest = {
+        (each.source_sop_instance_uid, each.kind): each
+        for each in made
+        if each.source_sop_instance_uid in images and _is_of(each, each.source_sop_instance_uid, profile)
     }
+    return list(latest.values())
+
+
+def _build(kind: ObjectKind, stored: StoredPrediction, source: Source, profile: Profile) -> Dataset:
+    if kind is ObjectKind.SEG:
+        return build_seg(stored, source.header, profile=profile)
+    if source.picture is None:
+        raise ResultError(f"{kind.value} of image {stored.sop_instance_uid} needs its pixels.")
+    if kind is ObjectKind.PR:
+        return build_pr(stored, source.header, source.picture.window, profile=profile)
+    return build_sc(stored, source.header, source.picture, profile=profile)
+
+
+def _documents(report: Report) -> list[BuiltObject]:
+    """The documents of a revision; the flag points at the report, too."""
+    documents: list[BuiltObject] = []
+    sr = None
+    if ObjectKind.SR in report.profile.objects:
+        dataset = build_sr(report)
+        sr = _reference(dataset)
+        documents.append(BuiltObject(dataset, ObjectKind.SR, ""))
+    if ObjectKind.KO in report.profile.objects and (flag := build_ko(report, sr)) is not None:
+        documents.append(BuiltObject(flag, ObjectKind.KO, ""))
+    return documents
+
+
+def _objects_of(
+    stored: StoredPrediction, profile: Profile, made: Sequence[ResultObject], built: Sequence[BuiltObject]
+) -> dict[ObjectKind, ObjectReference]:
+    kept = {each.kind: _reference_made(each) for each in reusable([stored], made, profile)}
+    new = {each.kind: _reference(each.dataset) for each in built if each[2] == stored.sop_instance_uid}
+    return {kind: reference for kind in ObjectKind if (reference := new.get(kind, kept.get(kind))) is not None}
+
+
+def _is_of(made: ResultObject, image: str, profile: Profile) -> bool:
+    return made.profile == profile.name and made.source_sop_instance_uid == image and made.kind in profile.objects
 
 
 def _reference(dataset: Dataset) -> ObjectReference:
@@ -86,5 +150,5 @@ def _reference(dataset: Dataset) -> ObjectReference:
     )
 
 
-def _reference_made(seg: ResultObject) -> ObjectReference:
-    return ObjectReference(seg.sop_class_uid, seg.sop_instance_uid, seg.series_instance_uid, seg.study_instance_uid)
+def _reference_made(made: ResultObject) -> ObjectReference:
+    return ObjectReference(made.sop_class_uid, made.sop_instance_uid, made.series_instance_uid, made.study_instance_uid)

@@ -1,12 +1,102 @@
-"""What differs between the receivers of our objects."""
+"""What differs between the receivers of our objects: one finding graph, written as a kind of viewer needs it."""
 
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+from cxr_triage.model.findings import STRUCTURES, Code
+from cxr_triage.storage.records import ObjectKind
 
 
-class Profile(StrEnum):
-    """An emission profile: one finding graph, written as a kind of viewer needs it."""
+class ReportForm(StrEnum):
+    """The kind of document that an SR is."""
 
-    #: IHE AI Results, by the standard.
-    AIR = "air"
-    #: For OHIF: SEG with a nominal plane, and spatial coordinates in every measurement group.
-    OHIF = "ohif"
+    #: Comprehensive 3D SR (PS3.3 A.35.13) with a Measurement Report (PS3.16 TID 1500).
+    COMPREHENSIVE_3D = "comprehensive 3d"
+    #: Comprehensive SR (PS3.3 A.35.3) with the same content.
+    COMPREHENSIVE = "comprehensive"
+    #: Basic Text SR (PS3.3 A.35.1): sentences, for what shows nothing else.
+    BASIC_TEXT = "basic text"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """An emission profile."""
+
+    #: Our name for it; part of every UID that is derived for it.
+    name: str
+    #: What is made.
+    objects: frozenset[ObjectKind]
+    report: ReportForm = ReportForm.COMPREHENSIVE_3D
+    #: Whether a SEG lies in a nominal plane, in a Frame of Reference of its own.
+    nominal_plane: bool = False
+    #: Whether every measurement group of the SR has a spatial coordinate: at least the box around lungs and heart.
+    coordinates_everywhere: bool = False
+    #: Series Description per kind; a kind that is left out has its own (`SERIES`).
+    descriptions: dict[ObjectKind, str] = field(default_factory=dict)
+    #: Series Number per kind; a kind that is left out has its own (`SERIES`).
+    numbers: dict[ObjectKind, int] = field(default_factory=dict)
+    #: Display colour per structure, sRGB 0-255; a structure that is left out has that of the vocabulary.
+    colours: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: Of the structures' areas in a Secondary Capture, 0 (outlines alone) to 1.
+    opacity: float = 0.15
+    #: Longer side of a Secondary Capture, pixels; a smaller source is not enlarged.
+    capture_pixels: int = 1536
+    #: TrueType or OpenType file of the letters in a Secondary Capture; empty: Latin letters that come with Pillow.
+    font: str = ""
+    #: A first line of a site's own in what is drawn on the image; empty: none.
+    notice: str = ""
+    #: Code meanings in another language, by "SCHEME:VALUE"; what is left out stays English.
+    meanings: dict[str, str] = field(default_factory=dict)
+
+    def series_description(self, kind: ObjectKind) -> str:
+        """What a reader sees in the list of series."""
+        return self.descriptions.get(kind, SERIES[kind].description)
+
+    def series_number(self, kind: ObjectKind) -> int:
+        """Where the series stands in that list."""
+        return self.numbers.get(kind, SERIES[kind].number)
+
+    def meaning(self, code: Code) -> str:
+        """What a code means, in the profile's words."""
+        return self.meanings.get(f"{code.scheme}:{code.value}", code.meaning)
+
+    def colour(self, structure: str) -> tuple[int, int, int]:
+        """What a structure is drawn in, sRGB 0-255."""
+        return self.colours.get(structure, _RGB[structure])
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The series that objects of one kind stand in."""
+
+    number: int
+    description: str
+
+
+RESEARCH: Final = "research, not for diagnosis"
+#: Of each kind, if a profile does not say otherwise. At most 64 characters (PS3.5 6.2, VR LO).
+SERIES: Final = {
+    ObjectKind.SEG: Series(9001, f"Lungs and heart (AI), {RESEARCH}"),
+    ObjectKind.PR: Series(9003, f"Chest triage drawing (AI), {RESEARCH}"),
+    ObjectKind.SC: Series(9004, f"Chest triage picture (AI), {RESEARCH}"),
+    ObjectKind.SR: Series(9002, f"Chest triage (AI), {RESEARCH}"),
+    ObjectKind.KO: Series(9005, f"Chest triage flag (AI), {RESEARCH}"),
+}
+_RGB: Final = {structure.name: structure.rgb for structure in STRUCTURES}
+
+_SEG, _PR, _SC, _SR, _KO = ObjectKind.SEG, ObjectKind.PR, ObjectKind.SC, ObjectKind.SR, ObjectKind.KO
+#: IHE AI Results, by the standard.
+AIR: Final = Profile(name="air", objects=frozenset({_SEG, _SR}))
+#: OHIF draws a SEG only in a plane, and shows a blank page for a measurement group without a spatial coordinate.
+OHIF: Final = Profile(name="ohif", objects=frozenset({_SEG, _SR}), nominal_plane=True, coordinates_everywhere=True)
+#: Orthanc's Stone Web Viewer draws what stands in a Comprehensive SR, and pictures.
+STONE: Final = Profile(
+    name="stone", objects=frozenset({_SC, _SR}), report=ReportForm.COMPREHENSIVE, coordinates_everywhere=True
+)
+#: Weasis draws segmentations and, best of all, presentation states.
+WEASIS: Final = Profile(name="weasis", objects=frozenset({_SEG, _PR, _SR, _KO}))
+#: What every PACS shows: a picture, and sentences.
+FLOOR: Final = Profile(name="floor", objects=frozenset({_SC, _SR}), report=ReportForm.BASIC_TEXT)
+
+PROFILES: Final = {profile.name: profile for profile in (AIR, OHIF, STONE, WEASIS, FLOOR)}

@@ -14,22 +14,19 @@ from cxr_triage.daemon.results.codes import ANATOMICAL_STRUCTURE, ARTIFICIAL_INT
 from cxr_triage.daemon.results.finishing import (
     EMITTER,
     MANUFACTURER,
-    RESEARCH,
     equipment,
     finish,
     source_stand_in,
 )
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.daemon.results.uids import derived_uid, segment_uid
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import STRUCTURES, Structure
 from cxr_triage.model.header import number, numbers, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import StoredPrediction
+from cxr_triage.storage.records import ObjectKind, StoredPrediction
 
-SERIES_NUMBER: Final = 9001
-SERIES_DESCRIPTION: Final = f"Lungs and heart (AI), {RESEARCH}"
 #: Rows from left to right, columns from top to bottom: nominal, since a projection has no plane in the patient.
 NOMINAL_ORIENTATION: Final = [1, 0, 0, 0, 1, 0]
 
@@ -37,12 +34,7 @@ NOMINAL_ORIENTATION: Final = [1, 0, 0, 0, 1, 0]
 def seg_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
     """What the UID of an image's SEG, or of a part of it, is derived from: image, weights, profile and emitter."""
     content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
-    return derived_uid("SEG", *content, profile.value, EMITTER, part)
-
-
-def segment_uid(stored: StoredPrediction, structure: Structure) -> str:
-    """The tracking UID under which SEG and SR know one structure of one image."""
-    return derived_uid("segment", stored.sop_instance_uid, stored.sha256, structure.name)
+    return derived_uid("SEG", *content, profile.name, EMITTER, part)
 
 
 def segment_number(structure: Structure) -> int:
@@ -59,7 +51,7 @@ def build_seg(stored: StoredPrediction, source: Dataset, *, profile: Profile) ->
     Args:
         stored: the prediction; its masks are in the source's pixel matrix.
         source: the source's header, without pixels.
-        profile: `air`: PatientOrientation and no plane; `ohif`: a nominal plane in a Frame of Reference of its own.
+        profile: whom for; without a nominal plane it has the source's PatientOrientation.
 
     Raises:
         ResultError: the masks do not have the source's size.
@@ -69,13 +61,13 @@ def build_seg(stored: StoredPrediction, source: Dataset, *, profile: Profile) ->
     # PS3.3 C.8.20.2: structures are outlined each on its own, so a pixel may belong to lung and heart.
     segmentation.SegmentsOverlap = "YES"
     _name_dimensions(segmentation, seg_uid(stored, profile, "dimensions"))
-    if profile is Profile.OHIF:
+    if profile.nominal_plane:
         _add_nominal_plane(segmentation, source, seg_uid(stored, profile, "frame of reference"))
     else:
         _copy_orientation(segmentation, source)
     content = finish(segmentation, source=source, moment=stored.received_at)
     _name_dimensions(segmentation, derived_uid(seg_uid(stored, profile, "dimensions"), content))
-    if profile is Profile.OHIF:
+    if profile.nominal_plane:
         segmentation.FrameOfReferenceUID = derived_uid(segmentation.FrameOfReferenceUID, content)
     return segmentation
 
@@ -94,14 +86,14 @@ def _segmentation(stored: StoredPrediction, source: Dataset, profile: Profile) -
         source_images=[_stand_in(stored, source)],
         pixel_array=masks_1HWC.astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_describe(stored, structure) for structure in STRUCTURES],
+        segment_descriptions=[_describe(stored, structure, profile) for structure in STRUCTURES],
         series_instance_uid=seg_uid(stored, profile, "series"),
-        series_number=SERIES_NUMBER,
+        series_number=profile.series_number(ObjectKind.SEG),
         sop_instance_uid=seg_uid(stored, profile),
         instance_number=1,
         content_label="CXR_TRIAGE",
-        content_description=SERIES_DESCRIPTION,
-        series_description=SERIES_DESCRIPTION,
+        content_description=profile.series_description(ObjectKind.SEG),
+        series_description=profile.series_description(ObjectKind.SEG),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
         **equipment(bundle),
@@ -116,17 +108,17 @@ def _stand_in(stored: StoredPrediction, source: Dataset) -> Dataset:
     return dataset
 
 
-def _describe(stored: StoredPrediction, structure: Structure) -> SegmentDescription:
+def _describe(stored: StoredPrediction, structure: Structure, profile: Profile) -> SegmentDescription:
     return SegmentDescription(
         segment_number=segment_number(structure),
-        segment_label=structure.code.meaning,
+        segment_label=profile.meaning(structure.code),
         segmented_property_category=ANATOMICAL_STRUCTURE,
-        segmented_property_type=concept(structure.code),
+        segmented_property_type=concept(structure.code, profile),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=_algorithm(stored.prediction.bundle),
         tracking_uid=segment_uid(stored, structure),
-        tracking_id=structure.code.meaning,
-        display_color=CIELabColor.from_rgb(*structure.rgb),
+        tracking_id=profile.meaning(structure.code),
+        display_color=CIELabColor.from_rgb(*profile.colour(structure.name)),
     )
 
 

@@ -4,6 +4,9 @@ import json
 import uuid
 from typing import Final
 
+from cxr_triage.model.findings import Structure
+from cxr_triage.storage.records import StoredPrediction
+
 #: Root of all UIDs that we derive.
 NAMESPACE: Final = uuid.UUID("ef683776-0f57-4a39-a5e8-3c411d271090")
 
@@ -11,6 +14,11 @@ NAMESPACE: Final = uuid.UUID("ef683776-0f57-4a39-a5e8-3c411d271090")
 def derived_uid(*parts: str) -> str:
     """Give the UID that stands for these words in this order (PS3.5 B.2: a UUID under 2.25)."""
     return f"2.25.{uuid.uuid5(NAMESPACE, json.dumps(parts)).int}"
+
+
+def segment_uid(stored: StoredPrediction, structure: Structure) -> str:
+    """The tracking UID under which all objects know one structure of one image."""
+    return derived_uid("segment", stored.sop_instance_uid, stored.sha256, structure.name)
 
 
 #: Names this implementation in the file meta information (PS3.7 D.3.3.2).

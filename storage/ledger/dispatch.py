@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.model.errors import StaleAttemptError
@@ -39,14 +39,14 @@ class Dispatch:
     def claim(self, owner: str, destination: str, limit: int) -> list[Delivery]:
         """Claim due deliveries: those never tried first, oldest first, then those whose time came earliest.
 
-        An SR waits until the SEGs of its revision are stored there.
+        An object waits until those of its revision that it may cite are stored there.
         """
         now = self._clock()
         waiting = (
             (DeliveryRow.destination == destination)
             & (DeliveryRow.state == DeliveryState.PENDING)
             & leases.is_due(DeliveryRow, now)
-            & ~waits_for_a_seg(DeliveryState.PENDING, DeliveryState.DEAD)
+            & ~waits_for_cited(DeliveryState.PENDING, DeliveryState.DEAD)
         )
         if not leases.any_of(self._database, DeliveryRow, waiting):
             return []
@@ -227,20 +227,20 @@ class Dispatch:
         note(session, self._clock(), actor or row.owner or _ACTOR, event, made, f"{told}: {detail}" if detail else told)
 
 
-def waits_for_a_seg(*states: DeliveryState) -> ColumnElement[bool]:
-    """Whether a delivery is of an SR, and a SEG of the same revision is in one of these states at the destination."""
+def waits_for_cited(*states: DeliveryState) -> ColumnElement[bool]:
+    """Whether an object of the same revision that a delivery's may cite is in one of these states there."""
     mine, other = aliased(RevisionObjectRow), aliased(RevisionObjectRow)
-    sr, seg, seg_delivery = aliased(ObjectRow), aliased(ObjectRow), aliased(DeliveryRow)
+    citing, cited, delivery = aliased(ObjectRow), aliased(ObjectRow), aliased(DeliveryRow)
+    may_cite = [and_(citing.kind == kind, cited.kind.in_(kind.before)) for kind in ObjectKind if kind.before]
     return exists().where(
-        sr.id == DeliveryRow.object_id,
-        sr.kind == ObjectKind.SR,
-        mine.object_id == sr.id,
+        citing.id == DeliveryRow.object_id,
+        mine.object_id == citing.id,
         other.revision_id == mine.revision_id,
-        seg.id == other.object_id,
-        seg.kind == ObjectKind.SEG,
-        seg_delivery.object_id == seg.id,
-        seg_delivery.destination == DeliveryRow.destination,
-        seg_delivery.state.in_(states),
+        cited.id == other.object_id,
+        or_(*may_cite),
+        delivery.object_id == cited.id,
+        delivery.destination == DeliveryRow.destination,
+        delivery.state.in_(states),
     )
 
 

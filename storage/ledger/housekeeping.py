@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger.circuits import circuits_in
-from cxr_triage.storage.ledger.dispatch import waits_for_a_seg
+from cxr_triage.storage.ledger.dispatch import waits_for_cited
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, OwnedFile, Place, RevisionState, SetAside
 from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
@@ -190,7 +190,7 @@ def _deliveries(session: Session) -> dict[str, dict[DeliveryState, int]]:
 def _held_back(session: Session) -> dict[str, int]:
     counted = session.execute(
         select(DeliveryRow.destination, func.count())
-        .where(DeliveryRow.state == DeliveryState.PENDING, waits_for_a_seg(DeliveryState.DEAD))
+        .where(DeliveryRow.state == DeliveryState.PENDING, waits_for_cited(DeliveryState.DEAD))
         .group_by(DeliveryRow.destination)
         .order_by(DeliveryRow.destination)
     )

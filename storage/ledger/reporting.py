@@ -19,6 +19,7 @@ from cxr_triage.storage.ledger.objects import object_of, object_row
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import (
+    PER_IMAGE,
     DeliveryState,
     InstanceHeader,
     InstanceState,
@@ -119,23 +120,23 @@ class Reporting:
             latest = {instance.sop_instance_uid: (instance, row) for instance, row in session.execute(images)}
             return [_stored_prediction(session, *pair) for pair in sorted(latest.values(), key=_arrival)]
 
-    def reported_segs(self, study_instance_uid: str) -> list[ResultObject]:
-        """SEG objects that reported revisions of the study made, whose files are still in the outbox.
+    def reported_of_images(self, study_instance_uid: str) -> list[ResultObject]:
+        """Objects about one image that reported revisions of the study made, whose files are still in the outbox.
 
-        Later revisions use them again: one SEG per scored image (content) and profile.
+        Later revisions use them again: one of each kind per scored image (content) and profile.
         """
-        segs = (
+        made = (
             select(ObjectRow)
             .where(
                 ObjectRow.study_instance_uid == study_instance_uid,
-                ObjectRow.kind == ObjectKind.SEG,
+                ObjectRow.kind.in_(PER_IMAGE),
                 ObjectRow.owns_file,
             )
             .order_by(ObjectRow.id)
         )
         with self._database.read() as session:
             current = set(_latest(_reportable(session, study_instance_uid)).values())
-            return [object_of(row) for row in session.scalars(segs) if row.source_instance_id in current]
+            return [object_of(row) for row in session.scalars(made) if row.source_instance_id in current]
 
     def header(self, study_instance_uid: str) -> InstanceHeader:
         """Header of the study's first received image that was indexed.
@@ -179,7 +180,7 @@ class Reporting:
 
         Args:
             revision: an open one.
-            objects: all that it consists of, SEGs made by earlier revisions included.
+            objects: all that it consists of, those of images made by earlier revisions included.
             destinations: (name, profile) pairs: each gets the objects of its profile that it was not given before.
 
         Raises:

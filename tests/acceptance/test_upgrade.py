@@ -15,6 +15,7 @@ from backed_up import old_ledger
 from builders import prediction, received_instance, store_file, thorax_masks
 from conftest import DATABASES
 from cxr_triage.daemon.indexing import read_instance_header
+from cxr_triage.daemon.picturing import picture_of
 from cxr_triage.daemon.report import Reporter
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import utc_now
@@ -52,6 +53,7 @@ class OldService:
             outbox=Outbox(folder / "outbox"),
             destinations=[PACS],
             policy_digest=POLICY.digest(),
+            read_picture=picture_of,
         )
 
     def receive(self) -> Dataset:

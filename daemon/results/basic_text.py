@@ -1,0 +1,78 @@
+"""A study's predictions -> sentences, the content of a Basic Text SR (PS3.3 A.35.1): no numbers, no coordinates."""
+
+from collections.abc import Iterator
+
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from highdicom.sr.templates import LanguageOfContentItemAndDescendants
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from cxr_triage.daemon.results.codes import ENGLISH, SOURCE, TITLE, concept
+from cxr_triage.daemon.results.document import Report, observer, procedure, sentences
+from cxr_triage.daemon.results.measurement_groups import DECIMALS, ReportedImage
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.model.findings import MEASUREMENT_CODES, Finding
+
+CONTAINS = RelationshipTypeValues.CONTAINS
+
+
+def basic_text(report: Report) -> Dataset:
+    """Give the root of the content tree."""
+    root = ContainerContentItem(name=TITLE, is_content_continuous=False)
+    root.ContentSequence = ContentSequence(is_root=False)
+    root.ContentSequence.extend(LanguageOfContentItemAndDescendants(ENGLISH))
+    root.ContentSequence.extend(observer(report.bundle))
+    root.ContentSequence.append(_procedure(report))
+    for image in report.images:
+        root.ContentSequence.append(_section(image, report.profile))
+    root.ContentSequence.extend(_text(codes.DCM.Comment, sentence) for sentence in sentences(report))
+    return root
+
+
+def _procedure(report: Report) -> CodeContentItem:
+    return CodeContentItem(
+        name=codes.DCM.ProcedureReported,
+        value=procedure(report.sources[0]),
+        relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
+    )
+
+
+def _section(image: ReportedImage, profile: Profile) -> ContainerContentItem:
+    """What was found on one image, and the image."""
+    section = ContainerContentItem(name=codes.DCM.Findings, relationship_type=CONTAINS)
+    section.ContentSequence = ContentSequence()
+    section.ContentSequence.extend(_said_of(image, profile))
+    return section
+
+
+def _said_of(image: ReportedImage, profile: Profile) -> Iterator[ContentItem]:
+    yield ImageContentItem(
+        name=SOURCE,
+        referenced_sop_class_uid=image.stored.sop_class_uid,
+        referenced_sop_instance_uid=image.stored.sop_instance_uid,
+        relationship_type=CONTAINS,
+    )
+    for finding in sorted(image.stored.prediction.findings, key=lambda finding: not finding.present):
+        yield _text(codes.DCM.Finding, f"{profile.meaning(finding.abnormality.code)}: {_judged(finding)}")
+    for measurement in image.stored.prediction.measurements:
+        value = f"{round(measurement.value, DECIMALS):g}" + (f" {measurement.unit}" if measurement.unit != "1" else "")
+        qualifier = f" ({measurement.qualifier})" if measurement.qualifier else ""
+        yield _text(concept(MEASUREMENT_CODES[measurement.name], profile), f"{value}{qualifier}")
+
+
+def _judged(finding: Finding) -> str:
+    what = "present" if finding.present else "below threshold, absence is not stated"
+    return f"probability {finding.probability:.2f}, threshold {finding.threshold:.2f}: {what}"
+
+
+def _text(name: CodedConcept, value: str) -> TextContentItem:
+    return TextContentItem(name=name, value=value, relationship_type=CONTAINS)

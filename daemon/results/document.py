@@ -1,0 +1,84 @@
+"""What every document of ours says, whatever its form: about which images, by whom, and in which words."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
+from highdicom.sr.coding import CodedConcept
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from cxr_triage.daemon.results.codes import PLAIN_CHEST_XRAY
+from cxr_triage.daemon.results.finishing import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSION
+from cxr_triage.daemon.results.measurement_groups import ReportedImage
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.model.header import items, text
+from cxr_triage.model.prediction import BundleIdentity
+from cxr_triage.storage.records import Revision
+
+STATEMENT: Final = (
+    "Research software, not a medical device: not for diagnosis. It orders the reading list; it does not read. "
+    "A finding that is not reported as present is not excluded, and no image is stated to be normal."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What the documents of one revision are about."""
+
+    revision: Revision
+    #: At least one, in the order in which they were received.
+    images: tuple[ReportedImage, ...]
+    #: Headers of the images, without pixels, in the same order.
+    sources: tuple[Dataset, ...]
+    profile: Profile
+
+    @property
+    def bundle(self) -> BundleIdentity:
+        """The weights that the latest image was scored with."""
+        return self.images[-1].stored.prediction.bundle
+
+
+def observer(bundle: BundleIdentity) -> ObserverContext:
+    """The observer is a device: this software with these weights (PS3.16 TID 1004)."""
+    device = DeviceObserverIdentifyingAttributes(
+        uid=derived_uid("device", MODEL_NAME, SOFTWARE_VERSION, bundle.sha256),
+        name=MODEL_NAME,
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{MODEL_NAME} {SOFTWARE_VERSION}, {bundle.name} {bundle.version}",
+        serial_number=bundle.sha256,
+    )
+    return ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+
+
+def procedure(source: Dataset) -> CodedConcept:
+    """The imaging that was done, in the source's words; it is not the algorithm's doing (TID 1500, row 5)."""
+    for item in items(source, "ProcedureCodeSequence"):
+        value, meaning = text(item, "CodeValue"), text(item, "CodeMeaning")
+        scheme = text(item, "CodingSchemeDesignator")
+        if 0 < len(value) <= 16 and 0 < len(scheme) <= 16 and 0 < len(meaning) <= 64:  # PS3.3 Table 8.8-1, SH and LO
+            return CodedConcept(value, scheme, meaning, text(item, "CodingSchemeVersion") or None)
+    return PLAIN_CHEST_XRAY
+
+
+def sentences(report: Report) -> Iterable[str]:
+    """What a reader must know of the whole."""
+    yield STATEMENT
+    if report.revision.priority_reason:
+        yield f"Reading list: {report.revision.priority_reason}"
+    yield _summary(report.images)
+    for image in report.images:
+        yield from (f"Image {image.number}: {remark.sentence}" for remark in image.stored.prediction.remarks)
+
+
+def _summary(images: Sequence[ReportedImage]) -> str:
+    """What reached its threshold, most probable first; nothing is said of the rest but that."""
+    present = [finding for image in images for finding in image.stored.prediction.findings if finding.present]
+    if not present:
+        return "No finding reached its operating threshold: not prioritised by findings."
+    most = {finding.label: finding for finding in sorted(present, key=lambda finding: finding.probability)}
+    ranked = sorted(most.values(), key=lambda finding: (-finding.probability, finding.label))
+    said = (f"{found.label} {found.probability:.2f} (threshold {found.threshold:.2f})" for found in ranked)
+    return f"At or above threshold: {', '.join(said)}."

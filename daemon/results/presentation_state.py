@@ -1,0 +1,162 @@
+"""The drawing of one radiograph -> Grayscale Softcopy Presentation State (PS3.3 A.33.1)."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from highdicom.color import CIELabColor
+from highdicom.pr import (
+    AnnotationUnitsValues,
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GraphicTypeValues,
+    GrayscaleSoftcopyPresentationState,
+    TextJustificationValues,
+    TextObject,
+)
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian
+
+from cxr_triage.daemon.results.drawing import NOTES, Drawing, Label, Layer, Line, drawing_of
+from cxr_triage.daemon.results.finishing import CHEST, EMITTER, equipment, finish, source_stand_in
+from cxr_triage.daemon.results.patient import copy_elements
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.model.grayscale import Window, is_shown_inverted
+from cxr_triage.model.header import items, numbers
+from cxr_triage.storage.records import ObjectKind, StoredPrediction
+
+#: What the grayscale pipeline of a source consists of (PS3.3 C.11.1, C.11.2): copied, so that it looks as it did.
+MODALITY_LUT: Final = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")
+VOI_LUT: Final = ("VOILUTSequence",)
+WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
+#: All of a source's header that says how it is displayed.
+GRAYSCALE: Final = (*MODALITY_LUT, *VOI_LUT, *WINDOW, "PhotometricInterpretation", "PresentationLUTShape")
+SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing")
+#: Box of the notes, as shares of the displayed area: a corner in which chests have an arm.
+NOTES_BOX: Final = (0.01, 0.01, 0.6, 0.2)
+#: Most characters of one text: VR ST (PS3.5 6.2).
+MAXIMUM_TEXT: Final = 1024
+
+
+def build_pr(
+    stored: StoredPrediction, source: Dataset, window: Window | None, *, profile: Profile
+) -> GrayscaleSoftcopyPresentationState:
+    """Build the presentation state of one image.
+
+    Args:
+        stored: the prediction; its masks are in the source's pixel matrix.
+        source: the source's header, without pixels.
+        window: what the source is shown with if its header does not say.
+        profile: whom for.
+    """
+    drawing, image = drawing_of(stored, profile), _stand_in(stored)
+    layers = {layer.name: _layer(layer, order) for order, layer in enumerate(drawing.layers, start=1)}
+    state = GrayscaleSoftcopyPresentationState(
+        referenced_images=[image],
+        series_instance_uid=pr_uid(stored, profile, "series"),
+        series_number=profile.series_number(ObjectKind.PR),
+        sop_instance_uid=pr_uid(stored, profile),
+        instance_number=1,
+        content_label="CXR_TRIAGE",
+        content_description=profile.series_description(ObjectKind.PR),
+        series_description=profile.series_description(ObjectKind.PR),
+        graphic_layers=list(layers.values()),
+        graphic_annotations=list(_annotations(drawing, layers, image)),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **equipment(stored.prediction.bundle),
+    )
+    state.BodyPartExamined = CHEST
+    _show_all(state, source)
+    _show_as(state, source, window)
+    finish(state, source=source, moment=stored.received_at)
+    return state
+
+
+def pr_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
+    """What the UID of an image's presentation state, or of a part of it, is derived from."""
+    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
+    return derived_uid("PR", *content, profile.name, EMITTER, part)
+
+
+def _stand_in(stored: StoredPrediction) -> Dataset:
+    dataset = source_stand_in(stored)
+    dataset.SamplesPerPixel = 1
+    return dataset
+
+
+def _layer(layer: Layer, order: int) -> GraphicLayer:
+    return GraphicLayer(layer_name=layer.name, order=order, display_color=CIELabColor.from_rgb(*layer.rgb))
+
+
+def _annotations(drawing: Drawing, layers: dict[str, GraphicLayer], image: Dataset) -> Iterator[GraphicAnnotation]:
+    """One per layer."""
+    for name, layer in layers.items():
+        lines = [_graphic(line) for line in drawing.lines if line.layer.name == name]
+        labels = [_text(label) for label in drawing.labels if label.layer.name == name]
+        notes = [_corner(drawing.notes)] if name == NOTES.name else []
+        yield GraphicAnnotation(
+            referenced_images=[image],
+            graphic_layer=layer,
+            graphic_objects=lines or None,
+            text_objects=[*labels, *notes] or None,
+        )
+
+
+def _graphic(line: Line) -> GraphicObject:
+    return GraphicObject(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=line.points_N2,
+        units=AnnotationUnitsValues.PIXEL,
+        tracking_id=line.name,
+        tracking_uid=line.tracking_uid,
+    )
+
+
+def _text(label: Label) -> TextObject:
+    return TextObject(
+        text_value=label.text,
+        units=AnnotationUnitsValues.PIXEL,
+        anchor_point=label.place,
+        anchor_point_visible=False,
+    )
+
+
+def _corner(notes: tuple[str, ...]) -> TextObject:
+    return TextObject(
+        text_value="\r\n".join(notes)[:MAXIMUM_TEXT],
+        units=AnnotationUnitsValues.DISPLAY,
+        bounding_box=NOTES_BOX,
+        text_justification=TextJustificationValues.LEFT,
+    )
+
+
+def _show_all(state: Dataset, source: Dataset) -> None:
+    """The whole image, as large as it fits, its pixels as square or not as they are (PS3.3 C.10.4)."""
+    area = state.DisplayedAreaSelectionSequence[0]
+    area.pop("PixelOriginInterpretation", None)  # of images in tiles and frames
+    spacing = next((found for keyword in SPACINGS if (found := _sides(source, keyword))), None)
+    if spacing is None:
+        area.PresentationPixelAspectRatio = [round(side) for side in _sides(source, "PixelAspectRatio") or (1, 1)]
+        return
+    area.pop("PresentationPixelAspectRatio", None)
+    area.PresentationPixelSpacing = [f"{side:.6g}" for side in spacing]
+
+
+def _sides(source: Dataset, keyword: str) -> tuple[float, ...] | None:
+    """Height and width of a pixel."""
+    sides = numbers(source, keyword)
+    return sides if len(sides) == 2 and min(sides) > 0 else None
+
+
+def _show_as(state: Dataset, source: Dataset, window: Window | None) -> None:
+    """The source's grayscale transformations: a presentation state replaces them all (PS3.4 N.2)."""
+    copy_elements(source, state, MODALITY_LUT)
+    voi = Dataset()
+    copy_elements(source, voi, VOI_LUT if items(source, "VOILUTSequence") else WINDOW)
+    if not voi and window is not None:
+        voi.WindowCenter, voi.WindowWidth = f"{window.center:.6g}", f"{window.width:.6g}"
+    if voi:
+        state.SoftcopyVOILUTSequence = Sequence([voi])
+    state.PresentationLUTShape = "INVERSE" if is_shown_inverted(source) else "IDENTITY"
