@@ -317,6 +317,21 @@ def restore(
         put_back(settings, folder, typer.echo, leave_out_damaged=leave_out_damaged, keep_other_files=keep_other_files)
 
 
+@app.command("explain-display")
+def explain_display(
+    files: Annotated[list[Path], typer.Argument(help="DICOM files: SEG, SR, presentation states, images.")],
+    viewer: Annotated[str, typer.Option(help="ohif, stone, weasis or dcmqi.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a viewer will draw an object and why not, rule by rule; nothing of the patient is printed."""
+    from cxr_triage.daemon.display.command import all_drawn, explain, print_explained
+
+    explained = explain(files, viewer)
+    _show(explained, as_json, print_explained)
+    if not all_drawn(explained):
+        raise typer.Exit(FAILURE)
+
+
 @config_app.command("example")
 def config_example() -> None:
     """Print a configuration file with every setting and its default."""
