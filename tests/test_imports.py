@@ -186,6 +186,7 @@ TOO_MUCH = [
     ("cxr_triage.daemon.web.app", {"torch", "pynetdicom", "highdicom"}),
     ("cxr_triage.daemon.worklist.mwl", {"torch", "highdicom"}),
     ("cxr_triage.daemon.check", {"torch", "highdicom"}),
+    ("cxr_triage.daemon.display.command", {"torch", "pynetdicom", "highdicom", "sqlalchemy"}),
 ]
 
 

@@ -39,13 +39,13 @@ def all_drawn(explained: Sequence[dict[str, Any]]) -> bool:
 
 
 def print_explained(explained: Sequence[dict[str, Any]], console: Console) -> None:
-    """The same for a person: a verdict for each file, then its rules."""
+    """The same for a person: a verdict for each file, then its rules, what failed first."""
     for row in explained:
         console.print(f"{row['file']}: {row['verdict']}", markup=False, soft_wrap=True)
         table = Table("", title=f"Rules of {row['viewer']}, {row['versions']}", show_lines=True)
         for name in ("the viewer needs", "found", "change", "source"):
             table.add_column(name, overflow="fold")
-        for rule in row["rules"]:
+        for rule in sorted(row["rules"], key=lambda rule: bool(rule["passed"])):
             change = "" if rule["passed"] else rule["change"]
             table.add_row(_mark(rule), rule["needs"], rule["found"], change, rule["source"])
         console.print(table)

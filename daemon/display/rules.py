@@ -180,7 +180,7 @@ def every(things: Iterable[T], good: Callable[[T], bool], *, what: str) -> Look:
         return Look(ok=True, found=f"no {what} to look at")
     if not wrong:
         return Look(ok=True, found=f"{what}: all {len(verdicts)}")
-    return Look(ok=False, found=f"{what}: {len(wrong)} of {len(verdicts)} without, {_numbers(wrong)}")
+    return Look(ok=False, found=f"{what}: {len(wrong)} of {len(verdicts)} fail: {_numbers(wrong)}")
 
 
 def some(count: int, *, what: str) -> Look:
@@ -190,4 +190,4 @@ def some(count: int, *, what: str) -> Look:
 
 def _numbers(wrong: Sequence[int]) -> str:
     named = ", ".join(map(str, wrong[:NAMED]))
-    return f"number {named}" + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
+    return named + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")

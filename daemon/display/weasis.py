@@ -5,7 +5,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from cxr_triage.daemon.display import contents as of
-from cxr_triage.daemon.display.rules import Look, LookAt, Rule, Sheet, Viewer, every, some
+from cxr_triage.daemon.display.rules import Look, Rule, Sheet, Viewer, every, some
 from cxr_triage.model.header import items, number, numbers, text, value
 
 CODEC: Final = "weasis-dicom/weasis-dicom-codec/src/main/java/org/weasis/dicom/codec"
@@ -19,7 +19,12 @@ REPORT: Final = "nroduit/Weasis@abe436e, org/weasis/dicom/sr/SRReader.java"
 KEYS: Final = f"nroduit/Weasis@abe436e, {CODEC}/AbstractKOSpecialElement.java"
 
 #: Graphic type -> how many numbers it needs at least.
-NUMBERS: Final = {"POINT": 2, "POLYLINE": 4, "INTERPOLATED": 4, "CIRCLE": 4, "ELLIPSE": 8, "MULTIPOINT": 4}
+NUMBERS: Final = {
+    "POINT": 2,
+    "ELLIPSE": 8,
+    **dict.fromkeys(("POLYLINE", "INTERPOLATED", "CIRCLE", "MULTIPOINT"), 4),
+    **dict.fromkeys(("MULTILINE", "RECTANGLE", "RULER", "ARROW"), 4),
+}
 
 
 def _modality(wanted: str) -> Rule:
@@ -255,10 +260,6 @@ def _is_linked(dataset: Dataset) -> Look:
     return every(plane, linked, what="coordinates")
 
 
-def _content(what: str) -> LookAt:
-    return lambda dataset: some(len(of.children(dataset)), what=what)
-
-
 SR_RULES: Final = (
     _modality("SR"),
     Rule(
@@ -266,11 +267,11 @@ SR_RULES: Final = (
         needs="the document has content: its tree is listed",
         change="add a ContentSequence (PS3.3 C.17.3)",
         source=REPORT,
-        look=_content("content items at the root"),
+        look=lambda dataset: some(len(of.children(dataset)), what="content items at the root"),
     ),
 )
 REGION_RULES: Final = (
-    *SR_RULES,
+    _modality("SR"),
     Rule(
         name="sr-image",
         needs="below an SCOORD stands the image that it is on, or a reference to it: the text links to it, and the "

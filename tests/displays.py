@@ -1,0 +1,223 @@
+"""Objects for viewers: our own and those that no profile makes, and dcmqi as a peer that reads them."""
+
+import copy
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import numpy as np
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.pr import (
+    AnnotationUnitsValues,
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GraphicTypeValues,
+    GrayscaleSoftcopyPresentationState,
+    TextObject,
+)
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+import builders
+import results
+
+COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
+BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
+
+P = ParamSpec("P")
+
+
+def _made_once(make: Callable[P, Dataset]) -> Callable[P, Dataset]:
+    """Let tests change what they get: it is made once, and each gets a copy."""
+    made: dict[str, Dataset] = {}
+
+    @wraps(make)
+    def copied(*args: P.args, **kwargs: P.kwargs) -> Dataset:
+        key = repr((args, kwargs))
+        if key not in made:
+            made[key] = make(*args, **kwargs)
+        return copy.deepcopy(made[key])
+
+    return copied
+
+
+def named(value: str, scheme: str = "DCM") -> Sequence:
+    """Give a code sequence with that one code."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "meaning"
+    return Sequence([item])
+
+
+@_made_once
+def seg(profile: str = "ohif", **source: Any) -> Dataset:
+    """Give our SEG of one radiograph, as its reader finds it."""
+    return results.written(results.objects(results.source(**source), profile=profile)[0].dataset)
+
+
+@_made_once
+def sr(profile: str = "ohif") -> Dataset:
+    """Give our SR of one radiograph, as its reader finds it."""
+    return results.written(results.objects(results.source(), profile=profile)[-1].dataset)
+
+
+@_made_once
+def comprehensive_sr() -> Dataset:
+    """Give the same as a Comprehensive SR whose regions name their image Original Source, as Stone wants it."""
+    report = sr()
+    report.SOPClassUID = COMPREHENSIVE_SR
+    for region in regions(report):
+        region.ContentSequence[0].ConceptNameCodeSequence = named("111040")
+    return report
+
+
+@_made_once
+def text_sr() -> Dataset:
+    """Give a Basic Text SR with one sentence."""
+    report, sentence = Dataset(), Dataset()
+    report.SOPClassUID, report.SOPInstanceUID = BASIC_TEXT_SR, generate_uid()
+    report.PatientName, report.PatientID, report.Modality = "Muster^Erika", "PAT-0001", "SR"
+    report.ValueType, report.ConceptNameCodeSequence = "CONTAINER", named("18748-4", "LN")
+    sentence.RelationshipType, sentence.ValueType = "CONTAINS", "TEXT"
+    sentence.ConceptNameCodeSequence, sentence.TextValue = named("121071"), "Erika Muster has a finding."
+    report.ContentSequence = Sequence([sentence])
+    return read_back(report)
+
+
+@_made_once
+def radiograph() -> Dataset:
+    """Give a radiograph with pixels."""
+    return read_back(builders.radiograph_dataset(pixels=builders.thorax_pixels(40, 32)))
+
+
+def secondary_capture() -> Dataset:
+    """Give a Secondary Capture with pixels."""
+    capture = radiograph()
+    capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    return capture
+
+
+@_made_once
+def presentation_state() -> Dataset:
+    """Give a presentation state with an outline and a text."""
+    source, layer = radiograph(), GraphicLayer("AI", 1)
+    corners = np.array([[1.0, 1.0], [9.0, 1.0], [9.0, 9.0], [1.0, 1.0]])
+    outline = GraphicObject(GraphicTypeValues.POLYLINE, corners, AnnotationUnitsValues.PIXEL)
+    words = TextObject("Erika Muster", AnnotationUnitsValues.PIXEL, anchor_point=(5.0, 5.0))
+    state = GrayscaleSoftcopyPresentationState(
+        referenced_images=[source],
+        series_instance_uid=generate_uid(),
+        series_number=1,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="cxr-triage project",
+        manufacturer_model_name="cxr-triage",
+        software_versions="1",
+        device_serial_number="1",
+        content_label="CXR",
+        graphic_annotations=[GraphicAnnotation([source], layer, graphic_objects=[outline], text_objects=[words])],
+        graphic_layers=[layer],
+    )
+    return read_back(state)
+
+
+@_made_once
+def key_objects() -> Dataset:
+    """Give a key object selection of one image."""
+    source = radiograph()
+    document = KeyObjectSelectionDocument(
+        [source],
+        KeyObjectSelection(codes.DCM.ForReferringProvider, referenced_objects=[source]),
+        series_instance_uid=generate_uid(),
+        series_number=1,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="cxr-triage project",
+    )
+    return read_back(document)
+
+
+def file_of(dataset: Dataset, path: Path) -> Path:
+    """Write an object, whatever it lacks."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+def read_back(dataset: Dataset) -> Dataset:
+    """Give an object as its reader finds it."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    buffer.seek(0)
+    return dcmread(buffer)
+
+
+def measurements(report: Dataset) -> Dataset:
+    """Give the Imaging Measurements of a report."""
+    found: list[Dataset] = [item for item in report.ContentSequence if _name(item) == "126010"]
+    return found[0]
+
+
+def groups(report: Dataset) -> list[Dataset]:
+    """Give the measurement groups of a report."""
+    return list(measurements(report).ContentSequence)
+
+
+def regions(report: Dataset) -> list[Dataset]:
+    """Give the regions of a report."""
+    return [item for group in groups(report) for item in group.ContentSequence if item.ValueType == "SCOORD"]
+
+
+def _name(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
+def drop(item: Dataset, unwanted: Callable[[Dataset], bool]) -> None:
+    """Take content items away from below an item."""
+    item.ContentSequence = Sequence([child for child in item.ContentSequence if not unwanted(child)])
+
+
+def dcmqi_reads_seg(dataset: Dataset, folder: Path) -> bool:
+    """Let segimage2itkimage read a SEG; whether it wrote an image for each segment, and each has its pixels."""
+    made = folder / "segments"
+    made.mkdir()
+    file = file_of(dataset, folder / "seg.dcm")
+    done = _run("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", made, "--outputType", "nrrd")
+    images = sorted(made.glob("*.nrrd"))
+    return done == 0 and len(images) == 3 and all(map(_has_pixels, images))
+
+
+def dcmqi_reads_sr(dataset: Dataset, folder: Path) -> bool:
+    """Let tid1500reader read an SR; whether it found measurement groups, and all that there are."""
+    made, file = folder / "sr.json", file_of(dataset, folder / "sr.dcm")
+    done = _run("tid1500reader", "--inputDICOM", file, "--outputMetadata", made)
+    found = json.loads(made.read_text(encoding="utf-8")).get("Measurements") or [] if made.exists() else []
+    return done == 0 and bool(found)
+
+
+def _run(tool: str, *arguments: str | Path) -> int:
+    command = [Path(sys.executable).with_name(tool), *arguments]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+
+
+def _has_pixels(image: Path) -> bool:
+    header, _, pixels = image.read_bytes().partition(b"\n\n")
+    return any(gzip.decompress(pixels) if b"gzip" in header else pixels)
