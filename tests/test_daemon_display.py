@@ -124,6 +124,11 @@ def _compress(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = RLELossless
 
 
+def _share_tracking(dataset: Dataset) -> None:
+    first, second, *_ = displays.groups(dataset)
+    second.ContentSequence[1].UID = first.ContentSequence[1].UID
+
+
 def _put_region_below_number(dataset: Dataset) -> None:
     _number(_group(dataset)).ContentSequence = Sequence([copy.deepcopy(_region(dataset))])
 
@@ -185,6 +190,8 @@ OHIF = [
     Break("ohif", "sr-tracking-uid", displays.sr, _in(_group, _without("UIDREF"))),
     Break("ohif", "sr-tracking-identifier", displays.sr, _in(_group, _without("TEXT", "112039"))),
     Break("ohif", "sr-coordinates", displays.sr, _in(_group, _without("SCOORD"))),
+    Break("ohif", "sr-tracking-apart", displays.sr, _share_tracking),
+    Break("ohif", "sr-one-region", displays.sr, lambda report: _group(report).ContentSequence.append(_region(report))),
     Break("ohif", "sr-graphic-type", displays.sr, _in(_region, _set("GraphicType", "POLYGON"))),
     Break("ohif", "sr-image", displays.sr, _in(_region, _delete("ContentSequence"))),
     Break("ohif", "sr-content", displays.text_sr, _delete("ContentSequence")),

@@ -214,6 +214,22 @@ def _holds(value_type: str, concept: str, keyword: str) -> LookAt:
     return lambda dataset: every(of.groups(dataset), good, what="measurement groups")
 
 
+def _has_own_tracking(dataset: Dataset) -> Look:
+    named = [
+        text(item, "UID")
+        for group in of.groups(dataset)
+        for item in of.children(group)
+        if of.value_type(item) == "UIDREF" and of.is_called(item, of.TRACKING_UID)
+    ]
+    return every(named, lambda uid: named.count(uid) == 1, what="tracking UIDs of groups")
+
+
+def _has_one_region(dataset: Dataset) -> Look:
+    return every(
+        of.groups(dataset), lambda group: sum(map(of.is_graphic, of.children(group))) <= 1, what="measurement groups"
+    )
+
+
 def _is_placed(dataset: Dataset) -> Look:
     def placed(graphic: Dataset) -> bool:
         if of.value_type(graphic) == "SCOORD3D":
@@ -265,6 +281,20 @@ REPORT_RULES: Final = (
         look=lambda dataset: every(
             of.groups(dataset), lambda group: _graphic(group) is not None, what="measurement groups"
         ),
+    ),
+    Rule(
+        name="sr-tracking-apart",
+        needs="each group has a tracking UID of its own: groups with the same are merged, and one region is drawn",
+        change="give every group another Tracking Unique Identifier, also for one finding in two images",
+        source=f"{SR_HANDLER}, _getMergedContentSequencesByTrackingUniqueIdentifiers",
+        look=_has_own_tracking,
+    ),
+    Rule(
+        name="sr-one-region",
+        needs="a group has one SCOORD: the first is drawn, the others are not",
+        change="write a group for each region (PS3.16 TID 1410)",
+        source=f"{SR_HANDLER}, _processTID1410Measurement",
+        look=_has_one_region,
     ),
     Rule(
         name="sr-graphic-type",
