@@ -277,7 +277,7 @@ REPORT_RULES: Final = (
         needs="each group has an SCOORD or SCOORD3D, of its own or below a NUM; one without blanks the page",
         change="write a region for each group, the box around the image if there is no other (PS3.16 TID 1410): "
         "profile `ohif` does that",
-        source=f"{SR_HANDLER}: coords of a group without are empty, and coords[0] is read; observed in both versions",
+        source=f"{SR_HANDLER}: coords of a group without are empty, and coords[0] is read; observed too",
         look=lambda dataset: every(
             of.groups(dataset), lambda group: _graphic(group) is not None, what="measurement groups"
         ),
