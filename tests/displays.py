@@ -31,7 +31,6 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 import builders
 import results
 
-COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 
 P = ParamSpec("P")
@@ -70,14 +69,9 @@ def sr(profile: str = "ohif") -> Dataset:
     return results.written(results.objects(results.source(), profile=profile)[-1].dataset)
 
 
-@_made_once
 def comprehensive_sr() -> Dataset:
-    """Give the same as a Comprehensive SR whose regions name their image Original Source, as Stone wants it."""
-    report = sr()
-    report.SOPClassUID = COMPREHENSIVE_SR
-    for region in regions(report):
-        region.ContentSequence[0].ConceptNameCodeSequence = named("111040")
-    return report
+    """Give our SR for Stone."""
+    return sr("stone")
 
 
 @_made_once

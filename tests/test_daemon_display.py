@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless
 
 import displays
+import results
 from cxr_triage.daemon.__main__ import main
 from cxr_triage.daemon.display.command import VIEWERS, explain
 from cxr_triage.daemon.display.rules import Verdict, judge
@@ -328,6 +329,20 @@ def test_every_rule_of_every_viewer_is_broken_once() -> None:
     assert set(rules) == {(broken.viewer, broken.rule) for broken in BREAKS}
     names = [rule.name for viewer in VIEWERS.values() for sheet in viewer.sheets for rule in sheet.rules]
     assert [name for name in names if not name.replace("-", "").isalpha()] == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "viewer"),
+    [
+        *(("ohif", "ohif"), ("ohif", "dcmqi"), ("stone", "stone"), ("weasis", "weasis")),
+        *(("floor", viewer) for viewer in ("ohif", "stone", "weasis")),
+    ],
+)
+def test_a_viewer_draws_all_of_its_profile(profile: str, viewer: str) -> None:
+    """Every object, by every rule; what the floor has, everybody shows."""
+    for built in results.objects(results.source(rows=40, columns=32), profile=profile):
+        verdict = _judged(viewer, results.written(built.dataset))
+        assert (_failed(verdict), verdict.draws) == ([], True), built.kind
 
 
 def test_the_profiles_are_for_their_viewers() -> None:

@@ -16,7 +16,7 @@ from highdicom.sr.templates import LanguageOfContentItemAndDescendants
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from cxr_triage.daemon.results.codes import ENGLISH, SOURCE, TITLE, concept
+from cxr_triage.daemon.results.codes import ENGLISH, SOURCE, TITLE_OF_WORDS, concept
 from cxr_triage.daemon.results.document import Report, observer, procedure, sentences
 from cxr_triage.daemon.results.measurement_groups import DECIMALS, ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
@@ -27,7 +27,7 @@ CONTAINS = RelationshipTypeValues.CONTAINS
 
 def basic_text(report: Report) -> Dataset:
     """Give the root of the content tree."""
-    root = ContainerContentItem(name=TITLE, is_content_continuous=False)
+    root = ContainerContentItem(name=TITLE_OF_WORDS, is_content_continuous=False)
     root.ContentSequence = ContentSequence(is_root=False)
     root.ContentSequence.extend(LanguageOfContentItemAndDescendants(ENGLISH))
     root.ContentSequence.extend(observer(report.bundle))

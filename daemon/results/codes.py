@@ -19,6 +19,8 @@ def concept(code: Code, profile: Profile) -> CodedConcept:
 
 #: PS3.16 CID 7021. The meaning may be any text that conveys the code's (PS3.3 8.3): here it carries the warning too.
 TITLE: Final = CodedConcept("126000", "DCM", f"Imaging Measurement Report ({RESEARCH})")
+#: Of sentences instead of measurements: viewers take a document with the other title for TID 1500.
+TITLE_OF_WORDS: Final = CodedConcept("112000", "DCM", f"Chest CAD Report ({RESEARCH})")
 #: PS3.16 CID 100 is extensible; what was imaged, when the source does not say.
 PLAIN_CHEST_XRAY: Final = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 #: The one concept for every probability; its unit is 1 (UCUM).
@@ -35,6 +37,8 @@ ENGLISH: Final = CodedConcept("en-US", "RFC5646", "English (United States)")
 OF_INTEREST: Final = CodedConcept.from_code(codes.DCM.OfInterest)
 #: PS3.16 CID 7202.
 SOURCE_FOR_PROCESSING: Final = CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
+#: What Orthanc's Stone Web Viewer calls the image of a region.
+ORIGINAL_SOURCE: Final = CodedConcept.from_code(codes.DCM.OriginalSource)
 PIXELS: Final = CodedConcept("{pixels}", "UCUM", "Pixels")
 
 ANATOMICAL_STRUCTURE: Final = CodedConcept.from_code(codes.SCT.AnatomicalStructure)

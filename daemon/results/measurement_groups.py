@@ -28,6 +28,7 @@ from cxr_triage.daemon.results.codes import (
     ARTIFICIAL_INTELLIGENCE,
     BELOW_THRESHOLD,
     OPERATING_THRESHOLD,
+    ORIGINAL_SOURCE,
     PRESENT,
     PROBABILITY,
     concept,
@@ -74,6 +75,7 @@ class _Common:
     """What every kind of group says of itself."""
 
     image: ReportedImage
+    profile: Profile
     name: str
     tracking_uid: str
     finding: CodedConcept | None
@@ -104,6 +106,7 @@ def _finding(image: ReportedImage, finding: vocabulary.Finding, profile: Profile
     code = concept(finding.abnormality.code, profile)
     common = _Common(
         image,
+        profile,
         f"{finding.label} {finding.probability:.2f}",
         derived_uid("finding", image.stored.sop_instance_uid, image.stored.sha256, finding.label),
         code if finding.present else None,
@@ -122,7 +125,7 @@ def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> 
         if MEASURED_STRUCTURE[measurement.name] == structure.name
     ]
     code = concept(structure.code, profile)
-    common = _Common(image, profile.meaning(structure.code), segment_uid(image.stored, structure), code)
+    common = _Common(image, profile, profile.meaning(structure.code), segment_uid(image.stored, structure), code)
     if profile.coordinates_everywhere and (numbers or mask_HW.any()):
         yield _group(common, numbers, [], _outline(mask_HW))
     elif mask_HW.any() and ObjectKind.SEG in image.objects:
@@ -164,7 +167,7 @@ def _group(
         referenced_region=ImageRegion(
             graphic_type=GraphicTypeValues.POLYLINE,
             graphic_data=region,
-            source_image=SourceImageForRegion(stored.sop_class_uid, stored.sop_instance_uid),
+            source_image=_source(common),
         ),
         finding_type=common.finding,
         algorithm_id=common.algorithm,
@@ -172,6 +175,14 @@ def _group(
         qualitative_evaluations=evaluations,
         geometric_purpose=codes.cid219.BoundedBy,
     )
+
+
+def _source(common: _Common) -> SourceImageForRegion:
+    stored = common.image.stored
+    source = SourceImageForRegion(stored.sop_class_uid, stored.sop_instance_uid)
+    if common.profile.original_source:
+        source.ConceptNameCodeSequence = [ORIGINAL_SOURCE]
+    return source
 
 
 def _segment(image: ReportedImage, structure: Structure) -> ReferencedSegmentationFrame:

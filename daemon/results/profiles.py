@@ -32,6 +32,8 @@ class Profile:
     nominal_plane: bool = False
     #: Whether every measurement group of the SR has a spatial coordinate: at least the box around lungs and heart.
     coordinates_everywhere: bool = False
+    #: Whether the image of a region is named Original Source (111040, DCM) instead of Source (260753009, SCT).
+    original_source: bool = False
     #: Series Description per kind; a kind that is left out has its own (`SERIES`).
     descriptions: dict[ObjectKind, str] = field(default_factory=dict)
     #: Series Number per kind; a kind that is left out has its own (`SERIES`).
@@ -92,7 +94,11 @@ AIR: Final = Profile(name="air", objects=frozenset({_SEG, _SR}))
 OHIF: Final = Profile(name="ohif", objects=frozenset({_SEG, _SR}), nominal_plane=True, coordinates_everywhere=True)
 #: Orthanc's Stone Web Viewer draws what stands in a Comprehensive SR, and pictures.
 STONE: Final = Profile(
-    name="stone", objects=frozenset({_SC, _SR}), report=ReportForm.COMPREHENSIVE, coordinates_everywhere=True
+    name="stone",
+    objects=frozenset({_SC, _SR}),
+    report=ReportForm.COMPREHENSIVE,
+    coordinates_everywhere=True,
+    original_source=True,
 )
 #: Weasis draws segmentations and, best of all, presentation states.
 WEASIS: Final = Profile(name="weasis", objects=frozenset({_SEG, _PR, _SR, _KO}))
