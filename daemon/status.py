@@ -118,7 +118,7 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
     if row["commitment_trouble"]:
         yield f"{name}: storage commitment: {row['commitment_trouble']}"
     if row["held_back"]:
-        yield f"{name}: SRs that wait for a SEG that was given up: {row['held_back']}"
+        yield f"{name}: objects that wait for one that they cite and that was given up: {row['held_back']}"
 
 
 def _address(row: dict[str, Any]) -> str:

@@ -86,7 +86,7 @@ def _modality(stored: StoredPixels, layout: PixelLayout, dataset: Dataset) -> _S
     """Modality LUT, else rescale (PS3.3 C.11.1: an image has one of them)."""
     luts = items(dataset, "ModalityLUTSequence")
     if luts:
-        table = _lookup_table(luts[0], dataset)
+        table = lookup_table(luts[0], dataset)
         return _Stage(values=table.apply(stored), low=0, high=table.top)
     slope = number(dataset, "RescaleSlope") or 1.0
     intercept = number(dataset, "RescaleIntercept") or 0.0
@@ -102,7 +102,7 @@ def _voi(stage: _Stage, background: NDArray[np.bool_] | None, dataset: Dataset) 
     """
     luts = items(dataset, "VOILUTSequence")
     if luts:
-        table = _lookup_table(luts[0], dataset)
+        table = lookup_table(luts[0], dataset)
         return table.apply(stage.values) / np.float32(table.top)
     window = _window(dataset)
     if window is not None:
@@ -202,7 +202,7 @@ def _window(dataset: Dataset) -> Window | None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _LookupTable:
+class LookupTable:
     """Modality or VOI LUT (PS3.3 C.11.1.1, C.11.2.1.1)."""
 
     entries: NDArray[np.uint16]
@@ -221,7 +221,12 @@ class _LookupTable:
         return found
 
 
-def _lookup_table(item: Dataset, dataset: Dataset) -> _LookupTable:
+def lookup_table(item: Dataset, dataset: Dataset) -> LookupTable:
+    """Read an item of a Modality or VOI LUT Sequence of a data set.
+
+    Raises:
+        UnreadableImageError: it has no descriptor, or too few entries.
+    """
     # pydicom's apply_voi clips the index in the type of the output, which cuts a table of 8-bit entries at 256 of them.
     descriptor = numbers(item, "LUTDescriptor")
     if len(descriptor) != 3:
@@ -230,7 +235,7 @@ def _lookup_table(item: Dataset, dataset: Dataset) -> _LookupTable:
     entries = _entries(item, length, dataset)
     # The depth of the descriptor is the scale; entries beyond it show that the descriptor is wrong, not the entries.
     depth = max(int(descriptor[2]), int(entries.max(initial=1)).bit_length())
-    return _LookupTable(entries=entries, first=int(descriptor[1]), top=2.0**depth - 1)
+    return LookupTable(entries=entries, first=int(descriptor[1]), top=2.0**depth - 1)
 
 
 def _entries(item: Dataset, length: int, dataset: Dataset) -> NDArray[np.uint16]:

@@ -24,7 +24,13 @@ from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.preparation import Frame, closer_frame, frame_of, prepare, recut, restore
 from cxr_triage.model.radiograph import Radiograph
 from cxr_triage.model.remarks import remarks_on
-from cxr_triage.model.suitability import MINOR_BY_IMAGE, check_prediction, implausible_outlines
+from cxr_triage.model.suitability import (
+    CLOSER,
+    MINOR_BY_IMAGE,
+    SUSPICIOUS,
+    check_prediction,
+    implausible_outlines,
+)
 
 
 class Gate(NamedTuple):
@@ -110,6 +116,8 @@ class Predictor:
         stored = pose.stored(masks)
         implausible = implausible_outlines(masks)
         refusal = self._refusal(pixels, masks, distance, implausible)
+        if refusal or distance > SUSPICIOUS * self.card.feature_distance_limit:
+            refusal = self._misplaced(pixels, np.inf if refusal else CLOSER * distance) or refusal
         return Prediction(
             bundle=self.identity,
             findings=self._findings(outputs.abnormality[0].cpu()),
@@ -120,7 +128,7 @@ class Predictor:
             saliency_LHW=pose.turned_back(self._saliency(outputs)),
             saliency_frame=pose.stored_frame(frame),
             feature_distance=distance,
-            refusal=(self._misplaced(pixels) or refusal) if refusal else childlike,
+            refusal=refusal or childlike,
             remarks=remarks_on(masks, implausible),
         )
 
@@ -148,10 +156,14 @@ class Predictor:
             contrast=heart_contrast(pixels_HW, masks_CHW),
         )
 
-    def _misplaced(self, pixels_HW: NDArray[np.float32]) -> Refusal | None:
-        """What is wrong with an image that the gate refused, if turned or inverted it would be a chest radiograph.
+    def _misplaced(self, pixels_HW: NDArray[np.float32], within: float) -> Refusal | None:
+        """What is wrong with an image, if turned or inverted it would be a chest radiograph.
 
         Where several ways would do, the one that is most like the training images is believed.
+
+        Args:
+            pixels_HW: float, as the network sees them.
+            within: the largest distance that then counts.
         """
         image = prepare(pixels_HW, frame_of(pixels_HW), self.card.network.input_size)
         changed = torch.stack([misplacement.undo(image) for misplacement in MISPLACEMENTS])
@@ -162,7 +174,7 @@ class Predictor:
         chests = [
             (distance, index)
             for index, (pixels, mask, distance) in enumerate(zip(grid, masks, distances, strict=True))
-            if self._refusal(pixels, mask, distance, implausible_outlines(mask)) is None
+            if distance <= within and self._refusal(pixels, mask, distance, implausible_outlines(mask)) is None
         ]
         return MISPLACEMENTS[min(chests)[1]].refusal if chests else None
 

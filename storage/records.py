@@ -350,7 +350,7 @@ class Counts:
     revisions: dict[RevisionState, int]
     #: Per destination that has ever had a delivery.
     deliveries: dict[str, dict[DeliveryState, int]]
-    #: Of the pending ones, the SRs that wait for a SEG that is dead, per destination that has any.
+    #: Of the pending ones, those that wait for one that they cite and that is dead, per destination that has any.
     held_back: dict[str, int]
     #: Per destination that has ever failed.
     circuits: dict[str, Circuit]

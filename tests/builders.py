@@ -167,6 +167,13 @@ def radiograph_dataset(*, pixels: NDArray[Any] | None = None, **tags: Any) -> Da
     return dataset
 
 
+def modality_lookup_table(entries: Sequence[int] | NDArray[Any], *, bits: int = 16) -> Dataset:
+    """Give an item of a Modality LUT Sequence."""
+    item = lookup_table(entries, bits=bits)
+    item.ModalityLUTType = "US"
+    return item
+
+
 def lookup_table(
     entries: Sequence[int] | NDArray[Any], *, first: int = 0, bits: int = 16, descriptor_vr: str = "US"
 ) -> Dataset:

@@ -121,7 +121,7 @@ def report_study(
     scoring.record_scored(to_score, prediction(), Policy())
     reporting = Reporting(database, clock=clock)
     revision = reporting.open_revision(header.study_instance_uid, Policy().digest())
-    objects = [_finished(outbox, kind, header.study_instance_uid) for kind in ObjectKind]
+    objects = [_finished(outbox, kind, header.study_instance_uid) for kind in SOP_CLASSES]
     reporting.complete_revision(revision, objects, [(name, "air") for name in destinations])
     return objects
 

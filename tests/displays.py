@@ -22,6 +22,7 @@ from highdicom.pr import (
     GrayscaleSoftcopyPresentationState,
     TextObject,
 )
+from numpy.typing import NDArray
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -187,6 +188,35 @@ def _name(item: Dataset) -> str:
 def drop(item: Dataset, unwanted: Callable[[Dataset], bool]) -> None:
     """Take content items away from below an item."""
     item.ContentSequence = Sequence([child for child in item.ContentSequence if not unwanted(child)])
+
+
+def dcmqi_masks(dataset: Dataset, folder: Path) -> list[list[list[bool]]]:
+    """Let segimage2itkimage read a SEG; give its masks by segment, (segments, Rows, Columns), as nested lists."""
+    made = folder / "masks"
+    made.mkdir()
+    file = file_of(dataset, folder / "seg.dcm")
+    _run("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", made, "--outputType", "nrrd")
+    return [_nrrd(image).tolist() for image in sorted(made.glob("*.nrrd"))]
+
+
+def dcmqi_numbers(dataset: Dataset, folder: Path) -> list[tuple[str, str, float]]:
+    """Let tid1500reader read an SR; give (tracking identifier, code of the quantity, value) in its order."""
+    made, file = folder / "sr.json", file_of(dataset, folder / "sr.dcm")
+    _run("tid1500reader", "--inputDICOM", file, "--outputMetadata", made)
+    return [
+        (group["TrackingIdentifier"], item["quantity"]["CodeValue"], float(item["value"]))
+        for group in json.loads(made.read_text(encoding="utf-8"))["Measurements"]
+        for item in group.get("measurementItems", ())
+    ]
+
+
+def _nrrd(path: Path) -> NDArray[np.bool_]:
+    """Pixels of an NRRD file of one plane of shorts, gzip or raw: (Rows, Columns)."""
+    header, _, pixels = path.read_bytes().partition(b"\n\n")
+    sizes = next(line for line in header.decode("ascii").splitlines() if line.startswith("sizes:"))
+    columns, rows = (int(size) for size in sizes.split()[1:3])
+    content = gzip.decompress(pixels) if b"gzip" in header else pixels
+    return np.frombuffer(content, "<i2").reshape(rows, columns) > 0
 
 
 def dcmqi_reads_seg(dataset: Dataset, folder: Path) -> bool:

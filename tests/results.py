@@ -18,6 +18,7 @@ from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import BuiltObject, Source, build_objects
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.profiles import PROFILES
+from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, STRUCTURES
 from cxr_triage.model.grayscale import Window
 from cxr_triage.storage.records import ObjectKind, Revision, StoredPrediction
 
@@ -92,6 +93,23 @@ def picture(header: Dataset) -> Picture:
     """Give the radiograph as it is displayed, its pixels square."""
     grey = (builders.thorax_pixels(header.Rows, header.Columns) >> 4).astype(np.uint8)
     return Picture(grey_HW=grey, window=Window(center=2048, width=4096, function="LINEAR"))
+
+
+def numbers(header: Dataset, profile: str) -> list[tuple[str, str, float]]:
+    """Give what a report has to say in numbers: (tracking identifier, code of the quantity, value), in its order."""
+    prediction = stored(header).prediction
+    told = []
+    for finding in prediction.findings:
+        name = f"{finding.label} {finding.probability:.2f}, image 1"
+        told += [(name, "122157", finding.probability), (name, "OPERATING-THRESHOLD", finding.threshold)]
+    for structure in STRUCTURES:
+        name = f"{PROFILES[profile].meaning(structure.code)}, image 1"
+        told += [
+            (name, MEASUREMENT_CODES[each.name].value, round(each.value, 4))
+            for each in prediction.measurements
+            if MEASURED_STRUCTURE[each.name] == structure.name
+        ]
+    return told
 
 
 def of_kind(built: list[BuiltObject], kind: ObjectKind) -> Dataset:

@@ -157,7 +157,7 @@ def test_status_says_which_destinations_need_a_person(line: CommandLine) -> None
     assert status["remarks"] == [
         f"pacs: not reached since {since.isoformat()}: no answer",
         "pacs: objects given up: 1; `cxr-triage replay --dead pacs` sends them again",
-        "pacs: SRs that wait for a SEG that was given up: 1",
+        "pacs: objects that wait for one that they cite and that was given up: 1",
         status["remarks"][-1],
     ]
     assert status["remarks"][-1].startswith("gone: no longer configured, and objects wait for it: 2; add a")

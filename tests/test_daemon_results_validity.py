@@ -1,62 +1,44 @@
-"""Result objects in the eyes of others: dciodvfy and DCMTK."""
+"""Result objects in the eyes of others: dciodvfy, dcentvfy, DCMTK, dcmqi."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForProcessing,
-)
 
 import results
 from cxr_triage.daemon.results.profiles import PROFILES
-from cxr_triage.storage.records import ObjectReference
+from cxr_triage.storage.records import ObjectKind, ObjectReference
+from validity import CR, SOURCES, contradictions, judged
 
-CR: dict[str, Any] = {"SOPClassUID": ComputedRadiographyImageStorage}
-TYPE_2 = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
-    *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
-)
-
-SOURCES: dict[str, dict[str, Any]] = {
-    "DX, detector spacing": {},
-    "DX, no spacing, even columns": {"ImagerPixelSpacing": None, "rows": 40, "columns": 32},
-    "DX, calibrated": {"PixelSpacing": [0.143, 0.143], "PixelSpacingCalibrationType": "FIDUCIAL"},
-    "DX for processing, 16 bit": {
-        "SOPClassUID": DigitalXRayImageStorageForProcessing,
-        "PresentationIntentType": "FOR PROCESSING",
-        "BitsStored": 16,
-    },
-    "CR, MONOCHROME1, 10 bit": {**CR, "PhotometricInterpretation": "MONOCHROME1", "BitsStored": 10},
-    "CR, 8 bit, no orientation": {**CR, "BitsStored": 8, "PatientOrientation": None, "columns": 31},
-    "CR, empty orientation, lossy": {
-        **CR,
-        "PatientOrientation": "",
-        "LossyImageCompression": "01",
-        "LossyImageCompressionRatio": "10.5",
-        "LossyImageCompressionMethod": "ISO_15444_1",
-    },
-    "no type 2 attributes": dict.fromkeys(TYPE_2),
-    "empty type 2 attributes": dict.fromkeys(TYPE_2, ""),
-    "Japanese name": {
-        "SpecificCharacterSet": ["", "ISO 2022 IR 87"],
-        "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう",
-        "ReferringPhysicianName": "",
-        "StudyDescription": "",
-    },
-    "German name, Latin 1": {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jürgen"},
-    "German name, UTF-8": {"PatientName": "Weiß^Jörg", "PatientComments": "Größe geschätzt"},
-    "coded procedure, time zone": {"TimezoneOffsetFromUTC": "+0900"},
-}
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "validity.md"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("case", SOURCES)
 def test_no_validator_finds_an_error(case: str, profile: str, tmp_path: Path) -> None:
-    """The objects of every kind of source are what the standard asks for."""
-    for built in results.objects(results.source(**SOURCES[case]), profile=profile):
-        assert results.errors(built.dataset, tmp_path) == []
+    """The objects of every kind of source are what the standard asks for, and other readers get out what went in."""
+    for each in judged(profile, results.source(**SOURCES[case]), tmp_path):
+        assert (each.dciodvfy, each.dcentvfy, each.dcmtk, each.dcmqi).count(False) == 0, each
+
+
+def test_a_contradiction_is_found(tmp_path: Path) -> None:
+    """The judge does judge: another patient's name in one of the objects."""
+    header = results.source()
+    built = results.objects(header)
+    built[0].dataset.PatientName = "Another^Person"
+    assert contradictions(header, built, tmp_path)
+
+
+def test_the_page_lists_every_object_of_every_profile() -> None:
+    """Without an error, of as many objects as there are kinds of sources; `validity.py` makes it."""
+    rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    listed = {(row[0].removeprefix("| "), row[1]) for row in rows}
+    assert listed == {(name, kind) for name, profile in PROFILES.items() for kind in profile.objects}
+    assert {cell.rstrip(" |") for row in rows for cell in row[4:]} == {"0", "-"}
+    # Raw pixels have no presentation state.
+    assert {(row[1], int(row[3])) for row in rows} == {
+        (kind, len(SOURCES) - (kind is ObjectKind.PR)) for kind in ObjectKind
+    }
+    assert [case for case in SOURCES if f"- {case}\n" not in PAGE.read_text(encoding="utf-8")] == []
 
 
 def test_the_only_warning_is_about_our_own_codes(tmp_path: Path) -> None:

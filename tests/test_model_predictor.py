@@ -1,5 +1,6 @@
 """The bundled network on the demo's real radiographs: outlines where the organs are, and the gate in front."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -98,6 +99,22 @@ def test_spoiled_radiographs_are_refused(
     assert refusal is not None
     assert refusal.reason == reason
     assert words in refusal.explanation
+
+
+def test_what_only_seems_a_chest_is_turned_to_see(predictor: Predictor, chest: Radiograph) -> None:
+    """Upside down some lie within the limit, which is moved here: upright they lie far nearer, and so are refused."""
+    upside_down = dataclasses.replace(chest, pixels_HW=np.ascontiguousarray(np.flipud(chest.pixels_HW)))
+    distance = predictor.predict(upside_down).feature_distance
+    card = dataclasses.replace(predictor.card, feature_distance_limit=distance * 1.1)
+    lenient = copy.copy(predictor)
+    lenient.card = card
+    refusal = lenient.predict(upside_down).refusal
+    assert refusal is not None
+    assert refusal.reason == "rotated"
+    assert lenient.predict(chest).refusal is None
+    nearly = dataclasses.replace(card, feature_distance_limit=predictor.predict(chest).feature_distance * 1.1)
+    lenient.card = nearly
+    assert lenient.predict(chest).refusal is None
 
 
 def test_a_childlike_image_is_refused_only_where_no_age_is_known(

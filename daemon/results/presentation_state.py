@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.pr import (
     AnnotationUnitsValues,
@@ -14,16 +15,18 @@ from highdicom.pr import (
     TextJustificationValues,
     TextObject,
 )
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import VR
 
 from cxr_triage.daemon.results.drawing import NOTES, Drawing, Label, Layer, Line, drawing_of
 from cxr_triage.daemon.results.finishing import CHEST, EMITTER, equipment, finish, source_stand_in
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import derived_uid
-from cxr_triage.model.grayscale import Window, is_shown_inverted
+from cxr_triage.model.grayscale import LookupTable, Window, is_shown_inverted, lookup_table
 from cxr_triage.model.header import items, numbers
 from cxr_triage.storage.records import ObjectKind, StoredPrediction
 
@@ -36,6 +39,8 @@ GRAYSCALE: Final = (*MODALITY_LUT, *VOI_LUT, *WINDOW, "PhotometricInterpretation
 SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing")
 #: Box of the notes, as shares of the displayed area: a corner in which chests have an arm.
 NOTES_BOX: Final = (0.01, 0.01, 0.6, 0.2)
+#: Largest entry of 16 bits.
+WHITE: Final = 2**16 - 1
 #: Most characters of one text: VR ST (PS3.5 6.2).
 MAXIMUM_TEXT: Final = 1024
 
@@ -151,12 +156,50 @@ def _sides(source: Dataset, keyword: str) -> tuple[float, ...] | None:
 
 
 def _show_as(state: Dataset, source: Dataset, window: Window | None) -> None:
-    """The source's grayscale transformations: a presentation state replaces them all (PS3.4 N.2)."""
+    """The source's grayscale transformations: a presentation state replaces them all (PS3.4 N.2).
+
+    Raises:
+        UnreadableImageError: a lookup table cannot be read.
+    """
     copy_elements(source, state, MODALITY_LUT)
     voi = Dataset()
     copy_elements(source, voi, VOI_LUT if items(source, "VOILUTSequence") else WINDOW)
     if not voi and window is not None:
         voi.WindowCenter, voi.WindowWidth = f"{window.center:.6g}", f"{window.width:.6g}"
+    for item in items(state, "ModalityLUTSequence"):
+        _widen_modality(item, voi, source)
+    for item in items(voi, "VOILUTSequence"):
+        table = lookup_table(item, source)
+        _widen(item, table, white=table.top)
     if voi:
         state.SoftcopyVOILUTSequence = Sequence([voi])
     state.PresentationLUTShape = "INVERSE" if is_shown_inverted(source) else "IDENTITY"
+
+
+def _widen_modality(item: Dataset, voi: Dataset, source: Dataset) -> None:
+    """Let what a Modality LUT gives grow, and the windows with it; a table that follows could not."""
+    if "VOILUTSequence" in voi:
+        return
+    growth = _widen(item, lookup_table(item, source), white=None)
+    centers, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
+    if centers and widths:  # about the pixels' middles (PS3.3 C.11.2.1.2.1)
+        voi.WindowCenter = [f"{(center - 0.5) * growth + 0.5:.8g}" for center in centers]
+        voi.WindowWidth = [f"{(width - 1) * growth + 1:.8g}" for width in widths]
+
+
+def _widen(item: Dataset, table: LookupTable, *, white: float | None) -> float:
+    """Give a lookup table entries of 16 bits that use them: here they have 8 or 16, in a DX image 10 to 16.
+
+    Args:
+        item: of a Modality or VOI LUT Sequence (PS3.3 C.11.1.1.1, C.11.8, C.8.11.3.1.5); changed in place.
+        table: the same, read.
+        white: the entry that becomes the largest of 16 bits; None: its own largest.
+
+    Returns:
+        How many times larger the entries are now.
+    """
+    growth = WHITE / (white or max(1, int(table.entries.max())))
+    length, first, _ = item.LUTDescriptor
+    item.LUTDescriptor = [length, first, 16]
+    item["LUTData"] = DataElement("LUTData", VR.OW, np.rint(table.entries * growth).astype("<u2").tobytes())
+    return growth

@@ -104,7 +104,7 @@ def _of_destinations(counts: Counts, configured: AbstractSet[str], now: datetime
     )
     yield _per_destination(
         "cxr_triage_deliveries_held_back",
-        "SRs that wait for a SEG that is dead",
+        "objects that wait for one that they cite and that is dead",
         {name: counts.held_back.get(name, 0) for name in names},
     )
 
