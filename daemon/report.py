@@ -100,8 +100,7 @@ class Reporter:
         self._outbox = outbox
         self._destinations = tuple(destinations)
         self._profiles = [profiles[name] for name in sorted({name for _, name in destinations} or {AIR.name})]
-        #: Reads the pixels of an image.
-        self.read_picture = read_picture
+        self._read_picture = read_picture
         self._policy_digest = policy_digest
         self._backoff = backoff or Backoff()
         self._clock = clock
@@ -200,7 +199,7 @@ class Reporter:
         """Its header, and its pixels where anything is still to be drawn on them."""
         header = self._header(stored)
         kinds = {kind for profile in self._profiles for kind in kinds_to_make(stored, header, profile, made)}
-        picture = self.read_picture(self._inbox.absolute(stored.path)) if kinds & PICTURED else None
+        picture = self._read_picture(self._inbox.absolute(stored.path)) if kinds & PICTURED else None
         return Source(header=header, picture=picture)
 
     def _header(self, stored: StoredPrediction) -> Dataset:

@@ -1,5 +1,6 @@
 """What flows between the rooms and survives a power cut: frozen rows, free of SQLAlchemy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -194,8 +195,8 @@ class Revision:
     #: SHA-256 of (study, sorted (SOP Instance UID, content digest), bundle, policy digest): derived UIDs start here.
     digest: str
     created_at: datetime
-    #: SR of the revision that this one supersedes.
-    predecessor_sr: ObjectReference | None
+    #: SRs of the revision that this one supersedes, by profile; empty for the first.
+    predecessors: Mapping[str, ObjectReference]
     #: Why the study stood where it did when the revision was opened (Priority.reason); empty if that is not kept.
     priority_reason: str = ""
 

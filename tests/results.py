@@ -68,7 +68,7 @@ def revision(**changes: Any) -> Revision:
         number=1,
         digest="ef" * 32,
         created_at=builders.MORNING,
-        predecessor_sr=None,
+        predecessors={},
         priority_reason="Raised to HIGH: Pneumothorax 0.90, threshold 0.50.",
     )
     return dataclasses.replace(first, **changes)

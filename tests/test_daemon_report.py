@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -78,7 +78,12 @@ class Site:
         scoring.record_scored(scored, builders.prediction(masks_CHW=masks), POLICY)
         return str(dataset.StudyInstanceUID)
 
-    def reporter(self, *profiles: str, reporting: Reporting | None = None) -> Reporter:
+    def reporter(
+        self,
+        *profiles: str,
+        reporting: Reporting | None = None,
+        read_picture: Callable[[Path], Picture] = picture_of,
+    ) -> Reporter:
         """Give a reporter for destinations of these profiles."""
         return Reporter(
             reporting or self.reporting,
@@ -86,7 +91,7 @@ class Site:
             outbox=self.outbox,
             destinations=[(f"pacs-{profile}", profile) for profile in profiles],
             policy_digest=POLICY.digest(),
-            read_picture=picture_of,
+            read_picture=read_picture,
             backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
             clock=self.clock,
         )
@@ -163,6 +168,21 @@ def test_a_later_image_makes_a_revision_that_supersedes(site: Site) -> None:
     assert first[ObjectKind.SEG].sop_instance_uid in str(later.CurrentRequestedProcedureEvidenceSequence)
 
 
+def test_a_report_names_the_predecessor_of_its_own_profile(site: Site) -> None:
+    """A destination was never sent those of another profile."""
+    study = site.score()
+    reporter = site.reporter("air", "stone")
+    reporter.report_pending()
+    site.score(StudyInstanceUID=study)
+    reporter.report_pending()
+    reports = [each for each in site.reporting.objects() if each.kind is ObjectKind.SR]
+    for profile in ("air", "stone"):
+        first, second = (each for each in reports if each.profile == profile)
+        (study_item,) = dcmread(site.outbox.absolute(second.path)).PredecessorDocumentsSequence
+        (series,) = study_item.ReferencedSeriesSequence
+        assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.sop_instance_uid
+
+
 def test_each_profile_in_use_gets_its_objects(site: Site) -> None:
     """Two kinds of viewer, two SEGs and two SRs; without any destination, one of each all the same."""
     site.score()
@@ -191,12 +211,10 @@ def test_what_is_about_an_image_serves_later_revisions(site: Site) -> None:
 def test_a_study_waits_while_its_pixels_cannot_be_read(site: Site) -> None:
     """Nothing is recorded by halves; once they can be read, all is made."""
     site.score()
-    reporter = site.reporter("floor")
-    reporter.read_picture = _unreadable
+    reporter = site.reporter("floor", read_picture=_unreadable)
     assert (reporter.report_pending(), site.reporting.objects()) == (0, [])
-    site.clock.now += YEAR
-    reporter.read_picture = picture_of
-    assert reporter.report_pending() == 1
+    assert list(reporter.failing.values()) == [1]
+    assert site.reporter("floor").report_pending() == 1
     assert _kinds(site.reporting.objects()) == sorted(FLOOR.objects)
 
 

@@ -110,8 +110,8 @@ def test_next_revision_supersedes_the_one_before(steps: Steps) -> None:
     first, [seg, sr] = steps.report("1.1")
     steps.score("1.1")
     second, [same_seg, other_seg, _] = steps.report("1.1")
-    assert first.predecessor_sr is None
-    assert second.predecessor_sr == (
+    assert first.predecessors == {}
+    assert second.predecessors[sr.profile] == (
         sr.sop_class_uid,
         sr.sop_instance_uid,
         sr.series_instance_uid,

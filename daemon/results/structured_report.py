@@ -42,6 +42,7 @@ def sr_uid(revision: Revision, profile: Profile, part: str = "instance") -> str:
 def build_sr(report: Report) -> Document:
     """Build the SR of one revision: complete, preliminary, and unverified, since no person has seen it."""
     revision, profile = report.revision, report.profile
+    predecessor = revision.predecessors.get(profile.name)
     form, content = _FORMS[profile.report]
     document = form(
         evidence=evidence(report),
@@ -53,7 +54,7 @@ def build_sr(report: Report) -> Document:
         is_complete=True,
         is_final=False,
         is_verified=False,
-        previous_versions=[stand_in(revision.predecessor_sr)] if revision.predecessor_sr else None,
+        previous_versions=[stand_in(predecessor)] if predecessor else None,
         series_description=f"{profile.series_description(ObjectKind.SR)}, rev {revision.number}",
         coding_schemes=[private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,

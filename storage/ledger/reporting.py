@@ -358,22 +358,24 @@ def _as_revision(session: Session, row: RevisionRow) -> Revision:
         number=row.number,
         digest=row.digest,
         created_at=row.created_at,
-        predecessor_sr=_predecessor_sr(session, row),
+        predecessors=_predecessors(session, row),
         priority_reason=row.priority_reason,
     )
 
 
-def _predecessor_sr(session: Session, row: RevisionRow) -> ObjectReference | None:
-    """Name the SR that a revision supersedes; with several profiles, the first profile's."""
-    sr = session.scalars(
+def _predecessors(session: Session, row: RevisionRow) -> dict[str, ObjectReference]:
+    """Name the SRs that a revision supersedes, by profile: a destination has only those of its own."""
+    reports = session.scalars(
         select(ObjectRow)
         .join(RevisionObjectRow, RevisionObjectRow.object_id == ObjectRow.id)
         .where(RevisionObjectRow.revision_id == row.predecessor_id, ObjectRow.kind == ObjectKind.SR)
-        .order_by(ObjectRow.profile, ObjectRow.id)
-    ).first()
-    if sr is None:
-        return None
-    return ObjectReference(sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid)
+    )
+    return {
+        sr.profile: ObjectReference(
+            sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid
+        )
+        for sr in reports
+    }
 
 
 def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:
