@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What is installed: the tree itself (editable), or the built wheel: `make test INSTALL=wheel`.
 INSTALL ?= editable
 # Debian packages that tests use as real peers.
-PEERS := dcmtk faketime orthanc strace systemd
+PEERS := chromium dcmtk faketime fonts-dejavu-core orthanc orthanc-dicomweb strace systemd
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance chaos soak check format clean
+.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance viewers chaos soak check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,10 +55,13 @@ test: peers install-for-test  ## all tests, with real peers
 	$(PYTEST) $(ARGS)
 
 test-fast: install-for-test  ## tests without the acceptance runs
-	$(PYTEST) -m "not acceptance" $(ARGS)
+	$(PYTEST) -m "not acceptance and not viewers" $(ARGS)
 
 test-acceptance: peers install-for-test  ## the whole product as a process, with real peers
 	$(PYTEST) -m acceptance $(ARGS)
+
+viewers: peers install-for-test  ## OHIF and dwv in a browser show what we send; CXR_TRIAGE_VIEWER_PICTURES=folder keeps pictures
+	$(PYTEST) -m viewers $(ARGS)
 
 chaos: peers tools  ## kill the daemon 500 times on each database, and check what must hold; ARGS="--kills 100"
 	@$(BIN)/python tests/chaos $(ARGS)

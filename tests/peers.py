@@ -161,7 +161,8 @@ class Orthanc:
 
     def __init__(self, *, dicom_port: int, http_port: int) -> None:
         self.dicom_port = dicom_port
-        self._http = f"http://{LOOPBACK}:{http_port}"
+        #: Address of its REST API and plugins.
+        self.http = f"http://{LOOPBACK}:{http_port}"
 
     def get(self, path: str) -> Any:
         """Ask its REST API for JSON."""
@@ -169,20 +170,20 @@ class Orthanc:
 
     def get_bytes(self, path: str) -> bytes:
         """Ask its REST API for a file."""
-        with urllib.request.urlopen(self._http + path, timeout=PATIENCE_SECONDS) as answer:
+        with urllib.request.urlopen(self.http + path, timeout=PATIENCE_SECONDS) as answer:
             content = answer.read()
         assert isinstance(content, bytes)
         return content
 
     def post(self, path: str, body: bytes) -> Any:
         """Send something to its REST API."""
-        request = urllib.request.Request(self._http + path, data=body, method="POST")
+        request = urllib.request.Request(self.http + path, data=body, method="POST")
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return json.loads(answer.read())
 
     def delete(self, path: str) -> None:
         """Remove a resource."""
-        request = urllib.request.Request(self._http + path, method="DELETE")
+        request = urllib.request.Request(self.http + path, method="DELETE")
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             answer.read()
 

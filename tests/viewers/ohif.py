@@ -1,0 +1,114 @@
+"""OHIF: its settings, how a person opens a study, SEG and SR in it, and what it then says and shows."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Self
+
+from playwright.sync_api import BrowserContext, Page
+
+from viewers.browser import PATIENCE_MS, Look, look, opened
+
+NAME: Final = "@ohif/app"
+_SOURCE: Final = {
+    "friendlyName": "Orthanc",
+    "name": "orthanc",
+    "qidoRoot": "/dicom-web",
+    "wadoRoot": "/dicom-web",
+    "wadoUriRoot": "/wado",
+    # Orthanc 1.10 ignores a list of fields.
+    "qidoSupportsIncludeField": False,
+    "imageRendering": "wadors",
+    "thumbnailRendering": "wadors",
+    "omitQuotationForMultipartRequest": True,
+    "bulkDataURI": {"enabled": True, "relativeResolution": "studies"},
+}
+_SETTINGS: Final = {
+    "routerBasename": None,
+    "extensions": [],
+    "modes": [],
+    "showStudyList": True,
+    "showErrorDetails": "always",
+    "investigationalUseDialog": {"option": "never"},
+    "defaultDataSourceName": "orthanc",
+    "dataSources": [
+        {
+            "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+            "sourceName": "orthanc",
+            "configuration": _SOURCE,
+        }
+    ],
+}
+#: In place of the files that the package brings.
+FILES: Final = {"app-config.js": f"window.config = {json.dumps(_SETTINGS)};"}
+
+#: What the viewport shows, where it stands on the page, and where the centres of three of the image's pixels are.
+_VIEWPORT: Final = """() => {
+    const viewport = window.cornerstone?.getEnabledElements()[0]?.viewport;
+    const shown = viewport?.getImageData?.();
+    if (!shown) return null;
+    const {x, y, width, height} = viewport.canvas.getBoundingClientRect();
+    const at = (...index) => {
+        const [right, down] = viewport.worldToCanvas(shown.imageData.indexToWorld([...index, 0]));
+        return [x + right, y + down];
+    };
+    const image = viewport.getCurrentImageId() ?? "";
+    return {image, box: {x, y, width, height}, points: [at(0, 0), at(100, 0), at(0, 100)]};
+}"""
+#: The study panel's entry of an instance.
+_ENTRY: Final = """uid => {
+    const all = window.services?.displaySetService?.getActiveDisplaySets() ?? [];
+    const about = set => set.SOPInstanceUID === uid || set.instances?.some(each => each.SOPInstanceUID === uid);
+    return all.find(about)?.displaySetInstanceUID ?? null;
+}"""
+
+
+class Ohif:
+    """One study, open in a tab."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        #: What its scripts threw and nobody caught.
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    @classmethod
+    @contextmanager
+    def of(cls, browser: BrowserContext, address: str, study: str) -> Iterator[Self]:
+        """Open a study."""
+        with opened(browser) as page:
+            # Its guided tour would lie over the first image.
+            page.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")
+            viewer = cls(page)
+            page.goto(f"{address}/viewer?StudyInstanceUIDs={study}")
+            yield viewer
+
+    def text(self) -> str:
+        """Everything that stands on the page."""
+        return self.page.inner_text("body")
+
+    def look(self, image: str) -> Look | None:
+        """What the viewport shows, if it is that image."""
+        shown = self.page.evaluate(_VIEWPORT)
+        if shown is None or image not in shown["image"]:
+            return None
+        return look(self.page, shown["box"], shown["points"], between=100)
+
+    def open(self, instance: str) -> None:
+        """Open what a result is about, as a person does: by a double click in the study panel."""
+        self.until(lambda: self.page.evaluate(_ENTRY, instance) is not None, what=f"{instance} is listed")
+        entry = self.page.locator(f"[id='thumbnail-{self.page.evaluate(_ENTRY, instance)}']")
+        entry.dblclick()
+
+    def agree(self, question: str) -> None:
+        """Say yes."""
+        self.page.get_by_text(question).wait_for()
+        self.page.get_by_text("Yes", exact=True).click()
+
+    def until(self, reached: Callable[[], bool], *, what: str) -> None:
+        """Wait for what the viewer does in its own time; say what it had to say if it does not."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not reached():
+            assert time.monotonic() < deadline, f"still not: {what}; errors {self.errors}; page says {self.text()!r}"
+            self.page.wait_for_timeout(500)

@@ -1,0 +1,108 @@
+"""OHIF draws lungs and heart where the masks are, and opens the report, in each of its release lines."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import BrowserContext
+
+from daemons import chest_radiographs
+from viewers import ohif
+from viewers.browser import Look
+from viewers.expected import values
+from viewers.ohif import Ohif
+from viewers.overlay import Agreement, agreement, likeness
+from viewers.packages import package
+from viewers.pictures import Pictures
+from viewers.proxy import proxy
+from viewers.site import Hospital, Shown
+
+pytestmark = [pytest.mark.viewers, pytest.mark.timeout(1200)]
+
+OLDER, NEWER = "3.12.10", "3.13.2"
+#: The second image of a series of two.
+SECOND = "06-elder-cr-b"
+ALL = [path.stem for path in chest_radiographs() if path.stem != SECOND]
+#: DX in JPEG 2000, CR in RLE, MONOCHROME1.
+SOME = ["02-birch-cr", "04-dogwood-dx", "07-fir-dx-monochrome1"]
+#: Correlation of what is shown with the image itself, at the image's place. Shifted by two pixels it is below that.
+SAME_IMAGE = 0.95
+DRAWN = 0.9
+ERRORS = ("Something went wrong", "Error", "error", "Failed")
+
+
+@pytest.fixture(scope="package")
+def addresses(ward: Hospital) -> Iterator[dict[str, str]]:
+    """Serve each version; gives where."""
+    with ExitStack() as stack:
+        yield {
+            version: stack.enter_context(proxy(ward.pacs, package(ohif.NAME, version), ohif.FILES))
+            for version in (OLDER, NEWER)
+        }
+
+
+def show_image(viewer: Ohif, shown: Shown) -> Look:
+    """Open a radiograph, and wait until it stands where the viewer says that it does."""
+    uid = str(shown.image.SOPInstanceUID)
+    viewer.open(uid)
+
+    def there() -> bool:
+        seen = viewer.look(uid)
+        return seen is not None and likeness(seen.picture, shown.brightness, seen.place) > SAME_IMAGE
+
+    viewer.until(there, what="the radiograph is shown")
+    seen = viewer.look(uid)
+    assert seen is not None
+    return seen
+
+
+def show_masks(viewer: Ohif, shown: Shown, before: Look) -> Agreement:
+    """Open its SEG, and wait until the colour that came is where the masks are; gives the figures."""
+    uid = str(shown.image.SOPInstanceUID)
+    viewer.open(str(shown.seg.SOPInstanceUID))
+    viewer.agree("Do you want to open this Segmentation?")
+    last: list[Agreement] = []
+
+    def drawn() -> bool:
+        after = viewer.look(uid)
+        if after is None or after.picture.shape != before.picture.shape:
+            return False
+        last.append(agreement(before.picture, after.picture, shown.masks, after.place))
+        return last[-1].overall >= DRAWN and min(last[-1].structures) >= DRAWN
+
+    viewer.until(drawn, what=f"masks are drawn in their places, last {last[-1:]}")
+    return last[-1]
+
+
+def show_report(viewer: Ohif, shown: Shown) -> None:
+    """Open the SR, and wait until all of its numbers stand on the page."""
+    viewer.open(str(shown.sr.SOPInstanceUID))
+    for concept in ("Probability", "Cardiothoracic ratio"):
+        expected = values(shown.sr, concept)
+        pattern = re.compile(rf"(?<!of )\b{concept}: (\d+\.\d\d)", re.IGNORECASE)
+        viewer.until(
+            lambda pattern=pattern, expected=expected: sorted(pattern.findall(viewer.text())) == expected,  # type: ignore[misc]
+            what=f"{concept} {expected}",
+        )
+
+
+def require_draws(viewer: Ohif, shown: Shown, pictures: Pictures, name: str) -> None:
+    """Look at image, masks and report, one after the other."""
+    before = show_image(viewer, shown)
+    print(f"{name}: {show_masks(viewer, shown, before)}")  # noqa: T201 - to be read with -rP
+    pictures.take(viewer.page, f"{name}-seg")
+    show_report(viewer, shown)
+    pictures.take(viewer.page, f"{name}-sr")
+    assert [word for word in ERRORS if word in viewer.text()] == []
+    assert viewer.errors == []
+
+
+@pytest.mark.parametrize(("version", "name"), [(NEWER, name) for name in ALL] + [(OLDER, name) for name in SOME])
+def test_ohif_draws_masks_and_opens_the_report(
+    addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, version: str, name: str
+) -> None:
+    """Colour is where the SEG's masks are, each structure in its own, and all numbers of the SR are on the page."""
+    shown = ward.shown[name]
+    with Ohif.of(browser, addresses[version], shown.study) as viewer:
+        require_draws(viewer, shown, pictures, f"ohif-{version}-{name}")
