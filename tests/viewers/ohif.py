@@ -62,6 +62,14 @@ _ENTRY: Final = """uid => {
     const about = set => set.SOPInstanceUID === uid || set.instances?.some(each => each.SOPInstanceUID === uid);
     return all.find(about)?.displaySetInstanceUID ?? null;
 }"""
+_TAKEN: Final = """uid => {
+    const all = window.services?.displaySetService?.getActiveDisplaySets() ?? [];
+    const taken = all.find(set => set.SOPInstanceUID === uid)?.referencedDisplaySetInstanceUID;
+    return all.find(set => set.displaySetInstanceUID === taken)?.instances[0].SOPInstanceUID ?? null;
+}"""
+#: Over all segmentations that it has taken in.
+_SEGMENTS: Final = """() => (window.services?.segmentationService?.getSegmentations() ?? [])
+    .reduce((sum, each) => sum + Object.keys(each.segments ?? {}).length, 0)"""
 
 
 class Ohif:
@@ -100,6 +108,15 @@ class Ohif:
         self.until(lambda: self.page.evaluate(_ENTRY, instance) is not None, what=f"{instance} is listed")
         entry = self.page.locator(f"[id='thumbnail-{self.page.evaluate(_ENTRY, instance)}']")
         entry.dblclick()
+
+    def image_of(self, seg: str) -> str:
+        """Which image it takes a SEG to be about: the first of what it finds."""
+        self.until(lambda: self.page.evaluate(_TAKEN, seg) is not None, what=f"{seg} is listed with its image")
+        return str(self.page.evaluate(_TAKEN, seg))
+
+    def segments(self) -> int:
+        """How many segments it has read, drawn or not."""
+        return int(self.page.evaluate(_SEGMENTS))
 
     def agree(self, question: str) -> None:
         """Say yes."""

@@ -35,13 +35,11 @@ class Shown:
         """Study Instance UID."""
         return str(self.image.StudyInstanceUID)
 
-    @property
     def brightness(self) -> NDArray[np.generic]:
         """The image's pixels (row, column), larger where it is shown brighter."""
         values = np.asarray(apply_modality_lut(self.image.pixel_array, self.image), dtype=float)
         return -values if self.image.PhotometricInterpretation == "MONOCHROME1" else values
 
-    @property
     def masks(self) -> NDArray[np.bool_]:
         """The SEG's masks (segment, row, column), by segment number."""
         frames = self.seg.PerFrameFunctionalGroupsSequence
@@ -56,6 +54,11 @@ class Hospital:
     pacs: Orthanc
     #: By the radiograph's name.
     shown: dict[str, Shown]
+
+    def instance(self, ds: Dataset) -> str:
+        """Give Orthanc's own identifier of an object."""
+        (found,) = self.pacs.post("/tools/lookup", str(ds.SOPInstanceUID).encode())
+        return str(found["ID"])
 
 
 @contextmanager

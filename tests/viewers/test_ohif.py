@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext
 
@@ -12,7 +13,7 @@ from viewers import ohif
 from viewers.browser import Look
 from viewers.expected import values
 from viewers.ohif import Ohif
-from viewers.overlay import Agreement, agreement, likeness
+from viewers.overlay import Agreement, agreement, coloured, likeness
 from viewers.packages import package
 from viewers.pictures import Pictures
 from viewers.proxy import proxy
@@ -21,9 +22,9 @@ from viewers.site import Hospital, Shown
 pytestmark = [pytest.mark.viewers, pytest.mark.timeout(1200)]
 
 OLDER, NEWER = "3.12.10", "3.13.2"
-#: The second image of a series of two.
-SECOND = "06-elder-cr-b"
-ALL = [path.stem for path in chest_radiographs() if path.stem != SECOND]
+#: Two images of one series.
+PAIR = ["05-elder-cr-a", "06-elder-cr-b"]
+ALL = [path.stem for path in chest_radiographs() if path.stem not in PAIR]
 #: DX in JPEG 2000, CR in RLE, MONOCHROME1.
 SOME = ["02-birch-cr", "04-dogwood-dx", "07-fir-dx-monochrome1"]
 #: Correlation of what is shown with the image itself, at the image's place. Shifted by two pixels it is below that.
@@ -42,14 +43,15 @@ def addresses(ward: Hospital) -> Iterator[dict[str, str]]:
         }
 
 
-def show_image(viewer: Ohif, shown: Shown) -> Look:
+def show_image(viewer: Ohif, shown: Shown, *, opens: bool = True) -> Look:
     """Open a radiograph, and wait until it stands where the viewer says that it does."""
     uid = str(shown.image.SOPInstanceUID)
-    viewer.open(uid)
+    if opens:
+        viewer.open(uid)
 
     def there() -> bool:
         seen = viewer.look(uid)
-        return seen is not None and likeness(seen.picture, shown.brightness, seen.place) > SAME_IMAGE
+        return seen is not None and likeness(seen.picture, shown.brightness(), seen.place) > SAME_IMAGE
 
     viewer.until(there, what="the radiograph is shown")
     seen = viewer.look(uid)
@@ -68,7 +70,7 @@ def show_masks(viewer: Ohif, shown: Shown, before: Look) -> Agreement:
         after = viewer.look(uid)
         if after is None or after.picture.shape != before.picture.shape:
             return False
-        last.append(agreement(before.picture, after.picture, shown.masks, after.place))
+        last.append(agreement(before.picture, after.picture, shown.masks(), after.place))
         return last[-1].overall >= DRAWN and min(last[-1].structures) >= DRAWN
 
     viewer.until(drawn, what=f"masks are drawn in their places, last {last[-1:]}")
@@ -106,3 +108,24 @@ def test_ohif_draws_masks_and_opens_the_report(
     shown = ward.shown[name]
     with Ohif.of(browser, addresses[version], shown.study) as viewer:
         require_draws(viewer, shown, pictures, f"ohif-{version}-{name}")
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_ohif_takes_both_segs_of_a_series_for_one_image(
+    addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, name: str
+) -> None:
+    """A fault of its own: it looks up a SEG's image by the series. One is drawn in its place, the other on nothing."""
+    shown = ward.shown[name]
+    (other,) = (ward.shown[each] for each in PAIR if each != name)
+    with Ohif.of(browser, addresses[NEWER], shown.study) as viewer:
+        before = show_image(viewer, shown)
+        (taken,) = {viewer.image_of(str(ward.shown[each].seg.SOPInstanceUID)) for each in PAIR}
+        if taken == shown.image.SOPInstanceUID:
+            require_draws(viewer, shown, pictures, f"ohif-{NEWER}-{name}")
+            return
+        assert taken == other.image.SOPInstanceUID
+        viewer.open(str(shown.seg.SOPInstanceUID))
+        viewer.agree("Do you want to open this Segmentation?")
+        viewer.until(lambda: viewer.segments() > 0, what="the SEG is open")
+        after = show_image(viewer, other, opens=False)
+        assert coloured(np.zeros_like(before.picture), after.picture).mean() < 0.001
