@@ -6,6 +6,7 @@ import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
@@ -156,7 +157,7 @@ def _add_nominal_plane(segmentation: Segmentation, source: Dataset, frame_of_ref
     orientation, measures = Dataset(), Dataset()
     orientation.ImageOrientationPatient = NOMINAL_ORIENTATION
     measures.PixelSpacing = [f"{value:.6g}" for value in _spacing(source)]
-    measures.SliceThickness = "1"
+    measures.SliceThickness = measures.SpacingBetweenSlices = "1"
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     shared.PlaneOrientationSequence = Sequence([orientation])
     shared.PixelMeasuresSequence = Sequence([measures])
@@ -164,6 +165,20 @@ def _add_nominal_plane(segmentation: Segmentation, source: Dataset, frame_of_ref
         position = Dataset()
         position.ImagePositionPatient = [0, 0, 0]
         frame.PlanePositionSequence = Sequence([position])
+    _index_by_position(segmentation)
+
+
+def _index_by_position(segmentation: Segmentation) -> None:
+    """Make the position the frames' second dimension, the same for all: dwv takes no SEG without it."""
+    index = Dataset()
+    index.DimensionOrganizationUID = segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID
+    index.DimensionIndexPointer = tag_for_keyword("ImagePositionPatient")
+    index.FunctionalGroupPointer = tag_for_keyword("PlanePositionSequence")
+    index.DimensionDescriptionLabel = "Image Position Patient"
+    segmentation.DimensionIndexSequence.append(index)
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        content = frame.FrameContentSequence[0]
+        content.DimensionIndexValues = [content.DimensionIndexValues, 1]
 
 
 def _spacing(source: Dataset) -> tuple[float, ...]:
