@@ -5,10 +5,18 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from pydicom import Dataset
 
+from journal import references
 
-def values(sr: Dataset, concept: str) -> list[str]:
-    """Give every number of one concept, by the meaning of its code, to two places as viewers write it; sorted."""
-    return sorted(_two_places(item) for item in _items(sr) if _is(item, concept))
+
+def values(sr: Dataset, image: str, concept: str) -> list[str]:
+    """Give every number of one concept, by its code's meaning, about one image, as viewers write it; sorted."""
+    groups = [item for item in _items(sr) if _is_group(item) and image in references(item)]
+    return sorted(_two_places(item) for group in groups for item in _items(group) if _is(item, concept))
+
+
+def _is_group(item: Dataset) -> bool:
+    """Whether it is a Measurement Group (PS3.16 TID 1410 and 1501)."""
+    return bool(item.ValueType == "CONTAINER" and item.ConceptNameCodeSequence[0].CodeValue == "125007")
 
 
 def _items(within: Dataset) -> Iterator[Dataset]:

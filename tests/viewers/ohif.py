@@ -106,6 +106,8 @@ class Ohif:
     def open(self, instance: str) -> None:
         """Open what a result is about, as a person does: by a double click in the study panel."""
         self.until(lambda: self.page.evaluate(_ENTRY, instance) is not None, what=f"{instance} is listed")
+        # What it opens by itself, it would put over what is asked for before.
+        self.until(lambda: self.look("") is not None, what="its first image is open")
         entry = self.page.locator(f"[id='thumbnail-{self.page.evaluate(_ENTRY, instance)}']")
         entry.dblclick()
 

@@ -78,10 +78,11 @@ def show_masks(viewer: Ohif, shown: Shown, before: Look) -> Agreement:
 
 
 def show_report(viewer: Ohif, shown: Shown) -> None:
-    """Open the SR, and wait until all of its numbers stand on the page."""
+    """Open the SR, and wait until all of its numbers about the image stand on the page."""
     viewer.open(str(shown.sr.SOPInstanceUID))
     for concept in ("Probability", "Cardiothoracic ratio"):
-        expected = values(shown.sr, concept)
+        expected = values(shown.sr, str(shown.image.SOPInstanceUID), concept)
+        assert expected
         pattern = re.compile(rf"(?<!of )\b{concept}: (\d+\.\d\d)", re.IGNORECASE)
         viewer.until(
             lambda pattern=pattern, expected=expected: sorted(pattern.findall(viewer.text())) == expected,  # type: ignore[misc]
@@ -111,15 +112,19 @@ def test_ohif_draws_masks_and_opens_the_report(
 
 
 @pytest.mark.parametrize("name", PAIR)
-def test_ohif_takes_both_segs_of_a_series_for_one_image(
+def test_ohif_never_draws_masks_on_the_other_image_of_a_series(
     addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, name: str
 ) -> None:
-    """A fault of its own: it looks up a SEG's image by the series. One is drawn in its place, the other on nothing."""
+    """OHIF looks up a SEG's image by the series alone: it draws the masks in their place, or, a fault, not at all.
+
+    Which of two images it takes depends on what it heard of first, so that neither SEG fails in every run.
+    """
     shown = ward.shown[name]
     (other,) = (ward.shown[each] for each in PAIR if each != name)
     with Ohif.of(browser, addresses[NEWER], shown.study) as viewer:
-        before = show_image(viewer, shown)
-        (taken,) = {viewer.image_of(str(ward.shown[each].seg.SOPInstanceUID)) for each in PAIR}
+        show_image(viewer, shown)
+        taken = viewer.image_of(str(shown.seg.SOPInstanceUID))
+        print(f"ohif-{NEWER}-{name}: its SEG is taken to be about {taken}")  # noqa: T201 - to be read with -rP
         if taken == shown.image.SOPInstanceUID:
             require_draws(viewer, shown, pictures, f"ohif-{NEWER}-{name}")
             return
@@ -128,4 +133,4 @@ def test_ohif_takes_both_segs_of_a_series_for_one_image(
         viewer.agree("Do you want to open this Segmentation?")
         viewer.until(lambda: viewer.segments() > 0, what="the SEG is open")
         after = show_image(viewer, other, opens=False)
-        assert coloured(np.zeros_like(before.picture), after.picture).mean() < 0.001
+        assert coloured(np.zeros_like(after.picture), after.picture).mean() < 0.001
