@@ -268,7 +268,9 @@ DCMQI = [
     Break("dcmqi", "seg-plane-position", displays.seg, _in(_frame(1), _delete("PlanePositionSequence"))),
     Break("dcmqi", "seg-plane-position", displays.seg, _in(_frame(0), _delete("PlanePositionSequence"))),
     Break("dcmqi", "seg-pixel-spacing", displays.seg, _in(_measures, _delete("PixelSpacing"))),
-    Break("dcmqi", "seg-slice-spacing", displays.seg, _in(_measures, _delete("SliceThickness", "SpacingBetweenSlices"))),
+    Break(
+        "dcmqi", "seg-slice-spacing", displays.seg, _in(_measures, _delete("SliceThickness", "SpacingBetweenSlices"))
+    ),
     Break("dcmqi", "seg-segments", displays.seg, _delete("SegmentSequence")),
     Break("dcmqi", "seg-segment-number", displays.seg, _in(_frame(1), _delete(_ID))),
     Break(
