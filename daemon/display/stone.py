@@ -66,6 +66,15 @@ def _has_templates(dataset: Dataset) -> Look:
     return every(of.groups(dataset), fits, what="measurement groups")
 
 
+MODALITY_RULE: Final = Rule(
+    name="sr-modality",
+    needs="Modality SR; with another the document is refused",
+    change="write Modality SR (PS3.3 C.17.1)",
+    source=REPORT,
+    look=lambda dataset: Look(
+        ok=text(dataset, "Modality") == "SR", found="Modality SR" if text(dataset, "Modality") == "SR" else "no SR"
+    ),
+)
 OUTLINE_RULES: Final = (
     Rule(
         name="sr-class",
@@ -77,15 +86,7 @@ OUTLINE_RULES: Final = (
             found="Comprehensive SR" if of.sop_class(dataset) == of.COMPREHENSIVE_SR else "another class of SR",
         ),
     ),
-    Rule(
-        name="sr-modality",
-        needs="Modality SR; with another the document is refused",
-        change="write Modality SR (PS3.3 C.17.1)",
-        source=REPORT,
-        look=lambda dataset: Look(
-            ok=text(dataset, "Modality") == "SR", found="Modality SR" if text(dataset, "Modality") == "SR" else "no SR"
-        ),
-    ),
+    MODALITY_RULE,
     Rule(
         name="sr-title",
         needs="the title Imaging Measurement Report (126000, DCM); with another it shows the text alone",
@@ -186,15 +187,7 @@ OUTLINE_RULES: Final = (
 )
 
 TEXT_RULES: Final = (
-    Rule(
-        name="sr-modality",
-        needs="Modality SR; with another the document is refused",
-        change="write Modality SR (PS3.3 C.17.1)",
-        source=REPORT,
-        look=lambda dataset: Look(
-            ok=text(dataset, "Modality") == "SR", found="Modality SR" if text(dataset, "Modality") == "SR" else "no SR"
-        ),
-    ),
+    MODALITY_RULE,
     Rule(
         name="sr-content",
         needs="content items at the root have a value type and a name; others are left out of the text",

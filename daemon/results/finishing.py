@@ -13,10 +13,11 @@ from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import UID, ExplicitVRLittleEndian, GrayscaleSoftcopyPresentationStateStorage
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
+from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import ObjectReference, StoredPrediction
+from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision, StoredPrediction
 
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"
@@ -70,6 +71,17 @@ def equipment(bundle: BundleIdentity) -> dict[str, Any]:
         "software_versions": [f"{MODEL_NAME} {SOFTWARE_VERSION}", f"{bundle.name} {bundle.version}"],
         "device_serial_number": bundle.sha256,
     }
+
+
+def image_object_uid(kind: ObjectKind, stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
+    """What the UID of an object about an image, or of a part of it, is derived from."""
+    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
+    return derived_uid(kind.value, *content, profile.name, EMITTER, part)
+
+
+def document_uid(kind: ObjectKind, revision: Revision, profile: Profile, part: str = "instance") -> str:
+    """What the UID of a revision's document, or of a part of it, is derived from."""
+    return derived_uid(kind.value, revision.study_instance_uid, revision.digest, profile.name, EMITTER, part)
 
 
 def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:

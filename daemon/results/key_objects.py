@@ -9,9 +9,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.codes import OF_INTEREST
 from cxr_triage.daemon.results.document import Report, observer, sentences
-from cxr_triage.daemon.results.finishing import EMITTER, equipment, finish, source_stand_in, stand_in
+from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
-from cxr_triage.daemon.results.uids import derived_uid
 from cxr_triage.storage.records import ObjectKind, ObjectReference
 
 #: Kinds that are images: referenced as such.
@@ -41,9 +40,9 @@ def build_ko(report: Report, sr: ObjectReference | None) -> KeyObjectSelectionDo
             observer_device_context=observer(report.bundle),
             description=" ".join(sentences(report)),
         ),
-        series_instance_uid=_uid(report, "series"),
+        series_instance_uid=document_uid(ObjectKind.KO, revision, profile, "series"),
         series_number=profile.series_number(ObjectKind.KO),
-        sop_instance_uid=_uid(report),
+        sop_instance_uid=document_uid(ObjectKind.KO, revision, profile),
         instance_number=revision.number,
         series_description=f"{profile.series_description(ObjectKind.KO)}, rev {revision.number}",
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -63,8 +62,3 @@ def _shown(images: Sequence[ReportedImage]) -> Iterator[Dataset]:
             if kind in IMAGES:  # the library tells images by their size
                 reference.Rows, reference.Columns = source.Rows, source.Columns
             yield reference
-
-
-def _uid(report: Report, part: str = "instance") -> str:
-    revision = report.revision
-    return derived_uid("KO", revision.study_instance_uid, revision.digest, report.profile.name, EMITTER, part)

@@ -22,10 +22,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
 from cxr_triage.daemon.results.drawing import NOTES, Drawing, Label, Layer, Line, drawing_of
-from cxr_triage.daemon.results.finishing import CHEST, EMITTER, equipment, finish, source_stand_in
+from cxr_triage.daemon.results.finishing import CHEST, equipment, finish, image_object_uid, source_stand_in
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.uids import derived_uid
 from cxr_triage.model.grayscale import LookupTable, Window, is_shown_inverted, lookup_table
 from cxr_triage.model.header import items, numbers
 from cxr_triage.storage.records import ObjectKind, StoredPrediction
@@ -60,9 +59,9 @@ def build_pr(
     layers = {layer.name: _layer(layer, order) for order, layer in enumerate(drawing.layers, start=1)}
     state = GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
-        series_instance_uid=pr_uid(stored, profile, "series"),
+        series_instance_uid=image_object_uid(ObjectKind.PR, stored, profile, "series"),
         series_number=profile.series_number(ObjectKind.PR),
-        sop_instance_uid=pr_uid(stored, profile),
+        sop_instance_uid=image_object_uid(ObjectKind.PR, stored, profile),
         instance_number=1,
         content_label="CXR_TRIAGE",
         content_description=profile.series_description(ObjectKind.PR),
@@ -77,12 +76,6 @@ def build_pr(
     _show_as(state, source, window)
     finish(state, source=source, moment=stored.received_at)
     return state
-
-
-def pr_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
-    """What the UID of an image's presentation state, or of a part of it, is derived from."""
-    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
-    return derived_uid("PR", *content, profile.name, EMITTER, part)
 
 
 def _stand_in(stored: StoredPrediction) -> Dataset:

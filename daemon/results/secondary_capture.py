@@ -13,11 +13,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.codes import SOURCE_FOR_PROCESSING
 from cxr_triage.daemon.results.drawing import NOTES, Drawing, drawing_of
-from cxr_triage.daemon.results.finishing import CHEST, EMITTER, equipment, finish
+from cxr_triage.daemon.results.finishing import CHEST, equipment, finish, image_object_uid
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.picture import Picture, shrunk
 from cxr_triage.daemon.results.profiles import RESEARCH, Profile
-from cxr_triage.daemon.results.uids import derived_uid
 from cxr_triage.storage.records import ObjectKind, StoredPrediction
 
 #: Width of a line and height of a letter, through the longer side of the picture.
@@ -49,9 +48,9 @@ def build_sc(stored: StoredPrediction, source: Dataset, picture: Picture, *, pro
         bits_allocated=8,
         coordinate_system=CoordinateSystemNames.PATIENT,
         study_instance_uid=stored.study_instance_uid,
-        series_instance_uid=sc_uid(stored, profile, "series"),
+        series_instance_uid=image_object_uid(ObjectKind.SC, stored, profile, "series"),
         series_number=profile.series_number(ObjectKind.SC),
-        sop_instance_uid=sc_uid(stored, profile),
+        sop_instance_uid=image_object_uid(ObjectKind.SC, stored, profile),
         instance_number=1,
         patient_orientation=("L", "F"),
         series_description=description,
@@ -61,12 +60,6 @@ def build_sc(stored: StoredPrediction, source: Dataset, picture: Picture, *, pro
     _derive(capture, stored, source)
     finish(capture, source=source, moment=stored.received_at)
     return capture
-
-
-def sc_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
-    """What the UID of an image's Secondary Capture, or of a part of it, is derived from."""
-    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
-    return derived_uid("SC", *content, profile.name, EMITTER, part)
 
 
 def draw(

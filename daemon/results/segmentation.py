@@ -13,10 +13,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.codes import ANATOMICAL_STRUCTURE, ARTIFICIAL_INTELLIGENCE, concept
 from cxr_triage.daemon.results.finishing import (
-    EMITTER,
     MANUFACTURER,
     equipment,
     finish,
+    image_object_uid,
     source_stand_in,
 )
 from cxr_triage.daemon.results.patient import copy_elements
@@ -30,12 +30,6 @@ from cxr_triage.storage.records import ObjectKind, StoredPrediction
 
 #: Rows from left to right, columns from top to bottom: nominal, since a projection has no plane in the patient.
 NOMINAL_ORIENTATION: Final = [1, 0, 0, 0, 1, 0]
-
-
-def seg_uid(stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
-    """What the UID of an image's SEG, or of a part of it, is derived from: image, weights, profile and emitter."""
-    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
-    return derived_uid("SEG", *content, profile.name, EMITTER, part)
 
 
 def segment_number(structure: Structure) -> int:
@@ -61,13 +55,17 @@ def build_seg(stored: StoredPrediction, source: Dataset, *, profile: Profile) ->
     segmentation = _segmentation(stored, source, profile)
     # PS3.3 C.8.20.2: structures are outlined each on its own, so a pixel may belong to lung and heart.
     segmentation.SegmentsOverlap = "YES"
-    _name_dimensions(segmentation, seg_uid(stored, profile, "dimensions"))
+    _name_dimensions(segmentation, image_object_uid(ObjectKind.SEG, stored, profile, "dimensions"))
     if profile.nominal_plane:
-        _add_nominal_plane(segmentation, source, seg_uid(stored, profile, "frame of reference"))
+        _add_nominal_plane(
+            segmentation, source, image_object_uid(ObjectKind.SEG, stored, profile, "frame of reference")
+        )
     else:
         _copy_orientation(segmentation, source)
     content = finish(segmentation, source=source, moment=stored.received_at)
-    _name_dimensions(segmentation, derived_uid(seg_uid(stored, profile, "dimensions"), content))
+    _name_dimensions(
+        segmentation, derived_uid(image_object_uid(ObjectKind.SEG, stored, profile, "dimensions"), content)
+    )
     if profile.nominal_plane:
         segmentation.FrameOfReferenceUID = derived_uid(segmentation.FrameOfReferenceUID, content)
     return segmentation
@@ -88,9 +86,9 @@ def _segmentation(stored: StoredPrediction, source: Dataset, profile: Profile) -
         pixel_array=masks_1HWC.astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_describe(stored, structure, profile) for structure in STRUCTURES],
-        series_instance_uid=seg_uid(stored, profile, "series"),
+        series_instance_uid=image_object_uid(ObjectKind.SEG, stored, profile, "series"),
         series_number=profile.series_number(ObjectKind.SEG),
-        sop_instance_uid=seg_uid(stored, profile),
+        sop_instance_uid=image_object_uid(ObjectKind.SEG, stored, profile),
         instance_number=1,
         content_label="CXR_TRIAGE",
         content_description=profile.series_description(ObjectKind.SEG),

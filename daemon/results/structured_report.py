@@ -10,11 +10,10 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 from cxr_triage.daemon.results.basic_text import basic_text
 from cxr_triage.daemon.results.codes import private_scheme
 from cxr_triage.daemon.results.document import Report
-from cxr_triage.daemon.results.finishing import EMITTER, equipment, finish, source_stand_in, stand_in
+from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_report import measurement_report
-from cxr_triage.daemon.results.profiles import Profile, ReportForm
-from cxr_triage.daemon.results.uids import derived_uid
-from cxr_triage.storage.records import ObjectKind, Revision
+from cxr_triage.daemon.results.profiles import ReportForm
+from cxr_triage.storage.records import ObjectKind
 
 Document = Comprehensive3DSR | ComprehensiveSR | EnhancedSR
 
@@ -34,11 +33,6 @@ _FORMS: Final[dict[ReportForm, tuple[type[Document], Callable[[Report], Dataset]
 }
 
 
-def sr_uid(revision: Revision, profile: Profile, part: str = "instance") -> str:
-    """What the UID of a revision's SR, or of a part of it, is derived from."""
-    return derived_uid("SR", revision.study_instance_uid, revision.digest, profile.name, EMITTER, part)
-
-
 def build_sr(report: Report) -> Document:
     """Build the SR of one revision: complete, preliminary, and unverified, since no person has seen it."""
     revision, profile = report.revision, report.profile
@@ -47,9 +41,9 @@ def build_sr(report: Report) -> Document:
     document = form(
         evidence=evidence(report),
         content=content(report),
-        series_instance_uid=sr_uid(revision, profile, "series"),
+        series_instance_uid=document_uid(ObjectKind.SR, revision, profile, "series"),
         series_number=profile.series_number(ObjectKind.SR),
-        sop_instance_uid=sr_uid(revision, profile),
+        sop_instance_uid=document_uid(ObjectKind.SR, revision, profile),
         instance_number=revision.number,
         is_complete=True,
         is_final=False,
