@@ -208,7 +208,9 @@ def _by_machine(error: BaseException, what: str, *, of_all_jobs: bool = False) -
 
 
 def _deadline_passed() -> Fault:
-    return Fault(error_class="deadline", explanation="The image took longer than infer.deadline_seconds allows.")
+    return Fault(
+        error_class="deadline", explanation="The image took longer than `deadline_seconds` of its role allows."
+    )
 
 
 def _ended_at_once() -> Fault:

@@ -1,5 +1,6 @@
 """The SR of one study revision."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ from pydicom.uid import SegmentationStorage
 
 import builders
 import results
+from cxr_triage.daemon.results.meanings import MEANINGS
 from cxr_triage.daemon.results.objects import build_objects
-from cxr_triage.daemon.results.profiles import AIR, OHIF
+from cxr_triage.daemon.results.profiles import AIR, OHIF, WEASIS
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import ABNORMALITIES, Measurement
 from cxr_triage.model.remarks import HEART_ON_RIGHT
@@ -261,3 +263,30 @@ def test_segs_that_exist_are_cited_and_not_made_again() -> None:
     assert [built.kind for built in later] == [ObjectKind.SR]
     both = build_objects(results.revision(number=2), [prediction], sources, OHIF, made=[made])
     assert [built.kind for built in both] == [ObjectKind.SEG, ObjectKind.SR]
+
+
+@pytest.mark.parametrize(
+    ("charset", "said"),
+    [
+        ("ISO_IR 100", "Lungenödem"),
+        ("ISO_IR 192", "Lungenödem"),
+        (None, "Pulmonary edema"),
+        ("ISO_IR 127", "Pulmonary edema"),
+        (["", "ISO 2022 IR 100"], "Lungenödem"),
+        (["", "ISO 2022 IR 87"], "Pulmonary edema"),
+    ],
+)
+def test_meanings_are_in_the_language_that_the_character_set_can_say(charset: Any, said: str) -> None:
+    """The source's character set is kept: where it cannot say a meaning, that is English."""
+    german = dataclasses.replace(
+        WEASIS, meanings=MEANINGS["de"], notice="für Übungen", descriptions={ObjectKind.SR: "Prüfung"}
+    )
+    header = results.source(SpecificCharacterSet=charset)
+    stored = results.stored(header, findings=(builders.finding("Edema", 0.9),))
+    built = build_objects(results.revision(), [stored], results.sources(header), german)
+    objects = {each.kind: results.written(each.dataset) for each in built}
+    assert said in {item.ConceptNameCodeSequence[0].CodeMeaning for item in _walk(objects[ObjectKind.SR])}
+    assert ("Prüfung" in objects[ObjectKind.SR].SeriesDescription) == (said == "Lungenödem")
+    notes = objects[ObjectKind.PR].GraphicAnnotationSequence[-1].TextObjectSequence[-1].UnformattedTextValue
+    assert (said in notes, "für Übungen" in notes) == (True, said == "Lungenödem")
+    assert "?" not in notes

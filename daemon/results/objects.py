@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
@@ -9,6 +10,7 @@ from pydicom.dataset import Dataset
 from cxr_triage.daemon.results.document import Report
 from cxr_triage.daemon.results.key_objects import build_ko
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
+from cxr_triage.daemon.results.patient import can_say
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.presentation_state import build_pr
 from cxr_triage.daemon.results.profiles import Profile
@@ -86,7 +88,8 @@ def build_objects(
         for number, stored in enumerate(predictions, start=1)
     )
     headers = tuple(sources[stored.sop_instance_uid].header for stored in predictions)
-    report = Report(revision=revision, images=images, sources=headers, profile=profile)
+    sayable = profile.in_words_of(partial(can_say, headers[0]))
+    report = Report(revision=revision, images=images, sources=headers, profile=sayable)
     return [*built, *_documents(report)]
 
 
@@ -107,6 +110,7 @@ def reusable(
 
 
 def _build(kind: ObjectKind, stored: StoredPrediction, source: Source, profile: Profile) -> Dataset:
+    profile = profile.in_words_of(partial(can_say, source.header))
     if kind is ObjectKind.SEG:
         return build_seg(stored, source.header, profile=profile)
     if source.picture is None:

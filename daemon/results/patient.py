@@ -92,6 +92,24 @@ def copy_elements(source: Dataset, target: Dataset, keywords: tuple[str, ...]) -
             del target[tag]
 
 
+def can_say(source: Dataset, words: str) -> bool:
+    """Whether these words can be written in the source's character set, which all of our objects have (C.12.1.1.2)."""
+    try:
+        encodings = convert_encodings(source.get("SpecificCharacterSet") or "")
+    except (ValueError, TypeError, LookupError):  # not even a name: it is left out, and ASCII remains
+        encodings = [default_encoding]
+    return any(_encodes(encoding, words) for encoding in encodings)
+
+
+def _encodes(encoding: str, words: str) -> bool:
+    try:
+        # What pydicom calls by that name is the default repertoire, which is ASCII (PS3.5 6.1.2.1).
+        words.encode("ascii" if encoding == default_encoding else encoding)
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
 def _keep_bytes(dataset: Dataset) -> None:
     """Have undecoded elements written as they are; else pydicom decodes and encodes them again, and may fail at it.
 

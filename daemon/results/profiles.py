@@ -1,6 +1,7 @@
 """What differs between the receivers of our objects: one finding graph, written as a kind of viewer needs it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -62,6 +63,15 @@ class Profile:
     def meaning(self, code: Code) -> str:
         """What a code means, in the profile's words."""
         return self.meanings.get(f"{code.scheme}:{code.value}", code.meaning)
+
+    def in_words_of(self, can_say: Callable[[str], bool]) -> "Profile":
+        """The profile without what cannot be said: such meanings and descriptions are English."""
+        return replace(
+            self,
+            meanings={code: meaning for code, meaning in self.meanings.items() if can_say(meaning)},
+            descriptions={kind: words for kind, words in self.descriptions.items() if can_say(words)},
+            notice=self.notice if can_say(self.notice) else "",
+        )
 
     def colour(self, structure: str) -> tuple[int, int, int]:
         """What a structure is drawn in, sRGB 0-255."""
