@@ -192,56 +192,61 @@ def drop(item: Dataset, unwanted: Callable[[Dataset], bool]) -> None:
 
 def dcmqi_masks(dataset: Dataset, folder: Path) -> list[list[list[bool]]]:
     """Let segimage2itkimage read a SEG; give its masks by segment, (segments, Rows, Columns), as nested lists."""
-    made = folder / "masks"
-    made.mkdir()
-    file = file_of(dataset, folder / "seg.dcm")
-    _run("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", made, "--outputType", "nrrd")
-    return [_nrrd(image).tolist() for image in sorted(made.glob("*.nrrd"))]
-
-
-def dcmqi_numbers(dataset: Dataset, folder: Path) -> list[tuple[str, str, float]]:
-    """Let tid1500reader read an SR; give (tracking identifier, code of the quantity, value) in its order."""
-    made, file = folder / "sr.json", file_of(dataset, folder / "sr.dcm")
-    _run("tid1500reader", "--inputDICOM", file, "--outputMetadata", made)
-    return [
-        (group["TrackingIdentifier"], item["quantity"]["CodeValue"], float(item["value"]))
-        for group in json.loads(made.read_text(encoding="utf-8"))["Measurements"]
-        for item in group.get("measurementItems", ())
-    ]
-
-
-def _nrrd(path: Path) -> NDArray[np.bool_]:
-    """Pixels of an NRRD file of one plane of shorts, gzip or raw: (Rows, Columns)."""
-    header, _, pixels = path.read_bytes().partition(b"\n\n")
-    sizes = next(line for line in header.decode("ascii").splitlines() if line.startswith("sizes:"))
-    columns, rows = (int(size) for size in sizes.split()[1:3])
-    content = gzip.decompress(pixels) if b"gzip" in header else pixels
-    return np.frombuffer(content, "<i2").reshape(rows, columns) > 0
+    return [_nrrd(image).tolist() for image in _segments(dataset, folder)[1]]
 
 
 def dcmqi_reads_seg(dataset: Dataset, folder: Path) -> bool:
     """Let segimage2itkimage read a SEG; whether it wrote an image for each segment, and each has its pixels."""
-    made = folder / "segments"
-    made.mkdir()
-    file = file_of(dataset, folder / "seg.dcm")
-    done = _run("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", made, "--outputType", "nrrd")
-    images = sorted(made.glob("*.nrrd"))
-    return done == 0 and len(images) == 3 and all(map(_has_pixels, images))
+    done, images = _segments(dataset, folder)
+    return done == 0 and len(images) == 3 and all(any(_content(image)[1]) for image in images)
+
+
+def dcmqi_numbers(dataset: Dataset, folder: Path) -> list[tuple[str, str, float]]:
+    """Let tid1500reader read an SR; give (tracking identifier, code of the quantity, value) in its order."""
+    return [
+        (group["TrackingIdentifier"], item["quantity"]["CodeValue"], float(item["value"]))
+        for group in _measured(dataset, folder)[1]
+        for item in group.get("measurementItems", ())
+    ]
 
 
 def dcmqi_reads_sr(dataset: Dataset, folder: Path) -> bool:
     """Let tid1500reader read an SR; whether it found measurement groups, and all that there are."""
+    done, found = _measured(dataset, folder)
+    return done == 0 and bool(found)
+
+
+def _segments(dataset: Dataset, folder: Path) -> tuple[int, list[Path]]:
+    """Exit status of segimage2itkimage, and the images that it wrote, by segment."""
+    made = folder / "segments"
+    made.mkdir()
+    file = file_of(dataset, folder / "seg.dcm")
+    done = _run("segimage2itkimage", "--inputDICOM", file, "--outputDirectory", made, "--outputType", "nrrd")
+    return done, sorted(made.glob("*.nrrd"))
+
+
+def _measured(dataset: Dataset, folder: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Exit status of tid1500reader, and the measurement groups that it found."""
     made, file = folder / "sr.json", file_of(dataset, folder / "sr.dcm")
     done = _run("tid1500reader", "--inputDICOM", file, "--outputMetadata", made)
     found = json.loads(made.read_text(encoding="utf-8")).get("Measurements") or [] if made.exists() else []
-    return done == 0 and bool(found)
+    return done, found
+
+
+def _nrrd(path: Path) -> NDArray[np.bool_]:
+    """Pixels of an NRRD file of one plane of shorts: (Rows, Columns)."""
+    header, content = _content(path)
+    sizes = next(line for line in header.splitlines() if line.startswith("sizes:"))
+    columns, rows = (int(size) for size in sizes.split()[1:3])
+    return np.frombuffer(content, "<i2").reshape(rows, columns) > 0
+
+
+def _content(path: Path) -> tuple[str, bytes]:
+    """Header and pixels of an NRRD file, gzip or raw."""
+    header, _, pixels = path.read_bytes().partition(b"\n\n")
+    return header.decode("ascii"), gzip.decompress(pixels) if b"gzip" in header else pixels
 
 
 def _run(tool: str, *arguments: str | Path) -> int:
     command = [Path(sys.executable).with_name(tool), *arguments]
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
-
-
-def _has_pixels(image: Path) -> bool:
-    header, _, pixels = image.read_bytes().partition(b"\n\n")
-    return any(gzip.decompress(pixels) if b"gzip" in header else pixels)
