@@ -17,7 +17,7 @@ from cxr_triage.daemon.logs import describe_with_frames, get_logger
 from cxr_triage.daemon.pictures import Pictures
 from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import PICTURED, BuiltObject, Source, build_objects, kinds_to_make, reusable
-from cxr_triage.daemon.results.patient import COPIED
+from cxr_triage.daemon.results.patient import COPIED, LOSSY
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.presentation_state import GRAYSCALE
 from cxr_triage.daemon.results.profiles import AIR, PROFILES, Profile
@@ -38,7 +38,7 @@ BATCH: Final = 20
 #: What the objects need of a source's header, besides what they copy.
 SOURCE_KEYWORDS: Final = (
     *("Rows", "Columns", "PatientOrientation", "PixelSpacing", "ImagerPixelSpacing"),
-    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+    *LOSSY,
     *("PixelAspectRatio", "PresentationIntentType", "SOPClassUID"),
     *GRAYSCALE,
 )

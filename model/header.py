@@ -137,6 +137,17 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return next(iter(numbers(dataset, keyword)), None)
 
 
+def sides(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Height and width of a pixel, as one element gives them; None where it does not."""
+    found = numbers(dataset, keyword)
+    return (found[0], found[1]) if len(found) == 2 and min(found) > 0 else None
+
+
+def shown_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """Row and column spacing in mm by which a viewer shows an image; None where it has none."""
+    return sides(dataset, "PixelSpacing") or sides(dataset, "ImagerPixelSpacing")
+
+
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """The items of a sequence; empty where there is none."""
     found = value(dataset, keyword)

@@ -23,7 +23,7 @@ from pydicom.uid import ComputedRadiographyImageStorage
 
 from cxr_triage.daemon.results.codes import PIXELS, SOURCE
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
-from cxr_triage.model.header import numbers, text
+from cxr_triage.model.header import sides, text
 
 
 def image_library(images: Sequence[ReportedImage], sources: Sequence[Dataset]) -> ContainerContentItem:
@@ -70,8 +70,8 @@ def _descriptors(image: ReportedImage, source: Dataset) -> Iterator[ContentItem]
     rows, columns = image.stored.prediction.masks_CHW.shape[1:]
     yield from _numbers((codes.DCM.PixelDataRows, codes.DCM.PixelDataColumns), (rows, columns), PIXELS)
     yield from _orientation(text(source, "PatientOrientation").split("\\"))
-    spacing = numbers(source, "ImagerPixelSpacing")
-    if len(spacing) == 2 and min(spacing) > 0:
+    spacing = sides(source, "ImagerPixelSpacing")
+    if spacing is not None:
         names = (codes.DCM.VerticalPixelSpacing, codes.DCM.HorizontalPixelSpacing)
         yield from _numbers(names, [round(value, 6) for value in spacing], codes.UCUM.Millimeter)
 

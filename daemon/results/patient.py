@@ -55,6 +55,8 @@ MUST_BE_PRESENT: Final = frozenset(
 )
 #: Says how all of the above is encoded, and by which clock it was dated (PS3.3 C.12.1.1.2, C.12.1).
 ENCODING: Final = ("SpecificCharacterSet", "TimezoneOffsetFromUTC")
+#: What derives from a lossy image was lossy too (PS3.3 C.7.6.1.1.5).
+LOSSY: Final = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 #: Everything of the source's header that is copied.
 COPIED: Final = (*ENCODING, *PATIENT, *STUDY)
 

@@ -26,7 +26,7 @@ from cxr_triage.daemon.results.finishing import CHEST, equipment, finish, image_
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.grayscale import LookupTable, Window, is_shown_inverted, lookup_table
-from cxr_triage.model.header import items, numbers
+from cxr_triage.model.header import items, numbers, shown_spacing, sides
 from cxr_triage.storage.records import ObjectKind, StoredPrediction
 
 #: What the grayscale pipeline of a source consists of (PS3.3 C.11.1, C.11.2): copied, so that it looks as it did.
@@ -35,7 +35,6 @@ VOI_LUT: Final = ("VOILUTSequence",)
 WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 #: All of a source's header that says how it is displayed.
 GRAYSCALE: Final = (*MODALITY_LUT, *VOI_LUT, *WINDOW, "PhotometricInterpretation", "PresentationLUTShape")
-SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing")
 #: Box of the notes, as shares of the displayed area: a corner in which chests have an arm.
 NOTES_BOX: Final = (0.01, 0.01, 0.6, 0.2)
 #: Largest entry of 16 bits.
@@ -134,18 +133,12 @@ def _show_all(state: Dataset, source: Dataset) -> None:
     """The whole image, as large as it fits, its pixels as square or not as they are (PS3.3 C.10.4)."""
     area = state.DisplayedAreaSelectionSequence[0]
     area.pop("PixelOriginInterpretation", None)  # of images in tiles and frames
-    spacing = next((found for keyword in SPACINGS if (found := _sides(source, keyword))), None)
+    spacing = shown_spacing(source)
     if spacing is None:
-        area.PresentationPixelAspectRatio = [round(side) for side in _sides(source, "PixelAspectRatio") or (1, 1)]
+        area.PresentationPixelAspectRatio = [round(side) for side in sides(source, "PixelAspectRatio") or (1, 1)]
         return
     area.pop("PresentationPixelAspectRatio", None)
     area.PresentationPixelSpacing = [f"{side:.6g}" for side in spacing]
-
-
-def _sides(source: Dataset, keyword: str) -> tuple[float, ...] | None:
-    """Height and width of a pixel."""
-    sides = numbers(source, keyword)
-    return sides if len(sides) == 2 and min(sides) > 0 else None
 
 
 def _show_as(state: Dataset, source: Dataset, window: Window | None) -> None:

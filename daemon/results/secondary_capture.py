@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from cxr_triage.daemon.results.codes import SOURCE_FOR_PROCESSING
 from cxr_triage.daemon.results.drawing import NOTES, Drawing, drawing_of
 from cxr_triage.daemon.results.finishing import CHEST, equipment, finish, image_object_uid
-from cxr_triage.daemon.results.patient import copy_elements
+from cxr_triage.daemon.results.patient import LOSSY, copy_elements
 from cxr_triage.daemon.results.picture import Picture, shrunk
 from cxr_triage.daemon.results.profiles import RESEARCH, Profile
 from cxr_triage.storage.records import ObjectKind, StoredPrediction
@@ -195,6 +195,4 @@ def _derive(capture: Dataset, stored: StoredPrediction, source: Dataset) -> None
     capture.SourceImageSequence = Sequence([reference])
     # Ours names nobody; what the source has burned in, nobody has looked at: it is to be treated as if it did.
     capture.BurnedInAnnotation = "YES"
-    copy_elements(
-        source, capture, ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-    )
+    copy_elements(source, capture, LOSSY)

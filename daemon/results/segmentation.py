@@ -24,7 +24,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import derived_uid, segment_uid
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import STRUCTURES, Structure
-from cxr_triage.model.header import number, numbers, text
+from cxr_triage.model.header import number, shown_spacing, text
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import ObjectKind, StoredPrediction
 
@@ -154,7 +154,7 @@ def _add_nominal_plane(segmentation: Segmentation, source: Dataset, frame_of_ref
     segmentation.PositionReferenceIndicator = None
     orientation, measures = Dataset(), Dataset()
     orientation.ImageOrientationPatient = NOMINAL_ORIENTATION
-    measures.PixelSpacing = [f"{value:.6g}" for value in _spacing(source)]
+    measures.PixelSpacing = [f"{value:.6g}" for value in shown_spacing(source) or (1, 1)]
     measures.SliceThickness = measures.SpacingBetweenSlices = "1"
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     shared.PlaneOrientationSequence = Sequence([orientation])
@@ -177,12 +177,3 @@ def _index_by_position(segmentation: Segmentation) -> None:
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
         content = frame.FrameContentSequence[0]
         content.DimensionIndexValues = [content.DimensionIndexValues, 1]
-
-
-def _spacing(source: Dataset) -> tuple[float, ...]:
-    """Row and column spacing in mm; 1 where there is none, as a viewer shows the source then."""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = numbers(source, keyword)
-        if len(spacing) == 2 and min(spacing) > 0:
-            return spacing
-    return (1.0, 1.0)
