@@ -95,7 +95,12 @@ def copy_elements(source: Dataset, target: Dataset, keywords: tuple[str, ...]) -
 
 
 def can_say(source: Dataset, words: str) -> bool:
-    """Whether these words can be written in the source's character set, which all of our objects have (C.12.1.1.2)."""
+    """Whether these words can be written in the source's character set, which all of our objects have (C.12.1.1.2).
+
+    ASCII can be written in each (PS3.5 6.1.2.1), also where the name of the set is not one that anybody knows.
+    """
+    if words.isascii():
+        return True
     try:
         encodings = convert_encodings(source.get("SpecificCharacterSet") or "")
     except (ValueError, TypeError, LookupError):  # not even a name: it is left out, and ASCII remains
