@@ -73,6 +73,16 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Whereabouts:
+    """What a label's saliency map was shown to tell of where a finding lies: measured, or not said."""
+
+    side: bool = False
+    third: bool = False
+    #: Share of the map's maximum from which on it is outlined; None: no outline.
+    outline_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelCard:
     """One reported abnormality of the network."""
 
@@ -85,6 +95,7 @@ class LabelCard:
     auc: tuple[float, float, float] | None
     #: Whether a finding of this label may raise a study's priority where the site does not say otherwise.
     for_triage: bool
+    whereabouts: Whereabouts = Whereabouts()
 
     def at(self, sensitivity: float) -> OperatingPoint:
         """The operating point of a sensitivity.
@@ -206,6 +217,8 @@ def _label(row: dict[str, Any]) -> LabelCard:
         operating_points=tuple(OperatingPoint(**point) for point in row["operating_points"]),
         auc=None if row["auc"] is None else tuple(row["auc"]),
         for_triage=row["for_triage"],
+        # Cards that were written before maps were compared with boxes in this way say nothing of it.
+        whereabouts=Whereabouts(**row.get("whereabouts", {})),
     )
 
 

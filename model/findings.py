@@ -25,6 +25,8 @@ class Abnormality:
     code: Code
     #: Default weight in the priority's utility, 0 (never urgent) to 1 (most urgent).
     severity: float
+    #: What it is an abnormality of: "lungs" (pleura included), "heart", or empty for what lies beside both.
+    site: str = "lungs"
 
 
 #: Our own codes, for what neither DICOM (PS3.16), SNOMED CT, LOINC nor RadLex was found to have.
@@ -44,13 +46,13 @@ ABNORMALITIES: Final = (
     Abnormality("Pneumonia", Code("233604007", "SCT", "Pneumonia"), 0.70),
     Abnormality("Edema", Code("19242006", "SCT", "Pulmonary edema"), 0.65),
     Abnormality("Atelectasis", Code("46621007", "SCT", "Atelectasis"), 0.50),
-    Abnormality("Cardiomegaly", Code("8186001", "SCT", "Cardiomegaly"), 0.45),
+    Abnormality("Cardiomegaly", Code("8186001", "SCT", "Cardiomegaly"), 0.45, site="heart"),
     Abnormality("Mass", Code("309529002", "SCT", "Lung mass"), 0.40),
     Abnormality("Nodule", Code("786838002", "SCT", "Nodule of lung"), 0.35),
     Abnormality("Emphysema", Code("87433001", "SCT", "Pulmonary emphysema"), 0.20),
     Abnormality("Fibrosis", Code("51615001", "SCT", "Fibrosis of lung"), 0.20),
     Abnormality("Pleural_Thickening", Code("PLEURAL-THICKENING", PRIVATE_SCHEME, "Pleural thickening"), 0.15),
-    Abnormality("Hernia", Code("84089009", "SCT", "Hiatal hernia"), 0.15),
+    Abnormality("Hernia", Code("84089009", "SCT", "Hiatal hernia"), 0.15, site=""),
 )
 
 ABNORMALITY_BY_NAME: Final = {abnormality.name: abnormality for abnormality in ABNORMALITIES}
@@ -73,6 +75,27 @@ STRUCTURES: Final = (
     Structure("right_lung", Code("3341006", "SCT", "Right lung"), (80, 220, 140)),
     Structure("heart", Code("80891009", "SCT", "Heart"), (255, 90, 90)),
 )
+
+#: What a finding may be said to lie in: a structure, or both lungs, of which DICOM has one code (PS3.16 CID 4031).
+SITES: Final = {structure.name: structure.code for structure in STRUCTURES} | {"lungs": Code("39607008", "SCT", "Lung")}
+
+#: Parts of the lung fields by height, from apex to base: qualifiers of SNOMED CT.
+THIRDS: Final = {
+    "upper": Code("261183002", "SCT", "Upper"),
+    "middle": Code("260528009", "SCT", "Middle"),
+    "lower": Code("261122009", "SCT", "Lower"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Where a finding lies, as far as a bundle's maps were shown to tell."""
+
+    #: A name in SITES.
+    site: str
+    #: A name in THIRDS; empty: not told.
+    third: str = ""
+
 
 #: Where an abnormality lies: side (the patient's), vertical fifth of the lung field from apex to base, and spread.
 LOCATIONS: Final = (
@@ -98,6 +121,8 @@ class Finding:
     probability: float
     #: Operating threshold of the bundle, on the same scale.
     threshold: float
+    #: Where it lies; None: not told.
+    zone: Zone | None = None
 
     @property
     def present(self) -> bool:

@@ -1,6 +1,7 @@
 """What one pass of the network over one radiograph yields: plain arrays and numbers, no torch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,3 +64,5 @@ class Prediction:
     #: Set when the image must not be triaged; findings are then not to be used.
     refusal: Refusal | None
     remarks: tuple[Remark, ...] = ()
+    #: bool, (Rows, Columns) of the source, by label: what to outline of findings whose maps are good enough.
+    regions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)

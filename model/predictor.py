@@ -31,6 +31,7 @@ from cxr_triage.model.suitability import (
     check_prediction,
     implausible_outlines,
 )
+from cxr_triage.model.whereabouts import located
 
 
 class Gate(NamedTuple):
@@ -70,6 +71,7 @@ class Predictor:
         self, card: Card, network: MultiTaskNetwork, gate: Gate, device: torch.device, sensitivity: float
     ) -> None:
         self.card = card
+        self._whereabouts = {label.name: label.whereabouts for label in card.labels}
         self._thresholds = {label.name: label.at(sensitivity).threshold for label in card.labels}
         self._network = network.to(device).eval()
         self._gate = gate
@@ -118,7 +120,7 @@ class Predictor:
         refusal = self._refusal(pixels, masks, distance, implausible)
         if refusal or distance > SUSPICIOUS * self.card.feature_distance_limit:
             refusal = self._misplaced(pixels, np.inf if refusal else CLOSER * distance) or refusal
-        return Prediction(
+        said = Prediction(
             bundle=self.identity,
             findings=self._findings(outputs.abnormality[0].cpu()),
             abnormal_probability=self._abnormal(outputs.abnormality[0].cpu()),
@@ -131,6 +133,7 @@ class Predictor:
             refusal=refusal or childlike,
             remarks=remarks_on(masks, implausible),
         )
+        return said if implausible else located(said, self._whereabouts)
 
     def _look(self, pixels_HW: NDArray[np.float32], frame: Frame) -> tuple[Outputs, NDArray[np.float32]]:
         """The network's outputs for a frame, and its mask logits."""

@@ -161,6 +161,22 @@ def restore(maps_CHW: Tensor, frame: Frame) -> Tensor:
     return full
 
 
+def on_image(
+    grid_HW: NDArray[np.uint8], frame: tuple[float, float, float, float], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """One map of small numbers on a stored pixel matrix.
+
+    Args:
+        grid_HW: uint8, on the network's grid.
+        frame: where that grid lies, as in `Prediction.saliency_frame`.
+        shape: Rows and Columns.
+    """
+    top, left, height, width = (round(value) for value in frame)
+    maps = torch.from_numpy(grid_HW.astype(np.float32))[None]
+    full_HW: NDArray[np.float32] = restore(maps, Frame(top, left, height, width, shape))[0].numpy()
+    return full_HW
+
+
 def _cut(image_NCHW: Tensor, frame: Frame, *, value: float) -> Tensor:
     rows, columns = frame.source_shape
     padding = (-frame.left, frame.left + frame.width - columns, -frame.top, frame.top + frame.height - rows)

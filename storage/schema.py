@@ -198,6 +198,11 @@ class FindingRow(Base):
     label: Mapped[str]
     probability: Mapped[float]
     threshold: Mapped[float]
+    #: Where it lies: names in model.findings.SITES and THIRDS; empty = not told.
+    site: Mapped[str] = mapped_column(default="", server_default=text("''"))
+    third: Mapped[str] = mapped_column(default="", server_default=text("''"))
+    #: Its outline's pixels, as many as a mask's: one bit each, zlib.
+    region: Mapped[bytes | None]
 
 
 class MeasurementRow(Base):

@@ -101,7 +101,10 @@ def numbers(header: Dataset, profile: str) -> list[tuple[str, str, float]]:
     told = []
     for finding in prediction.findings:
         name = f"{finding.label} {finding.probability:.2f}, image 1"
-        told += [(name, "122157", finding.probability), (name, "OPERATING-THRESHOLD", finding.threshold)]
+        if not PROFILES[profile].numbers_named:
+            told += [(name, "122157", finding.probability), (name, "OPERATING-THRESHOLD", finding.threshold)]
+        elif finding.present:
+            told.append((name, "122157", finding.probability))
     for structure in STRUCTURES:
         name = f"{PROFILES[profile].meaning(structure.code)}, image 1"
         told += [

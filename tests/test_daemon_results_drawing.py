@@ -13,7 +13,7 @@ from cxr_triage.daemon.results.drawing import drawing_of
 from cxr_triage.daemon.results.meanings import MEANINGS
 from cxr_triage.daemon.results.outlines import MAXIMUM_POINTS, box_around, cardiothoracic_widths, outlines_of
 from cxr_triage.daemon.results.profiles import AIR, PROFILES
-from cxr_triage.model.findings import ABNORMALITIES, MEASUREMENT_CODES, STRUCTURES
+from cxr_triage.model.findings import ABNORMALITIES, MEASUREMENT_CODES, SITES, THIRDS
 from cxr_triage.model.measurements import cardiothoracic_ratio
 from cxr_triage.model.remarks import HEART_ON_RIGHT
 from cxr_triage.storage.records import ObjectKind
@@ -119,7 +119,8 @@ def test_a_site_may_add_a_line_and_speak_its_language() -> None:
 
 def test_every_language_has_a_word_for_everything_that_is_drawn() -> None:
     """Findings, structures and measurements, each at most as long as a meaning may be (PS3.3 8.3)."""
-    drawn = [*(each.code for each in (*ABNORMALITIES, *STRUCTURES)), *MEASUREMENT_CODES.values()]
+    vocabulary = (*(each.code for each in ABNORMALITIES), *SITES.values(), *THIRDS.values())
+    drawn = [*vocabulary, *MEASUREMENT_CODES.values()]
     expected = {f"{code.scheme}:{code.value}" for code in drawn}
     for language, meanings in MEANINGS.items():
         assert set(meanings) == (set() if language == "en" else expected)

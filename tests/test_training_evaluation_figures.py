@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.spatial.distance import directed_hausdorff
 
 from builders import prediction, thorax_masks, thorax_pixels
+from cxr_triage.model.findings import Zone
 from cxr_triage.model.measurements import cardiothoracic_ratio
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.training.data import MASK_BITS, NIH_LABELS, Region, outlines_contradict
@@ -19,8 +20,8 @@ from cxr_triage.training.evaluation.figures import figures_of
 from cxr_triage.training.evaluation.gate import gate
 from cxr_triage.training.evaluation.location import location
 from cxr_triage.training.evaluation.ratio import ratio
-from cxr_triage.training.evaluation.saliency import MIN_BOXES, box_mask, localisation, localise, map_on_image
-from cxr_triage.training.evaluation.scored import Localisation, Scored
+from cxr_triage.training.evaluation.saliency import MIN_BOXES, box_mask, localisation, localise, map_of
+from cxr_triage.training.evaluation.scored import Localisation, Scored, Zones
 from cxr_triage.training.evaluation.scoring import scored_of
 from cxr_triage.training.evaluation.segmentation import COMPARED, overlaps, segmentation
 from cxr_triage.training.evaluation.strata import strata
@@ -355,13 +356,13 @@ def pointed(row: int, column: int) -> Prediction:
     saliency = np.zeros((2, 8, 8), dtype=np.uint8)
     saliency[0, row, column] = 255
     masks = np.zeros((3, 80, 60), dtype=bool)
-    masks[0, 10:60, 35:50] = masks[1, 10:60, 10:25] = True
+    masks[0, 10:60, 30:50] = masks[1, 10:60, 10:25] = True
     return prediction(saliency_LHW=saliency, saliency_frame=(0.0, -10.0, 80.0, 80.0), masks_CHW=masks)
 
 
 def test_map_lies_where_its_frame_says() -> None:
     """Cell (2, 4) of a frame that begins 10 pixels left of the image: rows 20 to 30, columns 30 to 40."""
-    hot = map_on_image(pointed(2, 4), "Pneumothorax")
+    hot = map_of(pointed(2, 4), "Pneumothorax")
     assert hot.shape == (80, 60)
     row, column = np.unravel_index(hot.argmax(), hot.shape)
     assert 20 <= row < 30
@@ -382,6 +383,8 @@ def test_localisation_of_one_image() -> None:
     assert hit.lung_box_share == pytest.approx(100 / 2000)
     empty = found["Effusion"]
     assert (empty.pointing, max(empty.ious)) == (None, 0.0)
+    # Lungs of 50 x 20 and 50 x 15 pixels, and a box of 40 x 30 that holds 30 x 15 of the right one.
+    assert empty.lungs_iou == pytest.approx(450 / (1000 + 750 + 1200 - 450))
 
 
 def test_boxes_on_the_images_edge_stay_in_it() -> None:
@@ -403,6 +406,7 @@ def test_localisation_figures_take_the_best_threshold_of_all_images() -> None:
             ious=(*pair, *(0.0,) * 17),
             image_share=0.1,
             lung_box_share=share,
+            lungs_iou=0.3,
         )
         for pair, pointing, share in zip(ious, (True, None), (0.2, None), strict=True)
     ]
@@ -413,6 +417,7 @@ def test_localisation_figures_take_the_best_threshold_of_all_images() -> None:
     mass = figures["Mass"]
     assert (mass["boxes"], mass["images"], mass["without_map"], mass["pointing"]) == (20, 2, 1, 0.5)
     assert (mass["iou"], mass["iou_threshold"]) == (pytest.approx(0.4), 0.1)
+    assert mass["gain"] == pytest.approx(0.1)
     assert (mass["chance_lung_box"], mass["chance_image"]) == (0.2, pytest.approx(0.1))
 
 
@@ -429,16 +434,20 @@ def test_every_row_has_as_many_cells_as_its_head() -> None:
     """In every table."""
     names = ("left_lung", "right_lung", "heart", "lungs")
     box = (Region(label="Mass", x0=0.2, y0=0.2, x1=0.3, y1=0.3),)
-    local = Localisation(boxes=20, pointing=True, ious=(0.1,) * 19, image_share=0.1, lung_box_share=0.1)
+    local = Localisation(boxes=20, pointing=True, ious=(0.1,) * 19, image_share=0.1, lung_box_share=0.1, lungs_iou=0.1)
+    zones = {"Mass": Zones(boxes=frozenset({Zone("left_lung", "upper")}), told=Zone("left_lung", "lower"))}
     common = {"overlap": dict.fromkeys(names, overlap(0.9)), "ctr": 0.5, "true_ctr": 0.4, "regions": box}
     said = dict.fromkeys(NIH_LABELS, 0.3)
     rows = [
-        *masses([0.9] * 6, [0.1] * 6, localisation={"Mass": local}, **common),
+        *masses([0.9] * 10, [0.1] * 10, localisation={"Mass": local}, zones=zones, **common),
         *masses([0.9] * 6, [0.1] * 6, reference=said),
     ]
-    made = tables(figures_of(rows))
+    figures = figures_of(rows)
+    evidence = {"images": {"evaluated": 32}, "bundles": [{}], **figures}
+    made = tables(figures | {"whereabouts": evidence})
     assert [table.name for table in made] == [
-        *("labels", "strata", "selection", "reference", "segmentation", "ratio", "location", "localisation", "gate")
+        *("labels", "strata", "selection", "reference", "segmentation", "ratio", "location", "localisation", "zones"),
+        *("whereabouts_localisation", "whereabouts_zones", "gate"),
     ]
     for table in made:
         assert {len(row) for row in table.rows} == {len(table.head)}, table.name

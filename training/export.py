@@ -25,6 +25,7 @@ from cxr_triage.training.metrics import auc
 from cxr_triage.training.minors import fit_minor_test, only
 from cxr_triage.training.recipes import Recipe
 from cxr_triage.training.targets import ABNORMAL_OUTPUT, REPORTED, Targets
+from cxr_triage.training.whereabouts import vouching
 
 #: The operating point that is meant where a site chooses no other.
 SENSITIVITY: Final = 0.5
@@ -131,8 +132,8 @@ def export(
 
 
 def add_figures(card: Card, figures: Mapping[str, Any], folder: Path) -> Card:
-    """Put measured figures on a bundle's card."""
-    finished = replace(card, figures=figures)
+    """Put measured figures on a bundle's card, and what they let its maps tell."""
+    finished = replace(vouching(card, figures), figures=figures)
     write_card(finished, folder)
     return finished
 

@@ -1,11 +1,11 @@
 """A bundle's card -> the page that people read: `python -m cxr_triage.training.model_card > docs/model-card.md`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_triage.model.bundle import BUNDLED, Card, LabelCard, read_card
+from cxr_triage.model.bundle import BUNDLED, Card, LabelCard, Whereabouts, read_card
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.training.evaluation.tables import Table, markdown, summary, tables
 
@@ -83,10 +83,11 @@ def _training(card: Card) -> str:
 
 
 def _operating_points(card: Card) -> str:
-    head = ("label", "code", "AUC (95 %)", "for triage", "threshold", "specificity", "calibration")
+    head = ("label", "code", "AUC (95 %)", "for triage", "threshold", "specificity", "calibration", "map tells")
     return (
         f"## What it reports\n\n{card.operating_rule[0].upper()}{card.operating_rule[1:]}. A finding that is not for "
         f"triage is reported, and raises no study unless the site gives it a weight (`[worklist] severity`).\n\n"
+        "Where a finding lies is told as far as its map was measured to tell it: by a lower bound above chance.\n\n"
         f"Sensitivity {card.sensitivity:g}, unless the site chooses another one (`[model] sensitivity`).\n\n"
         f"{markdown(head, [_label(label, card.sensitivity) for label in card.labels])}\n\n"
         f"Specificity at each sensitivity:\n\n{_specificities(card)}\n\n"
@@ -104,7 +105,14 @@ def _label(label: LabelCard, sensitivity: float) -> tuple[str, ...]:
         f"{point.threshold:.3f}",
         f"{point.specificity:.2f}",
         f"{label.calibration.scale:.2f} x logit {label.calibration.offset:+.2f}",
+        ", ".join(_told(label.whereabouts)) or "nothing",
     )
+
+
+def _told(whereabouts: Whereabouts) -> Iterator[str]:
+    yield from (name for name in ("side", "third") if getattr(whereabouts, name))
+    if whereabouts.outline_at is not None:
+        yield f"outline at {whereabouts.outline_at:.2f}"
 
 
 def _specificities(card: Card) -> str:

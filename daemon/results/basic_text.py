@@ -20,6 +20,7 @@ from cxr_triage.daemon.results.codes import ENGLISH, SOURCE, TITLE_OF_WORDS, con
 from cxr_triage.daemon.results.document import Report, observer, procedure, sentences
 from cxr_triage.daemon.results.measurement_groups import DECIMALS, ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.regions import zone_in_words
 from cxr_triage.model.findings import MEASUREMENT_CODES, Finding
 
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -62,15 +63,16 @@ def _said_of(image: ReportedImage, profile: Profile) -> Iterator[ContentItem]:
         relationship_type=CONTAINS,
     )
     for finding in sorted(image.stored.prediction.findings, key=lambda finding: not finding.present):
-        yield _text(codes.DCM.Finding, f"{profile.meaning(finding.abnormality.code)}: {_judged(finding)}")
+        yield _text(codes.DCM.Finding, f"{profile.meaning(finding.abnormality.code)}: {_judged(finding, profile)}")
     for measurement in image.stored.prediction.measurements:
         value = f"{round(measurement.value, DECIMALS):g}" + (f" {measurement.unit}" if measurement.unit != "1" else "")
         qualifier = f" ({measurement.qualifier})" if measurement.qualifier else ""
         yield _text(concept(MEASUREMENT_CODES[measurement.name], profile), f"{value}{qualifier}")
 
 
-def _judged(finding: Finding) -> str:
-    what = "present" if finding.present else "below threshold, absence is not stated"
+def _judged(finding: Finding, profile: Profile) -> str:
+    lies = f", {zone_in_words(finding.zone, profile)}" if finding.zone else ""
+    what = f"present{lies}" if finding.present else "below threshold, absence is not stated"
     return f"probability {finding.probability:.2f}, threshold {finding.threshold:.2f}: {what}"
 
 

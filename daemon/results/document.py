@@ -1,6 +1,6 @@
 """What every document of ours says, whatever its form: about which images, by whom, and in which words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from cxr_triage.daemon.results.finishing import MANUFACTURER, MODEL_NAME, SOFTWA
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import derived_uid
+from cxr_triage.model.findings import Finding
 from cxr_triage.model.header import items, text
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import Revision
@@ -68,17 +69,29 @@ def sentences(report: Report) -> Iterable[str]:
     yield STATEMENT
     if report.revision.priority_reason:
         yield f"Reading list: {report.revision.priority_reason}"
-    yield _summary(report.images)
+    yield _summary(report)
+    if report.profile.numbers_named:
+        yield from _below(report.images)
     for image in report.images:
         yield from (f"Image {image.number}: {remark.sentence}" for remark in image.stored.prediction.remarks)
 
 
-def _summary(images: Sequence[ReportedImage]) -> str:
+def _summary(report: Report) -> str:
     """What reached its threshold, most probable first; nothing is said of the rest but that."""
-    present = [finding for image in images for finding in image.stored.prediction.findings if finding.present]
+    present = [finding for image in report.images for finding in image.stored.prediction.findings if finding.present]
     if not present:
         return "No finding reached its operating threshold: not prioritised by findings."
     most = {finding.label: finding for finding in sorted(present, key=lambda finding: finding.probability)}
     ranked = sorted(most.values(), key=lambda finding: (-finding.probability, finding.label))
-    said = (f"{found.label} {found.probability:.2f} (threshold {found.threshold:.2f})" for found in ranked)
-    return f"At or above threshold: {', '.join(said)}."
+    return f"At or above threshold: {_listed(ranked)}."
+
+
+def _below(images: Sequence[ReportedImage]) -> Iterator[str]:
+    """What did not, where the rest of the document does not tell it."""
+    for image in images:
+        if below := [finding for finding in image.stored.prediction.findings if not finding.present]:
+            yield f"Image {image.number}: below threshold, absence is not stated: {_listed(below)}."
+
+
+def _listed(findings: Iterable[Finding]) -> str:
+    return ", ".join(f"{found.label} {found.probability:.2f} (threshold {found.threshold:.2f})" for found in findings)

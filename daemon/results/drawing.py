@@ -8,7 +8,8 @@ import numpy as np
 
 from cxr_triage.daemon.results.outlines import Points, Width, cardiothoracic_widths, outlines_of
 from cxr_triage.daemon.results.profiles import RESEARCH, Profile
-from cxr_triage.daemon.results.uids import derived_uid, segment_uid
+from cxr_triage.daemon.results.regions import zone_in_words
+from cxr_triage.daemon.results.uids import derived_uid, finding_uid, segment_uid
 from cxr_triage.model.findings import MEASUREMENT_CODES, STRUCTURES, Finding
 from cxr_triage.storage.records import StoredPrediction
 
@@ -29,6 +30,8 @@ class Layer:
 
 #: Of the ratio's lines.
 MEASUREMENTS: Final = Layer("MEASUREMENTS", (255, 220, 80))
+#: Of what was found, where it is outlined.
+FINDINGS: Final = Layer("FINDINGS", (255, 150, 255))
 #: Of what was found, and by what.
 NOTES: Final = Layer("NOTES", (255, 255, 255))
 
@@ -73,7 +76,11 @@ def drawing_of(stored: StoredPrediction, profile: Profile) -> Drawing:
     """Outlines, the lines of the cardiothoracic ratio, and what was found."""
     ratio = _ratio(stored)
     widths = cardiothoracic_widths(stored.prediction.masks_CHW) if ratio is not None else None
-    lines = [*_structures(stored, profile), *(_width_lines(stored, widths) if widths else ())]
+    lines = [
+        *_structures(stored, profile),
+        *_regions(stored, profile),
+        *(_width_lines(stored, widths) if widths else ()),
+    ]
     labels = [_ratio_label(ratio, widths[0])] if ratio is not None and widths else []
     return Drawing(lines=tuple(lines), labels=tuple(labels), notes=tuple(_notes(stored, ratio, profile)))
 
@@ -91,6 +98,19 @@ def _structures(stored: StoredPrediction, profile: Profile) -> Iterator[Line]:
                 points_N2=points_N2,
                 name=profile.meaning(structure.code),
                 tracking_uid=segment_uid(stored, structure),
+            )
+
+
+def _regions(stored: StoredPrediction, profile: Profile) -> Iterator[Line]:
+    """Outlines of findings whose maps are good enough."""
+    for finding in stored.prediction.findings:
+        region_HW = stored.prediction.regions.get(finding.label)
+        for points_N2 in outlines_of(region_HW) if region_HW is not None else ():
+            yield Line(
+                layer=FINDINGS,
+                points_N2=points_N2,
+                name=profile.meaning(finding.abnormality.code),
+                tracking_uid=finding_uid(stored, finding.label),
             )
 
 
@@ -120,7 +140,8 @@ def _notes(stored: StoredPrediction, ratio: float | None, profile: Profile) -> I
     present = sorted((found for found in stored.prediction.findings if found.present), key=_most_probable_first)
     for found in present:
         name = profile.meaning(found.abnormality.code)
-        yield f"{name} {found.probability:.2f} (threshold {found.threshold:.2f})"
+        lies = f", {zone_in_words(found.zone, profile)}" if found.zone else ""
+        yield f"{name} {found.probability:.2f} (threshold {found.threshold:.2f}){lies}"
     if not present:
         yield "No finding reached its threshold; absence is not stated"
     if ratio is not None:

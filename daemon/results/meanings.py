@@ -25,6 +25,10 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "SCT:80891009": "Herz",
         "99CXRTRIAGE:CTR": "Herz-Thorax-Quotient",
         "SCT:42798000": "Fläche",
+        "SCT:39607008": "Lunge",
+        "SCT:261183002": "Oben",
+        "SCT:260528009": "Mittig",
+        "SCT:261122009": "Unten",
     },
     "es": {
         "SCT:36118008": "Neumotórax",
@@ -46,6 +50,10 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "SCT:80891009": "Corazón",
         "99CXRTRIAGE:CTR": "Índice cardiotorácico",
         "SCT:42798000": "Área",
+        "SCT:39607008": "Pulmón",
+        "SCT:261183002": "Superior",
+        "SCT:260528009": "Medio",
+        "SCT:261122009": "Inferior",
     },
     "fr": {
         "SCT:36118008": "Pneumothorax",
@@ -67,5 +75,9 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "SCT:80891009": "Cœur",
         "99CXRTRIAGE:CTR": "Index cardiothoracique",
         "SCT:42798000": "Surface",
+        "SCT:39607008": "Poumon",
+        "SCT:261183002": "Supérieur",
+        "SCT:260528009": "Moyen",
+        "SCT:261122009": "Inférieur",
     },
 }

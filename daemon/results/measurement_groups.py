@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
@@ -21,7 +20,6 @@ from highdicom.sr import (
     SourceImageForSegmentation,
     TrackingIdentifier,
 )
-from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
 from cxr_triage.daemon.results.codes import (
@@ -34,10 +32,11 @@ from cxr_triage.daemon.results.codes import (
     concept,
 )
 from cxr_triage.daemon.results.finishing import MANUFACTURER
-from cxr_triage.daemon.results.outlines import Points, box_around, outlines_of
+from cxr_triage.daemon.results.outlines import Points, longest_outline
 from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.regions import finding_sites, regions, zone_in_words
 from cxr_triage.daemon.results.segmentation import segment_number
-from cxr_triage.daemon.results.uids import derived_uid, segment_uid
+from cxr_triage.daemon.results.uids import finding_uid, segment_uid
 from cxr_triage.model import findings as vocabulary
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, QUALIFIER_CODES, STRUCTURES, Structure
@@ -47,6 +46,8 @@ Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitat
 
 #: NUM values are DS, at most 16 characters (PS3.5 6.2): no more digits than the numbers deserve.
 DECIMALS: Final = 4
+#: Characters of a code's meaning (PS3.5 6.2, LO).
+LONGEST_MEANING: Final = 64
 UNITS: Final = {"1": codes.UCUM.NoUnits, "mm2": codes.UCUM.SquareMillimeter}
 
 
@@ -62,10 +63,9 @@ class ReportedImage:
 
 def groups(image: ReportedImage, profile: Profile) -> Iterator[Group]:
     """Give all groups of one image: each finding, then each structure."""
-    outlined_HW = np.any(image.stored.prediction.masks_CHW, axis=0)
-    box = box_around(outlined_HW) if profile.coordinates_everywhere else None
-    for finding in image.stored.prediction.findings:
-        yield _finding(image, finding, profile, box)
+    findings = [each for each in image.stored.prediction.findings if each.present or not profile.numbers_named]
+    for finding, region in zip(findings, regions(image.stored, findings, profile), strict=True):
+        yield _finding(image, finding, profile, region)
     for structure in STRUCTURES:
         yield from _structure(image, structure, profile)
 
@@ -79,6 +79,7 @@ class _Common:
     name: str
     tracking_uid: str
     finding: CodedConcept | None
+    sites: list[FindingSite] | None = None
 
     @property
     def tracking(self) -> TrackingIdentifier:
@@ -104,16 +105,35 @@ def _finding(image: ReportedImage, finding: vocabulary.Finding, profile: Profile
     Only what reaches its threshold stands under "Finding"; below it nothing is found, and nothing is denied either.
     """
     code = concept(finding.abnormality.code, profile)
+    lies = f", {zone_in_words(finding.zone, profile)}" if finding.zone else ""
     common = _Common(
         image,
         profile,
-        f"{finding.label} {finding.probability:.2f}",
-        derived_uid("finding", image.stored.sop_instance_uid, image.stored.sha256, finding.label),
+        f"{finding.label} {finding.probability:.2f}{lies}",
+        finding_uid(image.stored, finding.label),
         code if finding.present else None,
+        finding_sites(finding.zone, profile),
     )
-    numbers = [_number(PROBABILITY, finding.probability, "1"), _number(OPERATING_THRESHOLD, finding.threshold, "1")]
     evaluation = QualitativeEvaluation(name=code, value=PRESENT if finding.present else BELOW_THRESHOLD)
-    return _group(common, numbers, [evaluation], region)
+    return _group(common, list(_probability(finding, profile)), [evaluation], region)
+
+
+def _probability(finding: vocabulary.Finding, profile: Profile) -> Iterator[Measurement]:
+    """It, and what it is compared with; a viewer that has room for one line gets that, and the other in a sentence."""
+    if profile.numbers_named:
+        yield _number(_probability_of(finding, profile), finding.probability, "1")
+    else:
+        yield _number(PROBABILITY, finding.probability, "1")
+        yield _number(OPERATING_THRESHOLD, finding.threshold, "1")
+
+
+def _probability_of(finding: vocabulary.Finding, profile: Profile) -> CodedConcept:
+    """The one concept for every probability, its meaning as precise as it may be long (PS3.5 6.2, LO)."""
+    name = profile.meaning(finding.abnormality.code)
+    zone = [f"{name} ({zone_in_words(finding.zone, profile)})"] if finding.zone else []
+    meanings = [f"{said}, probability" for said in (*zone, name)]
+    fitting = next((meaning for meaning in meanings if len(meaning) <= LONGEST_MEANING), PROBABILITY.meaning)
+    return CodedConcept(PROBABILITY.value, PROBABILITY.scheme_designator, fitting)
 
 
 def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> Iterator[Group]:
@@ -127,7 +147,7 @@ def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> 
     code = concept(structure.code, profile)
     common = _Common(image, profile, profile.meaning(structure.code), segment_uid(image.stored, structure), code)
     if profile.coordinates_everywhere and (numbers or mask_HW.any()):
-        yield _group(common, numbers, [], _outline(mask_HW))
+        yield _group(common, numbers, [], longest_outline(mask_HW))
     elif mask_HW.any() and ObjectKind.SEG in image.objects:
         yield PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=common.tracking,
@@ -138,11 +158,6 @@ def _structure(image: ReportedImage, structure: Structure, profile: Profile) -> 
         )
     elif numbers:
         yield _group(common, numbers, [], None)
-
-
-def _outline(mask_HW: NDArray[np.bool_]) -> Points:
-    """The longest closed line around the mask; around the image if the mask is empty."""
-    return max(outlines_of(mask_HW), key=len, default=box_around(mask_HW))
 
 
 def _group(
@@ -157,6 +172,7 @@ def _group(
         return MeasurementsAndQualitativeEvaluations(
             tracking_identifier=common.tracking,
             finding_type=common.finding,
+            finding_sites=common.sites,
             algorithm_id=common.algorithm,
             measurements=numbers,
             qualitative_evaluations=evaluations,
@@ -170,6 +186,7 @@ def _group(
             source_image=_source(common),
         ),
         finding_type=common.finding,
+        finding_sites=common.sites,
         algorithm_id=common.algorithm,
         measurements=numbers,
         qualitative_evaluations=evaluations,

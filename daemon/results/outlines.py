@@ -42,6 +42,11 @@ def outlines_of(mask_HW: NDArray[np.bool_]) -> list[Points]:
     return [_simplified(np.asarray(line) + offset, max(mask_HW.shape)) for line in lines]
 
 
+def longest_outline(mask_HW: NDArray[np.bool_]) -> Points:
+    """The edge of a mask that has the most points; around the image if the mask is empty."""
+    return max(outlines_of(mask_HW), key=len, default=box_around(mask_HW))
+
+
 def _simplified(line_N2: Points, longer_side: int) -> Points:
     """The same line with fewer points (Douglas and Peucker 1973), still closed."""
     tolerance = max(FINEST, longer_side * TOLERANCE)

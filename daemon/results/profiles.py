@@ -33,6 +33,9 @@ class Profile:
     nominal_plane: bool = False
     #: Whether every measurement group of the SR has a spatial coordinate: at least the box around lungs and heart.
     coordinates_everywhere: bool = False
+    #: Whether probabilities are called by what they are of, and what stays below its threshold is told in sentences
+    #: alone: for a viewer that shows of each group its numbers and their names, and those of all groups at once.
+    numbers_named: bool = False
     #: Whether the image of a region is named Original Source (111040, DCM) instead of Source (260753009, SCT).
     original_source: bool = False
     #: Series Description per kind; a kind that is left out has its own (`SERIES`).
@@ -100,8 +103,15 @@ _RGB: Final = {structure.name: structure.rgb for structure in STRUCTURES}
 _SEG, _PR, _SC, _SR, _KO = ObjectKind.SEG, ObjectKind.PR, ObjectKind.SC, ObjectKind.SR, ObjectKind.KO
 #: IHE AI Results, by the standard.
 AIR: Final = Profile(name="air", objects=frozenset({_SEG, _SR}))
-#: OHIF draws a SEG only in a plane, and shows a blank page for a measurement group without a spatial coordinate.
-OHIF: Final = Profile(name="ohif", objects=frozenset({_SEG, _SR}), nominal_plane=True, coordinates_everywhere=True)
+#: OHIF draws a SEG only in a plane, and shows a blank page for a measurement group without a spatial coordinate. Of a
+#: group it writes the numbers and their names beside its line, and nothing else.
+OHIF: Final = Profile(
+    name="ohif",
+    objects=frozenset({_SEG, _SR}),
+    nominal_plane=True,
+    coordinates_everywhere=True,
+    numbers_named=True,
+)
 #: Orthanc's Stone Web Viewer draws what stands in a Comprehensive SR, and pictures.
 STONE: Final = Profile(
     name="stone",

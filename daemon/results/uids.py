@@ -21,6 +21,11 @@ def segment_uid(stored: StoredPrediction, structure: Structure) -> str:
     return derived_uid("segment", stored.sop_instance_uid, stored.sha256, structure.name)
 
 
+def finding_uid(stored: StoredPrediction, label: str) -> str:
+    """The tracking UID under which all objects know one finding of one image."""
+    return derived_uid("finding", stored.sop_instance_uid, stored.sha256, label)
+
+
 #: Names this implementation in the file meta information (PS3.7 D.3.3.2).
 IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "cxr-triage")
 #: Identifies our coding scheme (PS3.3 C.12.1.1.7).

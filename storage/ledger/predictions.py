@@ -2,56 +2,44 @@
 
 import math
 import zlib
+from collections.abc import Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cxr_triage.model.findings import Finding, Measurement
+from cxr_triage.model.findings import Finding, Measurement, Zone
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Remark
 from cxr_triage.storage.schema import FindingRow, MeasurementRow, PredictionRow, RemarkRow
 
 
-def keep(session: Session, row: PredictionRow, prediction: Prediction) -> None:
-    """Write a prediction of an image that has none; `row` is what `packed` made of it."""
-    session.add(row)
-    session.flush()  # findings, measurements and remarks refer to it
-    instance_id = row.instance_id
-    session.add_all(
-        FindingRow(
-            instance_id=instance_id,
-            position=position,
-            label=finding.label,
-            probability=float(finding.probability),
-            threshold=float(finding.threshold),
-        )
-        for position, finding in enumerate(prediction.findings)
-    )
-    session.add_all(
-        MeasurementRow(
-            instance_id=instance_id,
-            position=position,
-            name=measurement.name,
-            value=float(measurement.value),
-            unit=measurement.unit,
-            qualifier=measurement.qualifier,
-        )
-        for position, measurement in enumerate(prediction.measurements)
-    )
-    session.add_all(
-        RemarkRow(instance_id=instance_id, position=position, word=remark.word, sentence=remark.sentence)
-        for position, remark in enumerate(prediction.remarks)
-    )
+class PackedPrediction(NamedTuple):
+    """The rows of one prediction."""
+
+    row: PredictionRow
+    #: What refers to it.
+    parts: list[FindingRow | MeasurementRow | RemarkRow]
+
+
+def keep(session: Session, prediction: PackedPrediction) -> None:
+    """Write a prediction of an image that has none."""
+    session.add(prediction.row)
+    session.flush()
+    session.add_all(prediction.parts)
     session.flush()
 
 
 def restore(session: Session, row: PredictionRow) -> Prediction:
     """Read a prediction back."""
+    rows = session.scalars(
+        select(FindingRow).where(FindingRow.instance_id == row.instance_id).order_by(FindingRow.position)
+    ).all()
     return Prediction(
         bundle=BundleIdentity(name=row.bundle_name, version=row.bundle_version, sha256=row.bundle_sha256),
-        findings=_findings(session, row.instance_id),
+        findings=tuple(_finding(each) for each in rows),
         abnormal_probability=row.abnormal_probability,
         locations=row.locations,
         measurements=_measurements(session, row.instance_id),
@@ -61,6 +49,7 @@ def restore(session: Session, row: PredictionRow) -> Prediction:
         feature_distance=row.feature_distance,
         refusal=None,
         remarks=_remarks(session, row.instance_id),
+        regions={each.label: unpack_bits(each.region, row.masks_shape[1:]) for each in rows if each.region is not None},
     )
 
 
@@ -85,9 +74,9 @@ def unpack_bytes(packed: bytes, shape: list[int]) -> NDArray[np.uint8]:
     return np.frombuffer(bytearray(zlib.decompress(packed)), np.uint8).reshape(shape)
 
 
-def packed(instance_id: int, prediction: Prediction, scored_at: datetime) -> PredictionRow:
-    """Pack a prediction into its row: the slow part, done before the transaction begins."""
-    return PredictionRow(
+def packed(instance_id: int, prediction: Prediction, scored_at: datetime) -> PackedPrediction:
+    """Pack a prediction into its rows: the slow part, done before the transaction begins."""
+    row = PredictionRow(
         instance_id=instance_id,
         scored_at=scored_at,
         bundle_name=prediction.bundle.name,
@@ -102,6 +91,33 @@ def packed(instance_id: int, prediction: Prediction, scored_at: datetime) -> Pre
         saliency_frame=[float(value) for value in prediction.saliency_frame],
         feature_distance=float(prediction.feature_distance),
     )
+    return PackedPrediction(row, list(_parts(instance_id, prediction)))
+
+
+def _parts(instance_id: int, prediction: Prediction) -> Iterator[FindingRow | MeasurementRow | RemarkRow]:
+    for position, finding in enumerate(prediction.findings):
+        region_HW = prediction.regions.get(finding.label)
+        yield FindingRow(
+            instance_id=instance_id,
+            position=position,
+            label=finding.label,
+            probability=float(finding.probability),
+            threshold=float(finding.threshold),
+            site=finding.zone.site if finding.zone else "",
+            third=finding.zone.third if finding.zone else "",
+            region=None if region_HW is None else pack_bits(region_HW),
+        )
+    for position, measurement in enumerate(prediction.measurements):
+        yield MeasurementRow(
+            instance_id=instance_id,
+            position=position,
+            name=measurement.name,
+            value=float(measurement.value),
+            unit=measurement.unit,
+            qualifier=measurement.qualifier,
+        )
+    for position, remark in enumerate(prediction.remarks):
+        yield RemarkRow(instance_id=instance_id, position=position, word=remark.word, sentence=remark.sentence)
 
 
 def _frame(values: list[float]) -> tuple[float, float, float, float]:
@@ -109,11 +125,9 @@ def _frame(values: list[float]) -> tuple[float, float, float, float]:
     return top, left, height, width
 
 
-def _findings(session: Session, instance_id: int) -> tuple[Finding, ...]:
-    rows = session.scalars(
-        select(FindingRow).where(FindingRow.instance_id == instance_id).order_by(FindingRow.position)
-    )
-    return tuple(Finding(label=row.label, probability=row.probability, threshold=row.threshold) for row in rows)
+def _finding(row: FindingRow) -> Finding:
+    zone = Zone(row.site, row.third) if row.site else None
+    return Finding(label=row.label, probability=row.probability, threshold=row.threshold, zone=zone)
 
 
 def _measurements(session: Session, instance_id: int) -> tuple[Measurement, ...]:

@@ -90,7 +90,7 @@ class Scoring:
             study = locked_study(session, claim.study_instance_uid)
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
             assert row.state is InstanceState.INDEXED
-            predictions.keep(session, packed, prediction)
+            predictions.keep(session, packed)
             bundle = prediction.bundle
             self._settle(session, row, InstanceState.SCORED, Event.SCORED, f"{bundle.name} {bundle.version}")
             recompute(session, study, policy, now=self._clock(), actor=_ACTOR)

@@ -22,6 +22,7 @@ from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.evaluation.scoring import has_truth, score
 from cxr_triage.training.evaluation.segmentation import segmentation
 from cxr_triage.training.evaluation.strata import per_fold, strata
+from cxr_triage.training.evaluation.zones import zones
 
 #: Packages whose version may change a figure.
 VERSIONED: Final = ("cxr-triage", "torch", "numpy", "scikit-learn", "scipy", "monai")
@@ -74,6 +75,7 @@ def figures_of(scored: Sequence[Scored]) -> dict[str, Any]:
         "reference": reference(pooled),
         "location": location(scored),
         "localisation": localisation(scored),
+        "zones": zones(scored),
         "gate": gate(scored),
     }
 

@@ -12,7 +12,7 @@ from cxr_triage.model.findings import STRUCTURES
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.training.data import read_image, read_mask
-from cxr_triage.training.evaluation.saliency import MIN_BOXES, map_on_image
+from cxr_triage.training.evaluation.saliency import MIN_BOXES, map_of
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.evaluation.scoring import radiograph_of
 from cxr_triage.training.evaluation.segmentation import COMPARED
@@ -94,7 +94,7 @@ def _outlines(row: Scored, prediction: Prediction, channels: Sequence[int]) -> F
 
 def _saliency(row: Scored, prediction: Prediction, label: str) -> Figure:
     figure, axes = _radiograph(row)
-    map_HW = map_on_image(prediction, label)
+    map_HW = map_of(prediction, label)
     rows, columns = map_HW.shape
     axes.imshow(map_HW, cmap="inferno", alpha=0.45, vmin=0, vmax=255)
     for box in (region for region in row.sample.regions if region.label == label):

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.model.prediction import Prediction
-from cxr_triage.model.preparation import Frame, restore
+from cxr_triage.model.whereabouts import lungs_of, map_on_image, region_of
 from cxr_triage.training.data import Region
 from cxr_triage.training.evaluation.intervals import interval, interval_of_share, resample, resampled_mean
 from cxr_triage.training.evaluation.scored import Localisation, Scored
@@ -31,39 +31,44 @@ def localise(prediction: Prediction, regions: Sequence[Region]) -> dict[str, Loc
     """
     reported = [finding.label for finding in prediction.findings]
     labels = sorted({region.label for region in regions if MAP_OF.get(region.label, region.label) in reported})
-    lungs = lung_box(prediction.masks_CHW)
+    lungs_HW, around_HW = lungs_of(prediction.masks_CHW), lung_box(prediction.masks_CHW)
     found = {}
     for label in labels:
         own = [region for region in regions if region.label == label]
         boxes = box_mask(own, prediction.masks_CHW.shape[1:])
-        found[label] = _localisation(map_on_image(prediction, label), boxes, lungs, len(own))
+        found[label] = _localisation(map_of(prediction, label), boxes, lungs_HW, around_HW, len(own))
     return found
 
 
 def _localisation(
-    map_HW: NDArray[np.float32], boxes_HW: NDArray[np.bool_], lungs_HW: NDArray[np.bool_] | None, count: int
+    map_HW: NDArray[np.float32],
+    boxes_HW: NDArray[np.bool_],
+    lungs_HW: NDArray[np.bool_],
+    around_HW: NDArray[np.bool_] | None,
+    count: int,
 ) -> Localisation:
     peak = float(map_HW.max())
-    regions = [map_HW >= threshold * peak for threshold in THRESHOLDS] if peak > 0 else []
+    regions = [region_of(map_HW, threshold) for threshold in THRESHOLDS] if peak > 0 else []
     return Localisation(
         boxes=count,
         pointing=bool(boxes_HW.flat[int(map_HW.argmax())]) if peak > 0 else None,
-        ious=tuple(float((own & boxes_HW).sum() / (own | boxes_HW).sum()) for own in regions)
-        or (0.0,) * len(THRESHOLDS),
+        ious=tuple(_iou(own, boxes_HW) for own in regions) or (0.0,) * len(THRESHOLDS),
         image_share=float(boxes_HW.mean()),
-        lung_box_share=None if lungs_HW is None else float(boxes_HW[lungs_HW].mean()),
+        lung_box_share=None if around_HW is None else float(boxes_HW[around_HW].mean()),
+        lungs_iou=_iou(lungs_HW, boxes_HW),
     )
 
 
-def map_on_image(prediction: Prediction, label: str) -> NDArray[np.float32]:
+def _iou(mask_HW: NDArray[np.bool_], boxes_HW: NDArray[np.bool_]) -> float:
+    return float((mask_HW & boxes_HW).sum() / (mask_HW | boxes_HW).sum())
+
+
+def map_of(prediction: Prediction, label: str) -> NDArray[np.float32]:
     """The saliency map that boxes of a label are compared with, on the stored pixel matrix: (H, W), 0 to 255."""
     reported = [finding.label for finding in prediction.findings]
-    grid_HW = prediction.saliency_LHW[reported.index(MAP_OF.get(label, label))]
-    top, left, height, width = (round(value) for value in prediction.saliency_frame)
-    rows, columns = prediction.masks_CHW.shape[1:]
-    frame = Frame(top, left, height, width, (rows, columns))
-    full_HW: NDArray[np.float32] = restore(torch.from_numpy(grid_HW.astype(np.float32))[None], frame)[0].numpy()
-    return full_HW
+    name = MAP_OF.get(label, label)
+    grid_HW = prediction.saliency_LHW[reported.index(name)]
+    return map_on_image(grid_HW, prediction.saliency_frame, prediction.masks_CHW, ABNORMALITY_BY_NAME[name])
 
 
 def box_mask(regions: Sequence[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -105,6 +110,7 @@ def _label_figures(rows: Sequence[Scored], label: str) -> dict[str, Any]:
     pointing = np.array([bool(each.pointing) for each in found], dtype=float)
     ious_NT = np.array([each.ious for each in found])
     best = int(ious_NT.mean(axis=0).argmax())
+    gains = ious_NT[:, best] - np.array([each.lungs_iou for each in found])
     lung_shares = [each.lung_box_share for each in found if each.lung_box_share is not None]
     return {
         "images": len(rows),
@@ -116,6 +122,9 @@ def _label_figures(rows: Sequence[Scored], label: str) -> dict[str, Any]:
         "iou": float(ious_NT[:, best].mean()),
         "iou_interval": interval(resampled_mean(ious_NT[:, best], resample(patients))),
         "iou_threshold": THRESHOLDS[best],
+        # Of the same images: how much better the map covers the boxes than both lungs together do.
+        "gain": float(gains.mean()),
+        "gain_interval": interval(resampled_mean(gains, resample(patients))),
         # A point that falls anywhere in the lung box hits with this share, and a map of the whole box has this IoU.
         "chance_lung_box": float(np.mean(lung_shares)) if lung_shares else None,
         "chance_image": float(np.mean([each.image_share for each in found])),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cxr_triage.model.findings import Zone
 from cxr_triage.model.prediction import BundleIdentity, Refusal
 from cxr_triage.training.data import Sample
 
@@ -39,6 +40,17 @@ class Localisation:
     #: Share of the image, and of the box around the predicted lungs, that the boxes cover.
     image_share: float
     lung_box_share: float | None
+    #: Intersection over union of both predicted lungs and the boxes: what a map has to beat.
+    lungs_iou: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Zones:
+    """Where boxes lie on one image, and where a map says that they do."""
+
+    boxes: frozenset[Zone]
+    #: None where the map is zero everywhere.
+    told: Zone | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +79,8 @@ class Scored:
     contradictory: bool = False
     #: By the label of the boxes; empty without boxes.
     localisation: Mapping[str, Localisation] = field(default_factory=dict)
+    #: By the label of the map; empty without boxes.
+    zones: Mapping[str, Zones] = field(default_factory=dict)
     #: What the gate says, header included. Figures are of all images, refused ones too.
     refusal: Refusal | None = None
 

@@ -12,6 +12,7 @@ from cxr_triage.training.data import Sample, is_dicom, outlines_contradict, read
 from cxr_triage.training.evaluation.saliency import localise
 from cxr_triage.training.evaluation.scored import Scored
 from cxr_triage.training.evaluation.segmentation import FIELD_MM, overlaps
+from cxr_triage.training.evaluation.zones import zones_of
 
 
 def score(
@@ -57,6 +58,7 @@ def scored_of(sample: Sample, prediction: Prediction, *, seen: bool) -> Scored:
         overlap={} if truth is None else overlaps(prediction.masks_CHW, truth, FIELD_MM.get(sample.source)),
         contradictory=truth is not None and outlines_contradict(truth),
         localisation=localise(prediction, sample.regions),
+        zones=zones_of(prediction, sample.regions),
         refusal=check_radiograph(radiograph_of(sample)) or prediction.refusal,
     )
 

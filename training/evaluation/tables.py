@@ -1,7 +1,7 @@
 """Figures -> tables of text: what the terminal prints, the report shows and the model card's page quotes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rich.console import Console
@@ -38,6 +38,8 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
         ratio_table(figures["ctr"]),
         location_table(figures["location"]),
         localisation_table(figures["localisation"]),
+        zones_table(figures.get("zones", {})),
+        *_whereabouts_tables(figures.get("whereabouts")),
         gate_table(figures["gate"]),
     ]
     return [table for table in made if table is not None and table.rows]
@@ -264,7 +266,7 @@ def localisation_table(figures: Mapping[str, Any]) -> Table:
         title="Saliency maps against radiologists' boxes",
         head=(
             *("boxes of", "map of", "images", "boxes", "without map", "pointing game", "IoU", "at threshold"),
-            *("chance, lung box", "chance, image"),
+            *("IoU above both lungs'", "chance, lung box", "chance, image"),
         ),
         rows=tuple(
             (
@@ -274,15 +276,47 @@ def localisation_table(figures: Mapping[str, Any]) -> Table:
                 with_interval(row, "pointing"),
                 with_interval(row, "iou"),
                 f"{row['iou_threshold']:.2f}",
+                with_interval(row, "gain") if "gain" in row else NONE,
                 number(row["chance_lung_box"]),
                 number(row["chance_image"]),
             )
             for name, row in figures.items()
         ),
         note="Pointing game: how often the map's maximum lies in a box, without tolerance. IoU at the threshold, a "
-        "share of the map's maximum, that is best on these images. Chance: the share of the lungs' box, or of the "
-        "image, that boxes cover.",
+        "share of the map's maximum, that is best on these images; how far it is above that of both lungs' outlines. "
+        "Chance: the share of the lungs' box, or of the image, that boxes cover.",
     )
+
+
+def zones_table(figures: Mapping[str, Any]) -> Table:
+    """Side and third of maps against those of boxes."""
+    return Table(
+        name="zones",
+        title="Side and third of the lungs, by maps' maxima, against radiologists' boxes",
+        head=("map of", "images", "boxes on one side", "side", "third", "best third for all"),
+        rows=tuple(
+            (
+                name,
+                str(row["images"]),
+                f"{row['one_sided']} ({row['left']} left)",
+                with_interval(row, "side"),
+                with_interval(row, "third"),
+                number(row["third_guess"]),
+            )
+            for name, row in figures.items()
+        ),
+        note="Side: balanced accuracy on images with boxes on one side alone. Third: how often the maximum lies in the "
+        "third of a box's centre.",
+    )
+
+
+def _whereabouts_tables(figures: Mapping[str, Any] | None) -> Iterator[Table]:
+    """The same tables of the images that the card's word on where findings lie rests on."""
+    if figures is None:
+        return
+    rests_on = f"{figures['images']['evaluated']} images by {len(figures['bundles'])} bundles of a cross-validation"
+    for table in (localisation_table(figures["localisation"]), zones_table(figures["zones"])):
+        yield replace(table, name=f"whereabouts_{table.name}", title=f"{table.title}: {rests_on}")
 
 
 def gate_table(figures: Mapping[str, Any]) -> Table:
