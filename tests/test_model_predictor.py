@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_triage.model.findings import LOCATIONS
+from cxr_triage.model.bundle import Whereabouts
+from cxr_triage.model.findings import LOCATIONS, Zone
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.predictor import Predictor
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
@@ -149,6 +150,38 @@ def test_prediction_says_everything(prediction: Prediction) -> None:
     assert tuple(prediction.locations) == LOCATIONS
     ratio = next(row for row in prediction.measurements if row.name == "cardiothoracic_ratio")
     assert 0.3 < ratio.value < 0.8
+
+
+def test_what_the_card_vouches_for_is_told(predictor: Predictor, chest: Radiograph) -> None:
+    """Of present findings, and with the side that lies where it says; a card without a word tells nothing."""
+    vouched = Whereabouts(side=True, third=True, outline_at=0.5)
+    labels = tuple(
+        dataclasses.replace(label, whereabouts=vouched if label.name == "Effusion" else Whereabouts())
+        for label in predictor.card.labels
+    )
+    certain = tuple(
+        dataclasses.replace(
+            label, operating_points=tuple(dataclasses.replace(p, threshold=0.0) for p in label.operating_points)
+        )
+        for label in labels
+    )
+    telling = Predictor(
+        dataclasses.replace(predictor.card, labels=certain),
+        predictor._network,  # noqa: SLF001 - the same weights under another card
+        predictor._gate,  # noqa: SLF001
+        torch.device("cpu"),
+        predictor.card.sensitivity,
+    )
+    said = telling.predict(chest)
+    zones = {found.label: found.zone for found in said.findings if found.zone is not None}
+    assert set(zones) == {"Effusion", "Cardiomegaly"}
+    region = said.regions["Effusion"]
+    assert region.shape == chest.pixels_HW.shape
+    lungs = said.masks_CHW[:2]
+    assert not (region & ~lungs.any(axis=0)).any()
+    assert region.any()
+    assert zones["Cardiomegaly"] == Zone("heart")
+    assert zones["Effusion"].site in ("left_lung", "right_lung")
 
 
 def test_nothing_is_measured_on_outlines_that_no_chest_has(predictor: Predictor, chest: Radiograph) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from builders import MORNING, finding, instance_header, prediction, received_instance
 from cxr_triage.model.errors import StaleAttemptError, StorageError
+from cxr_triage.model.findings import Zone
 from cxr_triage.model.prediction import Prediction, Refusal, Remark
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.records import InstanceState
@@ -43,8 +44,17 @@ def test_order_known_before_the_image_counts(steps: Steps) -> None:
 
 
 def test_prediction_comes_back_exactly(steps: Steps) -> None:
-    """Numbers to the last bit, masks and saliency of odd sizes with their types, and what is remarked."""
-    expected = prediction(remarks=(Remark(word="heart_on_right", sentence="Das Herz liegt rechts: 心"),))
+    """Numbers to the last bit, masks and saliency of odd sizes with their types, where it lies, what is remarked."""
+    located = (
+        replace(finding("Mass"), zone=Zone("lungs", "upper")),
+        replace(finding(), zone=Zone("heart")),
+        finding("Edema"),
+    )
+    expected = prediction(
+        findings=located,
+        regions={"Mass": np.random.default_rng(5).random((37, 29)) > 0.5},
+        remarks=(Remark(word="heart_on_right", sentence="Das Herz liegt rechts: 心"),),
+    )
     steps.index("1.1")
     steps.scoring.record_scored(steps.claim_to_score(), expected, steps.policy)
     revision = steps.reporting.open_revision("1.1", "digest")
@@ -241,7 +251,11 @@ def test_header_comes_back(steps: Steps) -> None:
 def _assert_equal(expected: Prediction, actual: Prediction) -> None:
     for field in fields(Prediction):
         first, second = getattr(expected, field.name), getattr(actual, field.name)
-        if isinstance(first, np.ndarray):
+        if field.name == "regions":
+            assert set(first) == set(second)
+            for label, region_HW in first.items():
+                np.testing.assert_array_equal(region_HW, second[label], strict=True)
+        elif isinstance(first, np.ndarray):
             np.testing.assert_array_equal(first, second, strict=True)
         else:
             assert first == second
