@@ -121,6 +121,4 @@ def test_figures_of_more_images_are_put_on_a_card(tmp_path: Path) -> None:
     assert told["Pneumonia"] == Whereabouts(side=True)
     assert {name for name, whereabouts in told.items() if whereabouts != Whereabouts()} == {"Pneumonia"}
     assert set(card.figures["whereabouts"]) == set(EVIDENCE)
-    assert card.figures["zones" if "zones" in before.figures else "location"] == before.figures.get(
-        "zones", before.figures["location"]
-    )
+    assert card.figures["zones"] == before.figures["zones"]
