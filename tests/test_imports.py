@@ -46,6 +46,7 @@ LIVES_IN = {
         "daemon/setting_types.py",
         "daemon/setting_errors.py",
         "daemon/reference.py",
+        "daemon/simulation/scenario.py",
     ],
     "pydantic_settings": ["daemon/settings.py"],
     "torch": [
@@ -59,7 +60,7 @@ LIVES_IN = {
         "training/",
     ],
     "jinja2": ["training/evaluation/report.py"],
-    "matplotlib": ["training/evaluation/"],
+    "matplotlib": ["training/evaluation/", "daemon/simulation/plots.py"],
     "monai": ["model/network.py", "training/evaluation/segmentation.py", "training/pretrained.py"],
     "safetensors": ["model/predictor.py", "training/"],
     # The daemon configures it in one place, and its other modules ask that place for a logger.
