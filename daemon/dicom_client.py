@@ -84,6 +84,7 @@ class Part10File:
 
     path: Path
     sop_class_uid: UID
+    sop_instance_uid: UID
     transfer_syntax_uid: UID
 
     @classmethod
@@ -97,7 +98,10 @@ class Part10File:
         try:
             meta = read_file_meta_info(path)
             return cls(
-                path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID
+                path=path,
+                sop_class_uid=meta.MediaStorageSOPClassUID,
+                sop_instance_uid=meta.MediaStorageSOPInstanceUID,
+                transfer_syntax_uid=meta.TransferSyntaxUID,
             )
         except OSError:
             raise

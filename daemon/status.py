@@ -77,9 +77,17 @@ def _destinations(
     counts: Counts, commitment: CommitmentCounts, settings: Settings, now: datetime
 ) -> list[dict[str, Any]]:
     """The configured ones, then those that only the ledger knows."""
-    rows = [destination.model_dump() | {"configured": True} for destination in settings.destinations]
+    rows = [destination.model_dump(mode="json") | {"configured": True} for destination in settings.destinations]
     known = {row["name"] for row in rows}
-    unset = {"ae_title": "", "host": "", "port": None, "profile": "", "commitment": False, "configured": False}
+    unset = {
+        "ae_title": "",
+        "host": "",
+        "port": None,
+        "stow_url": None,
+        "profile": "",
+        "commitment": False,
+        "configured": False,
+    }
     rows += [{"name": name, **unset} for name in counts.deliveries if name not in known]
     for row in rows:
         name = row["name"]
@@ -157,7 +165,9 @@ def _said_of_class(name: str, each: dict[str, Any]) -> str:
 
 
 def _address(row: dict[str, Any]) -> str:
-    return f"{row['ae_title']}@{row['host']}:{row['port']}" if row["configured"] else "no longer configured"
+    if not row["configured"]:
+        return "no longer configured"
+    return row["stow_url"] or f"{row['ae_title']}@{row['host']}:{row['port']}"
 
 
 def _standing(row: dict[str, Any]) -> str:
