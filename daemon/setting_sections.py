@@ -209,15 +209,12 @@ class DeliverSettings(Section):
 
 
 class Destination(Section):
-    """One PACS that SR and SEG are sent to: by C-STORE (`ae_title`, `host`, `port`) or by STOW-RS (`stow_url`).
-
-    Repeat the table for more.
-    """
+    """One PACS that results are sent to, by C-STORE or, with `stow_url`, by STOW-RS. Repeat the table for more."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="Our name for it.")
     ae_title: AeTitle = Field(default="", description="AE title that it answers to; required without `stow_url`.")
     host: Host = Field(default="", description="Its address; required without `stow_url`.")
-    port: Port = Field(default=104, description="Its TCP port.")
+    port: Port = Field(default=0, description="Its TCP port; required without `stow_url`.")
     stow_url: StowUrl | None = Field(
         default=None,
         description="Address of its DICOMweb Studies resource, `https://pacs.example.org/dicom-web/studies`: objects "
@@ -255,8 +252,8 @@ class Destination(Section):
         return self
 
     def _require_dicom(self) -> None:
-        if not (self.ae_title and self.host):
-            raise ValueError("write ae_title and host (C-STORE), or stow_url (STOW-RS)")
+        if not (self.ae_title and self.host and self.port):
+            raise ValueError("write ae_title, host and port (C-STORE), or stow_url (STOW-RS)")
         if self.stow_token_file or self.stow_password_file or self.stow_ca_file:
             raise ValueError("stow_token_file, stow_password_file and stow_ca_file need stow_url")
 

@@ -95,7 +95,7 @@ def _stand_ins(following: dict[str, str]) -> dict[str, str]:
 
 def _stow_url(value: str) -> str:
     parts = urlsplit(value)
-    is_address = re.fullmatch(r"[!-~]+", value) and parts.hostname and parts.port != 0
+    is_address = re.fullmatch(r"[!-~]+", value) and parts.hostname and parts.port != 0 and not parts.query
     if not is_address or parts.scheme not in {"http", "https"}:
         raise ValueError("write the address of the Studies resource: https://HOST/PATH/studies")
     if parts.username or parts.password:

@@ -54,7 +54,8 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
         for state, count in status["modality_commitments"].items():
             overview.add_row("commitment for modalities", state, str(count))
     states = (state.replace("_", " ") for state in DELIVERY_STATES)
-    destinations = Table("destination", Column("address", overflow="fold"), "state", *states)
+    names = (Column(name, overflow="fold") for name in ("destination", "address"))
+    destinations = Table(*names, "state", *states)
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in DELIVERY_STATES)
         destinations.add_row(row["name"], _address(row), _standing(row), *counts)
