@@ -21,10 +21,9 @@ from cxr_triage.storage.ledger import Circuits, Dispatch
 from cxr_triage.storage.records import DeliveryState
 from cxr_triage.storage.schema import DeliveryRow
 from deliveries import HASTY, LEASE, NEVER, Results
-from peers import LOOPBACK, Orthanc, eventually, free_port, orthanc, running
+from peers import DICOM_WEB, LOOPBACK, Orthanc, eventually, free_port, orthanc, running
 from webs import FAILED, Answer, Request, Web, certificate, cut, plainly, says
 
-DICOM_WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 DONE, WAITING = {DeliveryState.STORED: 2}, {DeliveryState.PENDING: 2}
 SECRET = "s3cret-t0ken"
 

@@ -97,7 +97,7 @@ class Web:
     bodies: list[bytes] = field(default_factory=list)
 
     @contextmanager
-    def serving(self, certificate: Path | None = None, *, host: str = LOOPBACK) -> Iterator[str]:
+    def serving(self, certificate: Path | None = None) -> Iterator[str]:
         """Serve; gives the address of the Studies resource."""
         server = _Server((LOOPBACK, 0), Request)
         server.web = self
@@ -108,7 +108,7 @@ class Web:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         serving.start()
         try:
-            yield f"{'https' if certificate else 'http'}://{host}:{server.server_address[1]}/dicom-web/studies"
+            yield f"{'https' if certificate else 'http'}://{LOOPBACK}:{server.server_address[1]}/dicom-web/studies"
         finally:
             server.shutdown()
             serving.join()
