@@ -35,6 +35,7 @@ LIVES_IN = {
         "daemon/demo/",
     ],
     "highdicom": ["daemon/results/"],
+    "httpx": ["daemon/dicom_web.py"],
     "apscheduler": ["daemon/upkeep.py", "daemon/rhythm.py"],
     "pebble": ["daemon/isolation.py"],
     "starlette": ["daemon/web/"],
