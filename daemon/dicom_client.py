@@ -1,10 +1,12 @@
 """What a destination is asked: a C-ECHO, or to store a finished file as it lies on disk."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
@@ -16,6 +18,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiat
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cxr_triage.daemon.setting_sections import Destination, Modality
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import OutOfResourcesError, RefusedError, ResultError, UnreachableError
@@ -23,19 +26,61 @@ from cxr_triage.model.errors import OutOfResourcesError, RefusedError, ResultErr
 # Send the bytes of the file; otherwise they would be decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
 
-#: PS3.7 C.1.1, and the warnings of PS3.7 C.3 and PS3.4 Table B.2-1 (B000, B006, B007): the object is stored.
+#: PS3.7 C.1.1.
 SUCCESS = 0x0000
-GENERAL_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
-WARNINGS = range(0xB000, 0xC000)
-#: PS3.7 C.5.5: an object of this UID is there. Ours derive from content, so it is this one, sent before.
-DUPLICATE_SOP_INSTANCE = 0x0111
-#: PS3.4 Table B.2-1, "Refused: Out of Resources": passes by itself.
-OUT_OF_RESOURCES = range(0xA700, 0xA800)
-#: PS3.7 C.5, "Processing failure" (a general failure, as when the database behind a PACS is down) and "Resource
-#: limitation": they say nothing against the object, so they count as out of resources too. Every other failure is
-#: about the object or about what we may do, and would be the same tomorrow: A9xx and Cxxx of PS3.4 Table B.2-1, and
-#: 0x0117, 0x0122, 0x0124, 0x0210, 0x0211 and 0x0212 of PS3.7 9.1.1.1.9.
-PASSING_FAILURES = frozenset({0x0110, 0x0213})
+#: Largest P-DATA-TF PDU that we take on associations of ours (PS3.8 D.1): answers are small.
+MAXIMUM_PDU_BYTES: Final = 16382
+
+
+class Outcome(StrEnum):
+    """What a C-STORE status means to us."""
+
+    #: The destination has the object.
+    STORED = "stored"
+    #: Nothing against the object: it is tried again for as long as we have patience.
+    LATER = "later"
+    #: About the object, or about what we may do: it would be the same tomorrow.
+    REFUSED = "refused"
+
+
+class StoreStatus(NamedTuple):
+    """Statuses of a C-STORE response that mean the same to us."""
+
+    statuses: Container[int]
+    #: As a reader finds them in the standard.
+    written: str
+    meaning: str
+    outcome: Outcome
+
+
+#: PS3.4 Table B.2-1, PS3.7 9.1.1.1.9 and Annex C; the first that has a status decides.
+STORE_STATUSES: Final = (
+    StoreStatus({SUCCESS}, "0x0000", "Success", Outcome.STORED),
+    StoreStatus(
+        {0x0001, 0x0107, 0x0116},
+        "0x0001, 0x0107, 0x0116",
+        "Warning: requested optional attributes not supported, attribute list error, attribute value out of range",
+        Outcome.STORED,
+    ),
+    # 0xB000, 0xB006 and 0xB007 are the ones that Storage has.
+    StoreStatus(range(0xB000, 0xC000), "0xBxxx", "Warning: coercion, elements discarded, others", Outcome.STORED),
+    # Ours derive from content, so it is this one, sent before.
+    StoreStatus({0x0111}, "0x0111", "Duplicate SOP Instance", Outcome.STORED),
+    StoreStatus(range(0xA700, 0xA800), "0xA7xx", "Refused: Out of Resources", Outcome.LATER),
+    # A general failure, as when the database behind a PACS is down.
+    StoreStatus({0x0110}, "0x0110", "Processing Failure", Outcome.LATER),
+    StoreStatus({0x0213}, "0x0213", "Resource Limitation", Outcome.LATER),
+    StoreStatus(range(0xA900, 0xAA00), "0xA9xx", "Error: Data Set does not match SOP Class", Outcome.REFUSED),
+    StoreStatus(range(0xC000, 0xD000), "0xCxxx", "Error: Cannot understand", Outcome.REFUSED),
+    StoreStatus(
+        {0x0117, 0x0122, 0x0124, 0x0210, 0x0211, 0x0212},
+        "0x0117, 0x0122, 0x0124, 0x0210, 0x0211, 0x0212",
+        "Invalid Object Instance, SOP Class Not Supported, Not Authorized, Duplicate Invocation, Unrecognized "
+        "Operation, Mistyped Argument",
+        Outcome.REFUSED,
+    ),
+    StoreStatus(range(0x10000), "any other", "unknown to us", Outcome.REFUSED),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +185,9 @@ def connected(
         UnreachableError: there is none, and why.
     """
     entity = AE(peer.calling_ae_title)
+    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.acse_timeout = peer.acse_timeout_seconds
     entity.connection_timeout = peer.acse_timeout_seconds
     entity.dimse_timeout = peer.dimse_timeout_seconds
@@ -214,14 +262,19 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
     raise RefusedError(f"{peer} answered C-STORE with status 0x{status:04X}")
 
 
+def outcome_of(status: int) -> Outcome:
+    """Say what a C-STORE status means to us."""
+    return next(each.outcome for each in STORE_STATUSES if status in each.statuses)
+
+
 def is_stored(status: int) -> bool:
     """Whether a C-STORE status means that the destination has the object."""
-    return status in {SUCCESS, DUPLICATE_SOP_INSTANCE} or status in GENERAL_WARNINGS or status in WARNINGS
+    return outcome_of(status) is Outcome.STORED
 
 
 def may_pass(status: int) -> bool:
     """Whether a C-STORE status means that the destination may take the object another time."""
-    return status in OUT_OF_RESOURCES or status in PASSING_FAILURES
+    return outcome_of(status) is Outcome.LATER
 
 
 def _contexts(files: Iterable[Part10File]) -> list[PresentationContext]:

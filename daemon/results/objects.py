@@ -3,9 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from cxr_triage.daemon.results.document import Report
 from cxr_triage.daemon.results.key_objects import build_ko
@@ -13,7 +23,7 @@ from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.patient import can_say
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.presentation_state import build_pr
-from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.profiles import Profile, ReportForm
 from cxr_triage.daemon.results.secondary_capture import build_sc
 from cxr_triage.daemon.results.segmentation import build_seg
 from cxr_triage.daemon.results.structured_report import build_sr
@@ -23,6 +33,22 @@ from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject
 
 #: Kinds that show the source's pixels, or how they are displayed.
 PICTURED = frozenset({ObjectKind.PR, ObjectKind.SC})
+
+#: What each kind is to a receiver; a report is what its form is.
+SOP_CLASSES: Final[Mapping[ObjectKind | ReportForm, UID]] = {
+    ObjectKind.SEG: SegmentationStorage,
+    ObjectKind.PR: GrayscaleSoftcopyPresentationStateStorage,
+    ObjectKind.SC: SecondaryCaptureImageStorage,
+    ReportForm.COMPREHENSIVE_3D: Comprehensive3DSRStorage,
+    ReportForm.COMPREHENSIVE: ComprehensiveSRStorage,
+    ReportForm.BASIC_TEXT: BasicTextSRStorage,
+    ObjectKind.KO: KeyObjectSelectionDocumentStorage,
+}
+
+
+def sop_class(kind: ObjectKind, profile: Profile) -> UID:
+    """Say what an object is to the profile's receivers."""
+    return SOP_CLASSES[profile.report if kind is ObjectKind.SR else kind]
 
 
 class BuiltObject(NamedTuple):
@@ -90,7 +116,9 @@ def build_objects(
     headers = tuple(sources[stored.sop_instance_uid].header for stored in predictions)
     sayable = profile.in_words_of(partial(can_say, headers[0]))
     report = Report(revision=revision, images=images, sources=headers, profile=sayable)
-    return [*built, *_documents(report)]
+    built += _documents(report)
+    assert all(each.dataset.SOPClassUID == sop_class(each.kind, profile) for each in built)
+    return built
 
 
 def reusable(
