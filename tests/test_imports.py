@@ -29,6 +29,7 @@ LIVES_IN = {
         "daemon/receive.py",
         "daemon/deliver.py",
         "daemon/commitment/",
+        "daemon/conformance/",
         "daemon/dicom_client.py",
         "daemon/dicom_server.py",
         "daemon/worklist/",
@@ -186,6 +187,7 @@ TOO_MUCH = [
     ("cxr_triage.daemon.web.app", {"torch", "pynetdicom", "highdicom"}),
     ("cxr_triage.daemon.worklist.mwl", {"torch", "highdicom"}),
     ("cxr_triage.daemon.check", {"torch", "highdicom"}),
+    ("cxr_triage.daemon.conformance.command", {"torch"}),
     ("cxr_triage.daemon.display.command", {"torch", "pynetdicom", "highdicom", "sqlalchemy"}),
 ]
 
