@@ -22,23 +22,28 @@ _REMOTE: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("[[destination]]", Destination, tuple(Destination.model_fields)),
     ("[[modality]]", Modality, tuple(Modality.model_fields)),
 )
+_SECTIONS: Final[Sequence[tuple[str, type[Section]]]] = (
+    ("dicom", DicomSettings),
+    ("worklist", WorklistSettings),
+    ("deliver", DeliverSettings),
+)
+#: What the list does with findings is no parameter of a DICOM service, nor is how processes share work.
+_NOT_DICOM: Final = frozenset({"receivers", "mode", "raise_to", "severity", "maximum_wait_hours", "lease_seconds"})
 
 
 def configuration() -> str:
     """The chapters."""
-    rest = [(name, section, [key for key in section.model_fields if key not in keys]) for name, section, keys in _LOCAL]
-    rest.append(("deliver", DeliverSettings, tuple(DeliverSettings.model_fields)))
-    # What the list does with findings is no parameter of a DICOM service.
-    parameters = [(name, section, [key for key in keys if key not in _NOT_DICOM]) for name, section, keys in rest]
+    printed = {(name, key) for name, _, keys in _LOCAL for key in keys}
+    parameters = [
+        (name, section, [key for key in section.model_fields if (name, key) not in printed and key not in _NOT_DICOM])
+        for name, section in _SECTIONS
+    ]
     return text(
         "configuration",
         local=_settings_table(_LOCAL),
         remote=_settings_table(_REMOTE),
         parameters=_settings_table(parameters),
     )
-
-
-_NOT_DICOM: Final = frozenset({"receivers", "mode", "raise_to", "severity", "maximum_wait_hours", "lease_seconds"})
 
 
 def _settings_table(sections: Sequence[tuple[str, type[Section], Sequence[str]]]) -> str:

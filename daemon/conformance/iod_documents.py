@@ -70,7 +70,7 @@ KEY_OBJECTS: Final = (
 )
 
 #: By the form of the report.
-REPORTS: Final[dict[ReportForm, tuple[Module, ...]]] = {
+REPORTS: Final[dict[ObjectKind | ReportForm, tuple[Module, ...]]] = {
     ReportForm.COMPREHENSIVE_3D: _MEASURED,
     ReportForm.COMPREHENSIVE: _MEASURED,
     ReportForm.BASIC_TEXT: _report(_content("Chest CAD Report, with a warning in its meaning", "SEPARATE", "")),

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Final
 
+from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code as StandardCode
 
 from cxr_triage.daemon.conformance.markdown import table, text
 from cxr_triage.daemon.results import codes
-from cxr_triage.daemon.results.codes import CodedConcept
 from cxr_triage.daemon.results.meanings import MEANINGS
 from cxr_triage.daemon.results.measurement_groups import UNITS
 from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
