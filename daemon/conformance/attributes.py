@@ -89,9 +89,8 @@ def series(kind: ObjectKind, *, document: bool = False) -> tuple[Attribute, ...]
 
 
 LOSSY: Final = (
-    Attribute("LossyImageCompression", ANAP, f"{FROM_IMAGE}, where that was compressed with loss"),
-    Attribute("LossyImageCompressionRatio", ANAP, FROM_IMAGE),
-    Attribute("LossyImageCompressionMethod", ANAP, FROM_IMAGE),
+    Attribute("LossyImageCompressionRatio", ANAP, f"{FROM_IMAGE}, where that was compressed with loss"),
+    Attribute("LossyImageCompressionMethod", ANAP, "the same"),
 )
 IN_THE_CHEST: Final = Attribute("BodyPartExamined", ALWAYS, CHEST)
 

@@ -12,7 +12,9 @@ from cxr_triage.daemon.conformance.attributes import (
     Module,
     series,
 )
+from cxr_triage.daemon.results.finishing import MANUFACTURER
 from cxr_triage.daemon.results.profiles import ReportForm
+from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
 from cxr_triage.storage.records import ObjectKind
 
 _EVIDENCE: Final = Attribute(
@@ -23,14 +25,26 @@ _STEP: Final = Attribute("ReferencedPerformedProcedureStepSequence", EMPTY, "")
 
 def _content(title: str, continuity: str, template: str) -> tuple[Attribute, ...]:
     """The root of a content tree; what follows is the template's."""
-    declared = (Attribute("ContentTemplateSequence", ALWAYS, template),) if template else ()
+    declared = (
+        Attribute("ContentTemplateSequence", ALWAYS, "one item"),
+        Attribute("ContentTemplateSequence.MappingResource", ALWAYS, "DCMR"),
+        Attribute("ContentTemplateSequence.TemplateIdentifier", ALWAYS, template),
+    )
     return (
         Attribute("ValueType", ALWAYS, "CONTAINER"),
         Attribute("ConceptNameCodeSequence", ALWAYS, title),
         Attribute("ContinuityOfContent", ALWAYS, continuity),
-        *declared,
+        *(declared if template else ()),
         Attribute("ContentSequence", ALWAYS, "the tree"),
     )
+
+
+_SCHEME: Final = (
+    Attribute("CodingSchemeIdentificationSequence", ALWAYS, "one item: our own scheme"),
+    Attribute("CodingSchemeIdentificationSequence.CodingSchemeUID", ALWAYS, CODING_SCHEME_UID),
+    Attribute("CodingSchemeIdentificationSequence.CodingSchemeName", ALWAYS, "cxr-triage codes"),
+    Attribute("CodingSchemeIdentificationSequence.CodingSchemeResponsibleOrganization", ALWAYS, MANUFACTURER),
+)
 
 
 def _report(content: tuple[Attribute, ...]) -> tuple[Module, ...]:
@@ -52,12 +66,7 @@ def _report(content: tuple[Attribute, ...]) -> tuple[Module, ...]:
             ),
         ),
         Module("SR Document Content", "C.17.3", "M", content),
-        Module(
-            "SOP Common",
-            "C.12.1",
-            "M",
-            (Attribute("CodingSchemeIdentificationSequence", ALWAYS, "99CXRTRIAGE"),),
-        ),
+        Module("SOP Common", "C.12.1", "M", _SCHEME),
     )
 
 

@@ -34,8 +34,8 @@ def _lookup_table(path: str, what: str) -> tuple[Attribute, ...]:
 
 
 PRESENTATION_STATE: Final = (
-    Module("General Series", "C.7.3.1", "M", (IN_THE_CHEST,)),
-    Module("Presentation Series", "C.11.9", "M", series(ObjectKind.PR)),
+    Module("General Series", "C.7.3.1", "M", (*series(ObjectKind.PR), IN_THE_CHEST)),
+    Module("Presentation Series", "C.11.9", "M", ()),
     Module("General Equipment", "C.7.5.1", "M", EQUIPMENT),
     Module(
         "Presentation State Identification",
@@ -129,7 +129,7 @@ PRESENTATION_STATE: Final = (
         "C.11.8",
         "C",
         (
-            Attribute(_VOI, ANAP, "of the image, for all of it; where it has none, the window that it was scored with"),
+            Attribute(_VOI, ALWAYS, "of the image; where it has none, the window that it was scored with"),
             *_lookup_table(f"{_VOI}.VOILUTSequence", _LUT.format("VOI LUT")),
             Attribute(f"{_VOI}.WindowCenter", ANAP, "where there is no VOI LUT"),
             Attribute(f"{_VOI}.WindowWidth", ANAP, "the same"),

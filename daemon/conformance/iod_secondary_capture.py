@@ -4,6 +4,7 @@ from typing import Final
 
 from cxr_triage.daemon.conformance.attributes import (
     ALWAYS,
+    ANAP,
     DATE,
     EQUIPMENT,
     FROM_IMAGE,
@@ -31,6 +32,7 @@ SECONDARY_CAPTURE: Final = (
             Attribute("ImageType", ALWAYS, "DERIVED\\SECONDARY"),
             Attribute("PatientOrientation", VNAP, f"{FROM_IMAGE}, empty if that has none"),
             Attribute("BurnedInAnnotation", ALWAYS, "YES: nobody looked at what the image has burned in"),
+            Attribute("LossyImageCompression", ANAP, "01 where the image was compressed with loss"),
             *LOSSY,
         ),
     ),

@@ -7,7 +7,6 @@ from cxr_triage.daemon.conformance.attributes import (
     ANAP,
     DATE,
     DERIVED,
-    EMPTY,
     EQUIPMENT,
     FROM_IMAGE,
     LOSSY,
@@ -30,8 +29,8 @@ _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroup
 _DERIVATION: Final = f"{_PER_FRAME}.DerivationImageSequence"
 _PLANE: Final = "only with a nominal plane (profile `ohif`)"
 SEGMENTATION: Final = (
-    Module("General Series", "C.7.3.1", "M", ()),
-    Module("Segmentation Series", "C.8.20.1", "M", series(ObjectKind.SEG)),
+    Module("General Series", "C.7.3.1", "M", series(ObjectKind.SEG)),
+    Module("Segmentation Series", "C.8.20.1", "M", ()),
     Module(
         "Frame of Reference",
         "C.7.4.1",
@@ -51,6 +50,7 @@ SEGMENTATION: Final = (
             *DATE,
             Attribute("PatientOrientation", ANAP, f"{FROM_IMAGE}, empty if that has none; without a nominal plane"),
             Attribute("PresentationLUTShape", ALWAYS, "IDENTITY"),
+            Attribute("LossyImageCompression", ALWAYS, "01 where the image was compressed with loss, else 00"),
             *LOSSY,
         ),
     ),
@@ -86,7 +86,6 @@ SEGMENTATION: Final = (
             Attribute("SegmentsOverlap", ALWAYS, "YES"),
             Attribute("ContentLabel", ALWAYS, "CXR_TRIAGE"),
             Attribute("ContentDescription", ALWAYS, "as the Series Description"),
-            Attribute("ContentCreatorName", EMPTY, ""),
             Attribute("SegmentSequence", ALWAYS, f"{_NAMES}: in this order, left and right are the patient's"),
             Attribute("SegmentSequence.SegmentNumber", ALWAYS, "1 to 3"),
             Attribute("SegmentSequence.SegmentLabel", ALWAYS, "meaning of the structure's code"),
