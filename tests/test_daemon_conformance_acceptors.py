@@ -160,7 +160,7 @@ def serving(site: Site, where: str, **settings: Any) -> Iterator[tuple[int, str]
         yield port, title
 
 
-def rejection(port: int, called: str) -> tuple[int, int, int]:
+def rejection(port: int, called: str) -> tuple[int | None, ...]:
     """Be rejected; gives result, source and reason (PS3.8 Table 9-21)."""
     with proposing(port, called, ECHO) as association:
         answer = association.acceptor.primitive or association.dul.peek_next_pdu()
@@ -169,7 +169,7 @@ def rejection(port: int, called: str) -> tuple[int, int, int]:
         return answer.result, answer.result_source, answer.diagnostic
 
 
-def stated_rejections(where: str) -> set[tuple[int, ...]]:
+def stated_rejections(where: str) -> set[tuple[int | None, ...]]:
     """Give result, source and reason of each, as printed."""
     rows = table(where, "reason")
     return {tuple(int(row[column].split(",")[0]) for column in ("result", "source", "reason")) for row in rows}

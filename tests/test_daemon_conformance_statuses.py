@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -111,10 +110,11 @@ def station(port: int) -> Iterator[Association]:
             association.release()
 
 
-def found(port: int, **keys: Any) -> set[int]:
+def found(port: int, *keys: str) -> set[int]:
     """Ask for the list; gives the statuses of the answers."""
     query = Dataset()
-    query.update({"PatientName": "", **keys})
+    for key in ("PatientName", *keys):
+        setattr(query, key, "")
     with station(port) as association:
         return {int(status.Status) for status, _ in association.send_c_find(query, MODALITY_WORKLIST_FIND)}
 
@@ -160,7 +160,7 @@ def test_statuses_of_the_worklist_are_those_that_are_stated(monkeypatch: pytest.
     """With all keys and with one that nobody knows; cancelled, without a database, and not understood."""
     studies = [listed_study("1.2.1"), listed_study("1.2.2")]
     with listing(lambda: studies) as port:
-        provoked = found(port) | found(port, InstitutionName="") | found_by_nonsense(port, monkeypatch)
+        provoked = found(port) | found(port, "InstitutionName") | found_by_nonsense(port, monkeypatch)
     with listing(unreachable) as port:
         provoked |= found(port)
     provoked |= found_and_cancelled(lambda: studies)
@@ -274,6 +274,7 @@ def test_the_keys_of_the_list_are_those_that_are_stated() -> None:
     rows = table(LIST, "holds")
     with listing(lambda: [listed_study("1.2.1")]) as port, station(port) as association:
         (status, answer), _ = association.send_c_find(query_for(rows), MODALITY_WORKLIST_FIND)
+    assert answer is not None
     assert (status.Status, answer.SpecificCharacterSet) == (0xFF00, "ISO_IR 192")
     (step,) = answer.ScheduledProcedureStepSequence
     found = [dictionary_description(each.tag) for each in answer] + [
