@@ -62,8 +62,12 @@ STORE_STATUSES: Final = (
         "Warning: requested optional attributes not supported, attribute list error, attribute value out of range",
         Outcome.STORED,
     ),
-    # 0xB000, 0xB006 and 0xB007 are the ones that Storage has.
-    StoreStatus(range(0xB000, 0xC000), "0xBxxx", "Warning: coercion, elements discarded, others", Outcome.STORED),
+    StoreStatus(
+        range(0xB000, 0xC000),
+        "0xBxxx",
+        "Warning: coercion (B000), elements discarded (B006), data set does not match SOP class (B007), others",
+        Outcome.STORED,
+    ),
     # Ours derive from content, so it is this one, sent before.
     StoreStatus({0x0111}, "0x0111", "Duplicate SOP Instance", Outcome.STORED),
     StoreStatus(range(0xA700, 0xA800), "0xA7xx", "Refused: Out of Resources", Outcome.LATER),

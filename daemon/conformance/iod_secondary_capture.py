@@ -16,6 +16,7 @@ from cxr_triage.daemon.conformance.attributes import (
     reference,
     series,
 )
+from cxr_triage.daemon.results.profiles import AIR
 from cxr_triage.storage.records import ObjectKind
 
 SECONDARY_CAPTURE: Final = (
@@ -59,7 +60,11 @@ SECONDARY_CAPTURE: Final = (
             Attribute("PhotometricInterpretation", ALWAYS, "RGB"),
             Attribute("PlanarConfiguration", ALWAYS, "0"),
             Attribute("Rows", ALWAYS, "of the picture with the band of notes below it"),
-            Attribute("Columns", ALWAYS, "of the picture: its longer side is `capture_pixels` of the profile at most"),
+            Attribute(
+                "Columns",
+                ALWAYS,
+                f"its longer side is `capture_pixels` of the profile at most, {AIR.capture_pixels} by default",
+            ),
             Attribute("BitsAllocated", ALWAYS, "8"),
             Attribute("BitsStored", ALWAYS, "8"),
             Attribute("HighBit", ALWAYS, "7"),
