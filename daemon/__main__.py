@@ -360,6 +360,14 @@ def simulate(
     _show(figures, as_json, print_figures)
 
 
+@app.command()
+def conformance(kind: Annotated[str, typer.Option(help="dicom or ihe.")] = "dicom") -> None:
+    """Print the DICOM conformance statement, or the IHE integration statement, as Markdown."""
+    from cxr_triage.daemon.conformance.command import statement
+
+    typer.echo(statement(kind), nl=False)
+
+
 @config_app.command("example")
 def config_example() -> None:
     """Print a configuration file with every setting and its default."""

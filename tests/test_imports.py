@@ -29,12 +29,13 @@ LIVES_IN = {
         "daemon/receive.py",
         "daemon/deliver.py",
         "daemon/commitment/",
+        "daemon/conformance/",
         "daemon/dicom_client.py",
         "daemon/dicom_server.py",
         "daemon/worklist/",
         "daemon/demo/",
     ],
-    "highdicom": ["daemon/results/"],
+    "highdicom": ["daemon/results/", "daemon/conformance/terms.py"],
     "httpx": ["daemon/dicom_web.py"],
     "apscheduler": ["daemon/upkeep.py", "daemon/rhythm.py"],
     "pebble": ["daemon/isolation.py"],
@@ -188,6 +189,7 @@ TOO_MUCH = [
     ("cxr_triage.daemon.web.app", {"torch", "pynetdicom", "highdicom"}),
     ("cxr_triage.daemon.worklist.mwl", {"torch", "highdicom"}),
     ("cxr_triage.daemon.check", {"torch", "highdicom"}),
+    ("cxr_triage.daemon.conformance.command", {"torch"}),
     ("cxr_triage.daemon.display.command", {"torch", "pynetdicom", "highdicom", "sqlalchemy"}),
 ]
 

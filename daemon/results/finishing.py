@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, GrayscaleSoftcopyPresentati
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision, StoredPrediction
@@ -22,6 +22,8 @@ from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision, St
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"
 SOFTWARE_VERSION: Final = version("cxr-triage")
+#: Of every object, as it is kept and sent.
+TRANSFER_SYNTAX: Final = ExplicitVRLittleEndian
 #: Part of every derived UID.
 EMITTER: Final = f"{SOFTWARE_VERSION}/1"
 #: Body Part Examined (PS3.16 Annex L): not of a pair, so that no Laterality is called for (PS3.3 C.7.3.1).
@@ -104,7 +106,7 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
         dataset.pop(f"{prefix}Date", None)
         dataset.pop(f"{prefix}Time", None)
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    dataset.file_meta.ImplementationVersionName = f"CXRTRIAGE_{SOFTWARE_VERSION}"[:16]  # PS3.5 6.2, VR SH
+    dataset.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     content = _identify(dataset)
     _date(dataset, _in_zone_of(source, moment))
     return content
@@ -121,7 +123,7 @@ class Encoded(NamedTuple):
 
 def encode(dataset: Dataset) -> Encoded:
     """Turn a finished object into the bytes that are kept and sent."""
-    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert dataset.file_meta.TransferSyntaxUID == TRANSFER_SYNTAX
     buffer = BytesIO()
     dataset.preamble = bytes(PREAMBLE_BYTES - len(b"DICM"))
     with quiet_pydicom():
