@@ -82,6 +82,6 @@ def test_transactions_store_what_is_claimed() -> None:
 
 def test_what_is_said_to_be_missing_is_missing() -> None:
     """An exception that has been mended is no exception any more."""
-    exceptions = chapter("What an Evidence Creator should do, and we do not", PAGE)
+    exceptions = chapter("Exceptions and limits", PAGE)
     assert "Contributing Equipment Sequence (0018,A001)" in exceptions
     assert not any("ContributingEquipmentSequence" in each.dataset for profile in PROFILES for each in made(profile))
