@@ -26,7 +26,7 @@ from committing import ask as ask_for
 from cxr_triage.daemon.commitment.messages import SOP_CLASS
 from cxr_triage.daemon.deliver import BATCH, DeliverRole
 from cxr_triage.daemon.dicom_server import VERIFICATION
-from cxr_triage.daemon.results.finishing import encode
+from cxr_triage.daemon.results.finishing import TRANSFER_SYNTAX, encode
 from cxr_triage.daemon.results.objects import BuiltObject
 from cxr_triage.daemon.results.profiles import PROFILES
 from cxr_triage.daemon.settings import Settings
@@ -167,14 +167,18 @@ def named(pairs: Sequence[Pair] | set[Pair]) -> set[str]:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_proposes_what_is_stated(site: Site, profile: str) -> None:
-    """Verification, and a context for each object of the profile; each goes in it."""
+    """Verification, and two contexts for each object of the profile; each goes in the first of them."""
     pacs = Recorder()
     objects = report(site, profile)
     with pacs.serving() as port, delivering(site.settings(port, commitment=False)):
         eventually(lambda: site.states() == {DeliveryState.STORED: len(objects)})
     stated = contexts(STORING)
+    due = {pair for pair in pacs.proposed if pair[0] != VERIFICATION}
+    # All that is printed of each class that is due: as it is, and in the default transfer syntax.
+    assert due == {pair for pair in stated if pair[0] in {sop_class for sop_class, _ in pacs.stored}}
     assert pacs.proposed <= stated
-    assert set(pacs.stored) == {pair for pair in pacs.proposed if pair[0] != VERIFICATION}
+    assert {syntax for _, syntax in pacs.stored} == {TRANSFER_SYNTAX}
+    assert set(pacs.stored) <= due
     assert named(pacs.stored) == objects_of(profile)
     assert {pair for pair in stated if pair[0] == VERIFICATION} <= pacs.proposed
 
@@ -295,6 +299,7 @@ def test_every_kind_of_consequence_is_printed() -> None:
         DeliveryState.STORED,
         DeliveryState.PENDING,
         DeliveryState.DEAD,
+        DeliveryState.NOT_TAKEN,
     }
 
 
@@ -302,6 +307,8 @@ def consequence(printed: str) -> DeliveryState:
     """Give the state that a printed consequence leads to."""
     if printed.startswith("stored"):
         return DeliveryState.STORED
+    if printed.startswith("`not_taken`"):
+        return DeliveryState.NOT_TAKEN
     return DeliveryState.PENDING if printed.startswith("tried again") else DeliveryState.DEAD
 
 
@@ -324,4 +331,4 @@ def offered_often(pacs: Pacs) -> bool:
 
 def is_done(results: Results) -> bool:
     """Whether nothing will be sent any more."""
-    return bool(results.states().keys() & {DeliveryState.STORED, DeliveryState.DEAD})
+    return bool(results.states().keys() & {DeliveryState.STORED, DeliveryState.DEAD, DeliveryState.NOT_TAKEN})

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ import builders
 import results
 import validity
 from cxr_triage.daemon.conformance.templates import TEMPLATES
+from cxr_triage.daemon.results.objects import BuiltObject, build_objects
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES
+from cxr_triage.model.findings import ABNORMALITIES, SITES, THIRDS, Zone
 from cxr_triage.storage.records import ObjectReference
 from printed import Row, chapter, table
 
@@ -65,10 +68,26 @@ def made() -> dict[str, list[Dataset]]:
     for profile in PROFILES:
         for source in (*validity.SOURCES.values(), *OTHERS.values()):
             header = results.source(**source)
-            predecessors = {profile: earlier()} if source == {} else {}
+            predecessors = {profile: (earlier(),)} if source == {} else {}
             for each in results.objects(header, profile=profile, predecessors=predecessors):
                 objects.setdefault(name_of(each.dataset), []).append(results.written(each.dataset))
+        for each in located(profile):
+            objects[name_of(each.dataset)].append(results.written(each.dataset))
     return objects
+
+
+def located(profile: str) -> list[BuiltObject]:
+    """Make the objects of findings that lie wherever one can."""
+    header = results.source()
+    zones = [Zone(site, third) for site in SITES for third in ("", *THIRDS)]
+    labels = [each.name for each in ABNORMALITIES]
+    found = [replace(builders.finding(labels[at % len(labels)]), zone=zone) for at, zone in enumerate(zones)]
+    region = {labels[0]: builders.thorax_masks(header.Rows, header.Columns)[0]}
+    built = []
+    for findings in (found[: len(labels)], found[len(labels) :]):
+        stored = results.stored(header, findings=tuple(findings), regions=region)
+        built += build_objects(results.revision(), [stored], results.sources(header), PROFILES[profile])
+    return built
 
 
 def earlier() -> ObjectReference:

@@ -43,7 +43,8 @@ PRIMITIVES: Final = (
     Primitive("Location", "", ()),
     Primitive(
         "Region",
-        "segments of a BINARY Segmentation (lungs and heart, not findings), which TID 1410 refers to",
+        "segments of a BINARY Segmentation (lungs and heart), which TID 1410 refers to; a closed line (SCOORD, TID "
+        "1410) around findings whose map the bundle's card vouches for",
         (ObjectKind.SEG, ObjectKind.SR),
     ),
     Primitive("Parametric map", "", ()),

@@ -18,7 +18,9 @@ from cxr_triage.model.findings import (
     MEASUREMENT_CODES,
     PRIVATE_SCHEME,
     QUALIFIER_CODES,
+    SITES,
     STRUCTURES,
+    THIRDS,
     Code,
 )
 
@@ -66,6 +68,7 @@ PRESCRIBED: Final = (
     standard.SCT.BoundedBy,
     standard.SCT.FindingSite,
     standard.SCT.MeasurementMethod,
+    standard.SCT.TopographicalModifier,
     standard.UCUM.Millimeter,
 )
 _SCHEMES: Final = (
@@ -85,7 +88,7 @@ def terms() -> str:
         "terms",
         schemes=table(("designator", "UID", "scheme"), _SCHEMES),
         findings=codes_table((each.code, f"finding `{each.name}`") for each in ABNORMALITIES),
-        structures=codes_table((each.code, f"structure `{each.name}`") for each in STRUCTURES),
+        structures=codes_table(_sites()),
         measurements=codes_table(_measurements()),
         reporting=codes_table((code, "") for code in _reporting()),
         prescribed=codes_table((code, "") for code in PRESCRIBED),
@@ -103,6 +106,12 @@ def codes_table(rows: Iterable[tuple[AnyCode, str]]) -> str:
 def _cells(code: AnyCode) -> tuple[str, str, str]:
     scheme = code.scheme if isinstance(code, Code) else code.scheme_designator
     return scheme, code.value, code.meaning
+
+
+def _sites() -> list[tuple[AnyCode, str]]:
+    outlined: list[tuple[AnyCode, str]] = [(each.code, f"structure `{each.name}`") for each in STRUCTURES]
+    told = [(code, "finding site") for name, code in SITES.items() if name not in {each.name for each in STRUCTURES}]
+    return [*outlined, *told, *((code, "third of the lungs' height") for code in THIRDS.values())]
 
 
 def _measurements() -> list[tuple[AnyCode, str]]:
