@@ -62,6 +62,13 @@ SOP_COMMON: Final = Module(
         Attribute("SpecificCharacterSet", ANAP, FROM_IMAGE),
         Attribute("TimezoneOffsetFromUTC", ANAP, FROM_IMAGE),
         Attribute("InstanceNumber", ALWAYS, "1; of documents, the number of the revision"),
+        Attribute("ContributingEquipmentSequence", ALWAYS, "one item: the algorithm"),
+        Attribute("ContributingEquipmentSequence.PurposeOfReferenceCodeSequence", ALWAYS, "Processing Equipment"),
+        Attribute("ContributingEquipmentSequence.Manufacturer", ALWAYS, MANUFACTURER),
+        Attribute("ContributingEquipmentSequence.ManufacturerModelName", ALWAYS, MODEL_NAME),
+        Attribute("ContributingEquipmentSequence.DeviceSerialNumber", ALWAYS, "SHA-256 of the weights"),
+        Attribute("ContributingEquipmentSequence.SoftwareVersions", ALWAYS, "of the software, and of the weights"),
+        Attribute("ContributingEquipmentSequence.DeviceUID", ALWAYS, "2.25 and a UUID that follows from these"),
     ),
 )
 EQUIPMENT: Final = (

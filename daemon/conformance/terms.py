@@ -58,6 +58,7 @@ PRESCRIBED: Final = (
     standard.DCM.PixelDataColumns,
     standard.DCM.PixelDataRows,
     standard.DCM.ProcedureReported,
+    standard.DCM.ProcessingEquipment,
     standard.DCM.ReferencedSegmentationFrame,
     standard.DCM.SegmentationImageDerivation,
     standard.DCM.SourceImageForSegmentation,

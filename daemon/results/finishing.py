@@ -7,9 +7,11 @@ from importlib.metadata import version
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
+from highdicom.sr import CodedConcept
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, GrayscaleSoftcopyPresentationStateStorage
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
@@ -75,6 +77,11 @@ def equipment(bundle: BundleIdentity) -> dict[str, Any]:
     }
 
 
+def device_uid(weights_sha256: str) -> str:
+    """The UID of the device that this software with these weights is."""
+    return derived_uid("device", MODEL_NAME, SOFTWARE_VERSION, weights_sha256)
+
+
 def image_object_uid(kind: ObjectKind, stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
     """What the UID of an object about an image, or of a part of it, is derived from."""
     content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
@@ -100,8 +107,8 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
     correct_ambiguous_vr(dataset, is_little_endian=True)
     with quiet_pydicom():
         copy_patient_and_study(source, dataset)
-    # highdicom names itself there, with the time of day; the equipment module says what made the object.
-    dataset.pop("ContributingEquipmentSequence", None)
+    # highdicom names itself there, with the time of day.
+    dataset.ContributingEquipmentSequence = [_contributing(dataset)]
     for prefix in ("InstanceCreation", SERIES, CONTENT, PRESENTATION):
         dataset.pop(f"{prefix}Date", None)
         dataset.pop(f"{prefix}Time", None)
@@ -110,6 +117,18 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
     content = _identify(dataset)
     _date(dataset, _in_zone_of(source, moment))
     return content
+
+
+def _contributing(dataset: Dataset) -> Dataset:
+    """The algorithm as equipment that contributed to an object (PS3.3 C.12.1.1.9), where IHE AI Results look for it."""
+    item, purpose = Dataset(), codes.DCM.ProcessingEquipment
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+    item.Manufacturer = dataset.Manufacturer
+    item.ManufacturerModelName = dataset.ManufacturerModelName
+    item.SoftwareVersions = dataset.SoftwareVersions
+    item.DeviceSerialNumber = dataset.DeviceSerialNumber
+    item.DeviceUID = device_uid(dataset.DeviceSerialNumber)
+    return item
 
 
 class Encoded(NamedTuple):
