@@ -45,8 +45,10 @@ def test_the_page_lists_every_object_of_every_profile() -> None:
 #: PS3.3 Table C.12-1 has Device UID among contributing equipment; the validator's tables do not have it yet.
 DEVICE_UID = {
     "Warning - Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID ",
-    "Warning - Dicom dataset contains attributes not present in standard DICOM IOD - this is a Standard Extended SOP "
-    "Class",
+    (
+        "Warning - Dicom dataset contains attributes not present in standard DICOM IOD - this is a Standard Extended "
+        "SOP Class"
+    ),
 }
 
 
