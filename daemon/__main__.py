@@ -233,17 +233,24 @@ def replay(
     dead: Annotated[
         str | None, typer.Option(help="Send again everything that was given up for it.", metavar="DESTINATION")
     ] = None,
+    not_taken: Annotated[
+        str | None, typer.Option(help="Offer again everything that it did not take.", metavar="DESTINATION")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Bring back what was given up: an image, a result, every failed image, or a destination's deliveries."""
-    from cxr_triage.daemon.replay import replay_dead, replay_failed, replay_uid
+    """Bring back what was given up or not taken: an image, a result, every failed image, a destination's deliveries."""
+    from cxr_triage.daemon.replay import replay_dead, replay_failed, replay_not_taken, replay_uid
 
-    if (uid is not None) + failed + (dead is not None) != 1:
-        raise ConfigurationError("name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION")
+    if (uid is not None) + failed + (dead is not None) + (not_taken is not None) != 1:
+        raise ConfigurationError(
+            "name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION, --not-taken DESTINATION"
+        )
     settings = _settings(context, config)
     with _database(settings) as database:
         if dead is not None:
             done = replay_dead(dead, settings, database, actor=_actor())
+        elif not_taken is not None:
+            done = replay_not_taken(not_taken, settings, database, actor=_actor())
         elif uid is not None:
             done = replay_uid(_uid(uid), settings, database, actor=_actor())
         else:

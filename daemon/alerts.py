@@ -25,6 +25,7 @@ class AlertName(StrEnum):
     IMAGES_FAILED = "images_failed"
     DELIVERIES_DEAD = "deliveries_dead"
     DESTINATION_UNREACHABLE = "destination_unreachable"
+    RESULTS_NOT_TAKEN = "results_not_taken"
     DISK_LOW = "disk_low"
 
 
@@ -106,6 +107,17 @@ def _destination_unreachable(situation: Situation) -> Iterator[Alert]:
             )
 
 
+def _results_not_taken(situation: Situation) -> Iterator[Alert]:
+    for destination, studies in situation.counts.untold.items():
+        yield Alert(
+            name=AlertName.RESULTS_NOT_TAKEN,
+            subject=destination,
+            message=f"{destination} gets no report, or no outlines, of {studies} studies that nobody has read yet: it "
+            "takes none of the forms of its profile. `cxr-triage status` names the SOP Classes: have it accept one, "
+            f"then `cxr-triage replay --not-taken {destination}`.",
+        )
+
+
 def _disk_low(situation: Situation) -> Iterator[Alert]:
     for folder in situation.full_folders:
         yield Alert(
@@ -122,6 +134,7 @@ RULES: Final[tuple[Callable[[Situation], Iterator[Alert]], ...]] = (
     _images_failed,
     _deliveries_dead,
     _destination_unreachable,
+    _results_not_taken,
     _disk_low,
 )
 

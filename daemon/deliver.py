@@ -14,18 +14,19 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
-from pynetdicom.association import Association
-
 from cxr_triage.daemon import breaker
 from cxr_triage.daemon.breaker import Stage
 from cxr_triage.daemon.commitment.workers import commitment_workers
-from cxr_triage.daemon.dicom_client import SUCCESS, Part10File, Peer, associated, peer, store, verify
+from cxr_triage.daemon.dicom_client import SUCCESS, DicomTransport, Part10File, peer
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
 from cxr_triage.daemon.roles import DELIVER
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.transport import Session, Transport
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import (
+    DeclinedError,
+    NotTakenError,
     OutOfResourcesError,
     RefusedError,
     ResultError,
@@ -57,7 +58,7 @@ class Courier:
         self,
         *,
         destination: str,
-        peer: Peer,
+        transport: Transport,
         dispatch: Dispatch,
         circuits: Circuits,
         outbox: Outbox,
@@ -66,7 +67,7 @@ class Courier:
         clock: Clock = utc_now,
     ) -> None:
         self._destination = destination
-        self._peer = peer
+        self._transport = transport
         self._dispatch = dispatch
         self._circuits = circuits
         self._outbox = outbox
@@ -96,7 +97,7 @@ class Courier:
                 self._wake.wait(self._patience.poll.total_seconds())
 
     def deliver_batch(self, stop: threading.Event) -> bool:
-        """Deliver what is due, over one association; returns whether there was anything to do.
+        """Deliver what is due, in one exchange; returns whether there was anything to do.
 
         A destination that is left alone is not tried; one whose pause is over gets one object, or a C-ECHO.
 
@@ -119,7 +120,7 @@ class Courier:
     def _echo(self, circuit: Circuit) -> None:
         """Ask a destination that failed, and for which nothing is due, whether it is there again."""
         try:
-            verify(self._peer)
+            self._transport.verify()
         except UnreachableError as error:
             self._failed(circuit, error, self._pause(circuit))
         except RefusedError:
@@ -140,20 +141,20 @@ class Courier:
         return batch
 
     def _send(self, batch: Sequence[tuple[Delivery, Part10File]], circuit: Circuit, stop: threading.Event) -> None:
-        """Hold an association and offer the objects in turn, until one gets no answer."""
+        """Begin an exchange and offer the objects in turn, until one gets no answer."""
         left = list(batch)
         # Drawn now, so that an object that is due with its destination is due when that is probed.
         pausing = self._pause(circuit)
         # Half of the lease: what was begun then has the other half to get its answer.
         until = time.monotonic() + self._dispatch.lease.total_seconds() / 2
         try:
-            with associated(self._peer, [file for _, file in batch]) as association:
+            with self._transport.session([file for _, file in batch]) as session:
                 while left and not stop.is_set():
                     begun = len(left) < len(batch)
                     # To end an association between two objects is its right.
-                    if begun and not (association.is_established and time.monotonic() < until):
+                    if begun and not (session.is_open and time.monotonic() < until):
                         break
-                    self._offer(association, *left.pop(0), circuit=circuit, pausing=pausing)
+                    self._offer(session, *left.pop(0), circuit=circuit, pausing=pausing)
         except UnreachableError as error:
             self._dispatch.give_back([delivery for delivery, _ in left])
             self._failed(circuit, error, pausing)
@@ -163,7 +164,7 @@ class Courier:
                 self._answered(circuit)
 
     def _offer(
-        self, association: Association, delivery: Delivery, file: Part10File, *, circuit: Circuit, pausing: timedelta
+        self, session: Session, delivery: Delivery, file: Part10File, *, circuit: Circuit, pausing: timedelta
     ) -> None:
         """Send an object and record what became of it.
 
@@ -171,7 +172,9 @@ class Courier:
             UnreachableError: the destination gave no answer, or one that may be another one later; this is recorded.
         """
         try:
-            status = store(association, file, self._peer)
+            status = session.store(file)
+        except NotTakenError as error:
+            self._not_taken(delivery, error)
         except RefusedError as error:
             self._refused(delivery, error)
         except ResultError as error:
@@ -198,12 +201,21 @@ class Courier:
     def _refused(self, delivery: Delivery, error: RefusedError) -> None:
         """Offer it again a few times, soon: whoever answers so will answer so tomorrow."""
         retry_at = next_offer(delivery.refusals + 1, now=self._clock(), patience=self._patience)
+        if retry_at is None and isinstance(error, DeclinedError):
+            self._not_taken(delivery, error)
+            return
         with _unless_taken_over(delivery):
             self._dispatch.record_refused(delivery, error=str(error), retry_at=retry_at)
         if retry_at is None:
             _log_given_up(delivery, error)
         else:
             log.warning("object refused", reason=str(error), **delivery.log_context())
+
+    def _not_taken(self, delivery: Delivery, error: RefusedError) -> None:
+        """Leave it at that: it is no fault of the object's, and the report role sees to what is sent instead."""
+        log.warning("object not taken", reason=str(error), **delivery.log_context())
+        with _unless_taken_over(delivery):
+            self._dispatch.record_not_taken(delivery, error=str(error))
 
     def _unreadable(self, delivery: Delivery, error: ResultError) -> None:
         """Wait for a file that a disk or a mount may give back."""
@@ -318,7 +330,7 @@ class DeliverRole:
         couriers = [
             Courier(
                 destination=destination.name,
-                peer=peer(destination, settings),
+                transport=DicomTransport(peer(destination, settings)),
                 dispatch=dispatch,
                 circuits=circuits,
                 outbox=Outbox(settings.outbox_folder, clock=clock),

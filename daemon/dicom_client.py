@@ -1,13 +1,15 @@
-"""What a destination is asked: a C-ECHO, or to store a finished file as it lies on disk."""
+"""What a destination is asked by DICOM: a C-ECHO, or to store a finished file as it lies on disk."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
@@ -16,9 +18,19 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiat
 from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
+from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.setting_sections import Destination, Modality
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.model.errors import OutOfResourcesError, RefusedError, ResultError, UnreachableError
+from cxr_triage.model.errors import (
+    DeclinedError,
+    NotTakenError,
+    OutOfResourcesError,
+    RefusedError,
+    ResultError,
+    UnreachableError,
+)
+
+log = get_logger(__name__)
 
 # Send the bytes of the file; otherwise they would be decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -34,8 +46,14 @@ OUT_OF_RESOURCES = range(0xA700, 0xA800)
 #: PS3.7 C.5, "Processing failure" (a general failure, as when the database behind a PACS is down) and "Resource
 #: limitation": they say nothing against the object, so they count as out of resources too. Every other failure is
 #: about the object or about what we may do, and would be the same tomorrow: A9xx and Cxxx of PS3.4 Table B.2-1, and
-#: 0x0117, 0x0122, 0x0124, 0x0210, 0x0211 and 0x0212 of PS3.7 9.1.1.1.9.
+#: 0x0117, 0x0124, 0x0210, 0x0211 and 0x0212 of PS3.7 9.1.1.1.9.
 PASSING_FAILURES = frozenset({0x0110, 0x0213})
+#: PS3.7 C.5, "Refused: SOP class not supported".
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+#: Results of a presentation context (PS3.8 Table 9-18) that say what the peer can. The others, user rejection (1) and
+#: no reason (2), may be a decision of the moment, and some software answers so for whatever it does not know.
+UNSUPPORTED: Final = {3: "abstract syntax not supported", 4: "transfer syntaxes not supported"}
+DECLINED: Final = {1: "user rejection", 2: "no reason given"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,9 +133,62 @@ def peer(address: Destination | Modality, settings: Settings) -> Peer:
     )
 
 
+class NothingAgreedError(UnreachableError):
+    """A peer takes no presentation context that it was offered; the association says why."""
+
+    def __init__(self, message: str, association: Association) -> None:
+        super().__init__(message)
+        self.association = association
+
+
+class StorageSession:
+    """An association on which objects are stored; also one that came to nothing since the peer takes none of them."""
+
+    def __init__(self, association: Association, peer: Peer, *, nothing_agreed: bool = False) -> None:
+        self._association = association
+        self._peer = peer
+        self._nothing_agreed = nothing_agreed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to say to another object."""
+        return self._nothing_agreed or self._association.is_established
+
+    def store(self, file: Part10File) -> int:
+        """Store a file as `store` does."""
+        return store(self._association, file, self._peer)
+
+
+@dataclass(frozen=True, slots=True)
+class DicomTransport:
+    """A destination that is sent to by C-STORE (PS3.4 Annex B)."""
+
+    peer: Peer
+
+    def verify(self) -> None:
+        """Ask for a C-ECHO as `verify` does."""
+        verify(self.peer)
+
+    @contextmanager
+    def session(self, files: Sequence[Part10File]) -> Iterator[StorageSession]:
+        """Hold an association for storing these files.
+
+        Raises:
+            UnreachableError: there is none, and why.
+        """
+        with ExitStack() as held:
+            try:
+                session = StorageSession(held.enter_context(associated(self.peer, files)), self.peer)
+            except NothingAgreedError as error:
+                session = StorageSession(error.association, self.peer, nothing_agreed=True)
+            yield session
+
+
 @contextmanager
 def associated(peer: Peer, files: Iterable[Part10File] = ()) -> Iterator[Association]:
-    """Hold an association for Verification, and for storing these files in the transfer syntaxes that they are in.
+    """Hold an association for Verification, and for storing these files.
+
+    Each is offered in the transfer syntax that it is in, and an uncompressed one also in the default one (PS3.5 10.1).
 
     Raises:
         UnreachableError: there is none, and why.
@@ -155,6 +226,8 @@ def connected(
         )
     except OSError as error:
         raise UnreachableError(f"{peer} has no address: check the host name") from error
+    if not association.is_established and association.rejected_contexts:
+        raise NothingAgreedError(f"{peer} took none of the offered presentation contexts", association)
     if not association.is_established:
         raise UnreachableError(_why_not(association, peer))
     try:
@@ -182,22 +255,24 @@ def verify(peer: Peer) -> None:
 
 
 def store(association: Association, file: Part10File, peer: Peer) -> int:
-    """Send a file's data set byte by byte as it is, and wait for the answer.
+    """Send a file's data set, and wait for the answer: byte by byte as it is, unless the peer takes only Implicit VR.
 
     Returns:
         The status under which it was stored: success or a warning.
 
     Raises:
         UnreachableError: no answer, or (OutOfResourcesError) one that may be another one later.
-        RefusedError: the destination does not take it.
+        RefusedError: the destination does not take it: not its class (NotTakenError, DeclinedError), or not this one.
         ResultError: the file cannot be read; the association is ended.
     """
+    agreed = _agreed(association, file, peer)
     if not association.is_established:
         raise UnreachableError(f"{peer} ended the association before the object was sent")
-    if not _is_agreed(association, file):
-        raise RefusedError(f"{peer} does not take {file.sop_class_uid.name} in {file.transfer_syntax_uid.name}")
+    if agreed != file.transfer_syntax_uid:
+        log.info("object encoded anew", transfer_syntax=agreed.name, sop_class=file.sop_class_uid.name, peer=str(peer))
     try:
-        answer = association.send_c_store(file.path)
+        # Of a data set that was read, pynetdicom writes what the context asks for.
+        answer = association.send_c_store(file.path if agreed == file.transfer_syntax_uid else dcmread(file.path))
     except RuntimeError as error:
         # pynetdicom's word for an association that ended between our look and its own.
         raise UnreachableError(f"{peer} ended the association before the object was sent") from error
@@ -211,6 +286,8 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
         return status
     if may_pass(status):
         raise OutOfResourcesError(f"{peer} cannot store now (status 0x{status:04X})")
+    if status == SOP_CLASS_NOT_SUPPORTED:
+        raise NotTakenError(f"{peer} answered C-STORE with status 0x{status:04X} (SOP class not supported)")
     raise RefusedError(f"{peer} answered C-STORE with status 0x{status:04X}")
 
 
@@ -225,17 +302,37 @@ def may_pass(status: int) -> bool:
 
 
 def _contexts(files: Iterable[Part10File]) -> list[PresentationContext]:
-    """One context per class and transfer syntax, so that each file can go as it is."""
-    wanted = dict.fromkeys((file.sop_class_uid, file.transfer_syntax_uid) for file in files)
+    """One context per class and transfer syntax, so that each file can go as it is where the peer takes that."""
+    wanted = dict.fromkeys((file.sop_class_uid, syntax) for file in files for syntax in _syntaxes(file))
     return [
         build_context(dicom_server.VERIFICATION),
         *(build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in wanted),
     ]
 
 
-def _is_agreed(association: Association, file: Part10File) -> bool:
-    agreed = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
-    return (file.sop_class_uid, file.transfer_syntax_uid) in agreed
+def _syntaxes(file: Part10File) -> list[UID]:
+    """What a file may be sent in: as it is first."""
+    is_plain = file.transfer_syntax_uid == ExplicitVRLittleEndian
+    return [file.transfer_syntax_uid, ImplicitVRLittleEndian] if is_plain else [file.transfer_syntax_uid]
+
+
+def _agreed(association: Association, file: Part10File, peer: Peer) -> UID:
+    """Give the transfer syntax that a file is to be sent in.
+
+    Raises:
+        RefusedError: there is none, and why.
+    """
+    accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
+    for syntax in _syntaxes(file):
+        if (file.sop_class_uid, syntax) in accepted:
+            return syntax
+    rejected = [each for each in association.rejected_contexts if each.abstract_syntax == file.sop_class_uid]
+    results = {each.result for each in rejected if each.result is not None}
+    told = f"{peer} does not take {file.sop_class_uid.name}"
+    if results and results <= UNSUPPORTED.keys():
+        raise NotTakenError(f"{told}: {', '.join(UNSUPPORTED[result] for result in sorted(results))}")
+    reasons = [DECLINED[result] for result in sorted(results & DECLINED.keys())]
+    raise DeclinedError(f"{told}: {', '.join(reasons) or 'it was not offered'}")
 
 
 def _why_not(association: Association, peer: Peer) -> str:
@@ -244,6 +341,4 @@ def _why_not(association: Association, peer: Peer) -> str:
     answer = association.acceptor.primitive or association.dul.peek_next_pdu()
     if isinstance(answer, A_ASSOCIATE) and answer.result:
         return f"{peer} rejected the association ({answer.reason_str}): check the AE titles on both sides"
-    if association.rejected_contexts:
-        return f"{peer} took none of the offered presentation contexts"
     return f"{peer} gave no DICOM answer: check host and port, and that a DICOM service listens there"

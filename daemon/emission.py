@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxr_triage.daemon.results.meanings import MEANINGS
-from cxr_triage.daemon.results.profiles import PROFILES, Profile
+from cxr_triage.daemon.results.profiles import PROFILES, Form, Profile, ReportForm
 from cxr_triage.daemon.setting_sections import EmissionProfile
+from cxr_triage.daemon.setting_types import FormName
 from cxr_triage.model.errors import ConfigurationError
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.records import PER_IMAGE, ObjectKind
 
 
 def profiles_of(own: Iterable[EmissionProfile], resolve: Callable[[Path], Path]) -> Mapping[str, Profile]:
@@ -46,6 +47,7 @@ def _profile(own: EmissionProfile, resolve: Callable[[Path], Path]) -> Profile:
         like,
         name=own.name,
         objects=frozenset(ObjectKind(name) for name in own.objects) or like.objects,
+        stand_ins=like.stand_ins if own.stand_ins is None else _stand_ins(own.stand_ins),
         descriptions={ObjectKind(name): words for name, words in own.series_descriptions.items()},
         numbers={ObjectKind(name): number for name, number in own.series_numbers.items()},
         colours={name: _rgb(colour) for name, colour in own.colours.items()},
@@ -55,6 +57,14 @@ def _profile(own: EmissionProfile, resolve: Callable[[Path], Path]) -> Profile:
         notice=own.notice,
         meanings={**MEANINGS[own.language], **own.meanings},
     )
+
+
+def _stand_ins(named: Mapping[FormName, FormName]) -> Mapping[Form, Form]:
+    return {_form(form): _form(instead) for form, instead in named.items()}
+
+
+def _form(name: FormName) -> Form:
+    return ObjectKind(name) if name in PER_IMAGE else ReportForm(name)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

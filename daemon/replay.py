@@ -54,16 +54,37 @@ def replay_dead(destination: str, settings: Settings, database: Database, *, act
     Raises:
         TriageError: there are none, or nobody would send them.
     """
-    if destination not in {each.name for each in settings.destinations}:
-        raise TriageError(
-            f"destination {destination!r} is not configured, so nothing would be sent: add a [[destination]] of this "
-            "name, restart, and replay then"
-        )
+    _require_configured(destination, settings)
     count = _dispatch(settings, database).replay_dead(destination, actor=actor)
     if not count:
         raise TriageError(f"nothing was given up for destination {destination!r}: `cxr-triage status` shows the counts")
     _deliver_now([destination], settings, database)
     return f"{_counted(count, 'object')} sent again to {destination}"
+
+
+def replay_not_taken(destination: str, settings: Settings, database: Database, *, actor: str) -> str:
+    """Offer a destination again what it did not take; what was done, in words.
+
+    Raises:
+        TriageError: there is nothing to offer, or nobody would.
+    """
+    _require_configured(destination, settings)
+    count = _dispatch(settings, database).replay_not_taken(destination, actor=actor)
+    if not count:
+        raise TriageError(
+            f"destination {destination!r} took everything, or what it did not take has left the outbox: "
+            "`cxr-triage status` shows the counts"
+        )
+    _deliver_now([destination], settings, database)
+    return f"{_counted(count, 'object')} offered again to {destination}"
+
+
+def _require_configured(destination: str, settings: Settings) -> None:
+    if destination not in {each.name for each in settings.destinations}:
+        raise TriageError(
+            f"destination {destination!r} is not configured, so nothing would be sent: add a [[destination]] of this "
+            "name, restart, and replay then"
+        )
 
 
 def _clock(settings: Settings) -> ServiceClock:

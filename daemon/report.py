@@ -4,80 +4,44 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-from pydicom.dataset import Dataset
-
-from cxr_triage.daemon.backoff import LONGEST_FOR_MACHINE_SECONDS, doubled
 from cxr_triage.daemon.emission import require_fonts
-from cxr_triage.daemon.logs import describe_with_frames, get_logger
+from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.pictures import Pictures
-from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import PICTURED, BuiltObject, Source, build_objects, kinds_to_make, reusable
-from cxr_triage.daemon.results.patient import COPIED, LOSSY
-from cxr_triage.daemon.results.picture import Picture
-from cxr_triage.daemon.results.presentation_state import GRAYSCALE
 from cxr_triage.daemon.results.profiles import AIR, PROFILES, Profile
 from cxr_triage.daemon.roles import DELIVER, REPORT
+from cxr_triage.daemon.setbacks import Backoff, Setbacks
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.stand_ins import StandInMaker
 from cxr_triage.daemon.wakeup import Doorbell, ring
-from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError, TriageError, is_machine_fault
-from cxr_triage.model.header import open_dataset, quiet_pydicom
+from cxr_triage.daemon.workbench import Workbench
+from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError, TriageError
+from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
-from cxr_triage.storage.ledger import Reporting
+from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.ledger import Reporting, StandIns
 from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
 from cxr_triage.storage.service_clock import ServiceClock
 
 #: Studies looked at in one go, besides those that wait for another attempt.
 BATCH: Final = 20
-#: What the objects need of a source's header, besides what they copy.
-SOURCE_KEYWORDS: Final = (
-    *("Rows", "Columns", "PatientOrientation", "PixelSpacing", "ImagerPixelSpacing"),
-    *LOSSY,
-    *("PixelAspectRatio", "PresentationIntentType", "SOPClassUID"),
-    *GRAYSCALE,
-)
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Backoff:
-    """When a study that could not be reported is tried again: the wait doubles, and there is no last attempt."""
-
-    first: timedelta = timedelta(seconds=5)
-    longest: timedelta = timedelta(minutes=10)
-    #: A full disk or a database that is down passes for all studies at once, and then none should have to wait long.
-    longest_for_machine: timedelta = timedelta(seconds=LONGEST_FOR_MACHINE_SECONDS)
-
-    def wait(self, failures: int) -> timedelta:
-        """How long to wait after that many failures, the first being 1."""
-        return timedelta(seconds=doubled(self.first.total_seconds(), self.longest.total_seconds(), failures=failures))
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    count: int
-    retry_at: datetime
 
 
 class Reporter:
     """Makes revisions, one study at a time. A study that cannot be reported waits; the others do not."""
 
-    def __init__(  # noqa: PLR0913 - all named, each another thing
+    def __init__(
         self,
         reporting: Reporting,
         *,
-        inbox: DurableFolder,
-        outbox: DurableFolder,
+        bench: Workbench,
         destinations: Sequence[tuple[str, str]],
         policy_digest: str,
-        read_picture: Callable[[Path], Picture],
         profiles: Mapping[str, Profile] = PROFILES,
         backoff: Backoff | None = None,
         clock: Clock = utc_now,
@@ -86,30 +50,24 @@ class Reporter:
 
         Args:
             reporting: the ledger.
-            inbox: where the images are.
-            outbox: where finished objects go.
+            bench: where images are, and finished objects go.
             destinations: (name, profile) pairs. Without any, objects of profile `air` are made all the same.
             policy_digest: of the policy that the revision is made under.
-            read_picture: reads the pixels of an image, for objects that draw on them.
             profiles: by name.
             backoff: between attempts at a study.
             clock: gives the present.
         """
         self._reporting = reporting
-        self._inbox = inbox
-        self._outbox = outbox
+        self._bench = bench
         self._destinations = tuple(destinations)
         self._profiles = [profiles[name] for name in sorted({name for _, name in destinations} or {AIR.name})]
-        self._read_picture = read_picture
         self._policy_digest = policy_digest
-        self._backoff = backoff or Backoff()
-        self._clock = clock
-        self._failures: dict[str, _Failure] = {}
+        self._setbacks = Setbacks(backoff or Backoff(), clock)
 
     @property
     def failing(self) -> dict[str, int]:
         """Studies that could not be reported so far, with the number of failures."""
-        return {study: failure.count for study, failure in self._failures.items()}
+        return self._setbacks.counts
 
     def report_pending(self, stop: Callable[[], bool] = lambda: False) -> int:
         """Report every study that is due, until `stop` says so.
@@ -121,13 +79,13 @@ class Reporter:
             StorageError: the ledger cannot be read.
         """
         # Those that wait stay in the ledger's list: they must not crowd out the others.
-        studies = self._reporting.studies_to_report(BATCH + len(self._failures))
-        self._failures = {study: failure for study, failure in self._failures.items() if study in studies}
+        studies = self._reporting.studies_to_report(BATCH + len(self._setbacks))
+        self._setbacks.keep(studies)
         reported = 0
         for study in studies:
             if stop():
                 break
-            if self._is_due(study):
+            if self._setbacks.is_due(study):
                 reported += self._attempt(study)
         return reported
 
@@ -156,16 +114,12 @@ class Reporter:
 
     def _require_files(self, predictions: Sequence[StoredPrediction]) -> None:
         """Go on only with all files there: an image whose file is lost ends as failed, and is left out from then on."""
-        lost = [stored for stored in predictions if self._inbox.is_gone(stored.path)]
+        lost = [stored for stored in predictions if self._bench.is_gone(stored)]
         for stored in lost:
             self._reporting.record_lost(stored)
             log.error("image lost its file before it was reported", sop_instance_uid=stored.sop_instance_uid)
         if lost:
             raise StaleAttemptError(f"the files of {len(lost)} images are gone")
-
-    def _is_due(self, study: str) -> bool:
-        failure = self._failures.get(study)
-        return failure is None or failure.retry_at <= self._clock()
 
     def _attempt(self, study: str) -> bool:
         try:
@@ -173,37 +127,17 @@ class Reporter:
         except StaleAttemptError:
             log.info("revision will be made anew", study_instance_uid=study)
         except Exception as error:  # noqa: BLE001 - the last line of defence: one odd source must not stop all reports
-            self._put_off(study, error)
+            self._setbacks.put_off(study, error, "study not reported, its revision stays open")
         else:
-            self._failures.pop(study, None)
+            self._setbacks.forget(study)
             return True
         return False
 
-    def _put_off(self, study: str, error: Exception) -> None:
-        count = self._failures[study].count + 1 if study in self._failures else 1
-        wait = self._backoff.wait(count)
-        if isinstance(error, StorageError) or is_machine_fault(error):
-            wait = min(wait, self._backoff.longest_for_machine)
-        self._failures[study] = _Failure(count, self._clock() + wait)
-        log.error(
-            "study not reported, its revision stays open",
-            study_instance_uid=study,
-            error_class=type(error).__name__,
-            explanation=str(error) if isinstance(error, TriageError) else "",
-            exception=describe_with_frames(error),
-            failures=count,
-            retry_in_seconds=wait.total_seconds(),
-        )
-
     def _source(self, stored: StoredPrediction, made: Sequence[ResultObject]) -> Source:
         """Its header, and its pixels where anything is still to be drawn on them."""
-        header = self._header(stored)
+        header = self._bench.header(stored)
         kinds = {kind for profile in self._profiles for kind in kinds_to_make(stored, header, profile, made)}
-        picture = self._read_picture(self._inbox.absolute(stored.path)) if kinds & PICTURED else None
-        return Source(header=header, picture=picture)
-
-    def _header(self, stored: StoredPrediction) -> Dataset:
-        return open_dataset(self._inbox.absolute(stored.path), only=[*COPIED, *SOURCE_KEYWORDS])
+        return self._bench.source(stored, header, pictured=bool(kinds & PICTURED))
 
     def _record(
         self, revision: Revision, kept: Sequence[ResultObject], built: Iterable[tuple[BuiltObject, Profile]]
@@ -217,37 +151,15 @@ class Reporter:
         with ExitStack() as until_recorded:
             try:
                 for thing, profile in built:
-                    stored.append(until_recorded.enter_context(self._storing(thing, profile)))
+                    stored.append(until_recorded.enter_context(self._bench.storing(thing, profile)))
             except TriageError:
-                self._discard(stored)
+                self._bench.discard(stored)
                 raise
             try:
                 self._reporting.complete_revision(revision, [*kept, *stored], self._destinations)
             except (ResultError, StaleAttemptError):
-                self._discard(stored)
+                self._bench.discard(stored)
                 raise
-
-    def _discard(self, stored: Iterable[ResultObject]) -> None:
-        for result in stored:
-            self._outbox.discard(result.path)
-
-    @contextmanager
-    def _storing(self, built: BuiltObject, profile: Profile) -> Iterator[ResultObject]:
-        dataset = built.dataset
-        uid = str(dataset.SOPInstanceUID)
-        encoded = encode(dataset)
-        with self._outbox.storing(encoded.dataset, sop_instance_uid=uid, meta=encoded.meta) as file:
-            yield ResultObject(
-                kind=built.kind,
-                sop_instance_uid=uid,
-                sop_class_uid=str(dataset.SOPClassUID),
-                series_instance_uid=str(dataset.SeriesInstanceUID),
-                study_instance_uid=str(dataset.StudyInstanceUID),
-                source_sop_instance_uid=built.source_sop_instance_uid,
-                profile=profile.name,
-                path=file.path,
-                sha256=file.sha256,
-            )
 
 
 class ReportRole:
@@ -268,10 +180,10 @@ class ReportRole:
         database = open_database(settings.database_url)
         try:
             with Doorbell.listen(settings.run_folder, REPORT) as bell, _pictures(settings) as pictures:
-                reporter = self._reporter(database, pictures)
+                reporter, maker = self._reporter(database, pictures), self._maker(database, pictures)
                 ready()
                 while not stop.is_set():
-                    if _report_pending(reporter, stop):
+                    if _work(reporter, maker, stop):
                         ring(settings.run_folder, DELIVER)
                     else:
                         bell.wait(settings.report.poll_seconds)
@@ -282,14 +194,33 @@ class ReportRole:
         settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
         return Reporter(
             Reporting(database, clock=clock),
-            inbox=Inbox(settings.inbox_folder, clock=clock),
-            outbox=Outbox(settings.outbox_folder, clock=clock),
-            destinations=[(destination.name, destination.profile) for destination in settings.destinations],
+            bench=self._bench(pictures, clock),
+            destinations=self._destinations,
             policy_digest=settings.policy().digest(),
-            read_picture=pictures.read,
             profiles=settings.profiles,
             clock=clock,
         )
+
+    def _maker(self, database: Database, pictures: Pictures) -> StandInMaker:
+        settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
+        return StandInMaker(
+            StandIns(database, clock=clock),
+            bench=self._bench(pictures, clock),
+            destinations=self._destinations,
+            profiles=settings.profiles,
+            clock=clock,
+        )
+
+    def _bench(self, pictures: Pictures, clock: Clock) -> Workbench:
+        return Workbench(
+            inbox=Inbox(self._settings.inbox_folder, clock=clock),
+            outbox=Outbox(self._settings.outbox_folder, clock=clock),
+            read_picture=pictures.read,
+        )
+
+    @property
+    def _destinations(self) -> list[tuple[str, str]]:
+        return [(destination.name, destination.profile) for destination in self._settings.destinations]
 
 
 @contextmanager
@@ -306,9 +237,9 @@ def _pictures(settings: Settings) -> Iterator[Pictures]:
         shutil.rmtree(spool, ignore_errors=True)
 
 
-def _report_pending(reporter: Reporter, stop: threading.Event) -> int:
+def _work(reporter: Reporter, maker: StandInMaker, stop: threading.Event) -> int:
     try:
-        return reporter.report_pending(stop.is_set)
+        return reporter.report_pending(stop.is_set) + maker.decide_pending(stop.is_set)
     except StorageError as error:
         log.exception("the ledger does not answer; trying again", exc_info=error)
         return 0

@@ -27,6 +27,7 @@ from cxr_triage.daemon.setting_types import (
     RaiseTo,
     Seconds,
     SeverityTable,
+    StandIns,
 )
 from cxr_triage.model.priority import Level, Mode, Policy
 
@@ -239,6 +240,11 @@ class EmissionProfile(Section):
         default=(),
         description="What is made: `SEG` (segmentation), `PR` (presentation state), `SC` (picture with the drawing "
         "burned in), `SR` (report), `KO` (Key Object Selection of images with findings); empty: as in `like`.",
+    )
+    stand_ins: StandIns | None = Field(
+        default=None,
+        description="What is sent instead of what a destination does not take, form by form: of `SEG`, `PR`, `SC`, and "
+        "of reports, `comprehensive 3d`, `comprehensive`, `basic text`; `{}`: nothing; left out: as in `like`.",
     )
     series_descriptions: dict[ObjectName, Description] = Field(
         default={}, description="Series Description per object, at most 56 characters."

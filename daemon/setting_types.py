@@ -28,6 +28,10 @@ def _ae_title(value: str) -> str:
     return title
 
 
+#: Objects that show outlines; the others are reports.
+_DRAWINGS = frozenset({"SEG", "PR", "SC"})
+
+
 def _database(value: str) -> str:
     if value.startswith(SQLITE) and value.removeprefix(SQLITE).strip("/") not in {"", ":memory:"}:
         return value
@@ -75,11 +79,26 @@ def _meaning(value: str) -> str:
     return value
 
 
+def _stand_ins(following: dict[str, str]) -> dict[str, str]:
+    """A report for a report, a drawing for a drawing, and an end to it."""
+    for form, instead in following.items():
+        if (form in _DRAWINGS) != (instead in _DRAWINGS):
+            raise ValueError(f"{instead!r} does not say what {form!r} says: name one of the same sort")
+        chain = [form]
+        while chain[-1] in following:
+            chain.append(following[chain[-1]])
+            if chain[-1] in chain[:-1]:
+                raise ValueError(f"{chain[-1]!r} would stand in for itself: leave one of them out")
+    return following
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Colour = Annotated[str, AfterValidator(_colour)]
 Description = Annotated[str, AfterValidator(_description)]
 Meaning = Annotated[str, AfterValidator(_meaning)]
 ObjectName = Literal["SEG", "PR", "SC", "SR", "KO"]
+FormName = Literal["SEG", "PR", "SC", "comprehensive 3d", "comprehensive", "basic text"]
+StandIns = Annotated[dict[FormName, FormName], AfterValidator(_stand_ins)]
 Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]

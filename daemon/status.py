@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from pydicom.uid import UID
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -13,9 +14,9 @@ from cxr_triage.daemon.breaker import Stage, stage
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentCounts
-from cxr_triage.storage.records import Circuit, Counts, DeliveryState
+from cxr_triage.storage.records import Circuit, Counts, DeliveryState, Instead, NotTaken
 
-DELIVERY_STATES: Final = ("pending", "stored", "committed", "dead")
+DELIVERY_STATES: Final = tuple(DeliveryState)
 
 
 def as_dict(
@@ -52,7 +53,8 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     if any(status["modality_commitments"].values()):
         for state, count in status["modality_commitments"].items():
             overview.add_row("commitment for modalities", state, str(count))
-    destinations = Table("destination", Column("address", overflow="fold"), "state", *DELIVERY_STATES)
+    states = (state.replace("_", " ") for state in DELIVERY_STATES)
+    destinations = Table("destination", Column("address", overflow="fold"), "state", *states)
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in DELIVERY_STATES)
         destinations.add_row(row["name"], _address(row), _standing(row), *counts)
@@ -83,11 +85,26 @@ def _destinations(
         name = row["name"]
         row["deliveries"] = {state.value: count for state, count in counts.deliveries.get(name, {}).items()}
         row["held_back"] = counts.held_back.get(name, 0)
+        row["not_taken"] = [_not_taken(each) for each in counts.not_taken.get(name, [])]
+        row["untold_studies"] = counts.untold.get(name, 0)
         row["circuit"] = _circuit(counts.circuits.get(name, Circuit()), settings, now)
         requests = commitment.requests.get(name, {})
         row["commitment_requests"] = {state.value: count for state, count in requests.items()}
         row["commitment_trouble"] = commitment.troubles.get(name, "")
     return rows
+
+
+def _not_taken(each: NotTaken) -> dict[str, Any]:
+    return {
+        "sop_class": UID(each.sop_class_uid).name,
+        "sop_class_uid": each.sop_class_uid,
+        "count": each.count,
+        "reason": each.reason,
+        "last_at": each.last_at.isoformat(),
+        "taken_since": each.taken_since,
+        "instead": each.instead.value,
+        "instead_sop_class": UID(each.instead_class_uid).name if each.instead_class_uid else "",
+    }
 
 
 def _circuit(circuit: Circuit, settings: Settings, now: datetime) -> dict[str, Any]:
@@ -117,8 +134,26 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: delivered when committed; stored waits for that"
     if row["commitment_trouble"]:
         yield f"{name}: storage commitment: {row['commitment_trouble']}"
+    yield from (_said_of_class(name, each) for each in row["not_taken"])
+    if row["untold_studies"]:
+        yield f"{name}: unread studies of which it gets no report, or no outlines, at all: {row['untold_studies']}"
     if row["held_back"]:
         yield f"{name}: objects that wait for one that they cite and that was given up: {row['held_back']}"
+
+
+def _said_of_class(name: str, each: dict[str, Any]) -> str:
+    if each["taken_since"]:
+        return (
+            f"{name}: takes {each['sop_class']} now, and did not before: {each['count']} objects; "
+            f"`cxr-triage replay --not-taken {name}` offers them again"
+        )
+    instead = {
+        Instead.DUE: "what is sent instead is being made",
+        Instead.STAND_IN: f"{each['instead_sop_class']} is sent instead",
+        Instead.PROFILE: "its profile has another object that shows the same",
+        Instead.NOTHING: "nothing is sent instead",
+    }[Instead(each["instead"])]
+    return f"{name}: does not take {each['sop_class']} ({each['count']} objects): {instead}. {each['reason']}"
 
 
 def _address(row: dict[str, Any]) -> str:

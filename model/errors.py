@@ -66,5 +66,13 @@ class RefusedError(DeliveryError):
     """A destination answered that it does not take the object."""
 
 
+class NotTakenError(RefusedError):
+    """A destination does not support the object's SOP Class, or no transfer syntax that we can send it in."""
+
+
+class DeclinedError(RefusedError):
+    """A destination does not accept the object's SOP Class now, and does not say that it does not support it."""
+
+
 class ResultError(TriageError):
     """An SR or SEG cannot be made from this result."""

@@ -1,6 +1,6 @@
 """What flows between the rooms and survives a power cut: frozen rows, free of SQLAlchemy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -34,12 +34,26 @@ class RevisionState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """pending -> stored -> committed | dead."""
+    """pending -> stored -> committed | not taken | dead."""
 
     PENDING = "pending"
     STORED = "stored"
     COMMITTED = "committed"
+    #: The destination does not support the object's SOP Class, or no transfer syntax that we can send it in.
+    NOT_TAKEN = "not_taken"
     DEAD = "dead"
+
+
+class Instead(StrEnum):
+    """What a destination gets instead of an object that it does not take."""
+
+    #: To be decided by the report role.
+    DUE = "due"
+    #: A stand-in, made for such destinations.
+    STAND_IN = "stand_in"
+    #: Another object that its profile has anyhow.
+    PROFILE = "profile"
+    NOTHING = "nothing"
 
 
 class Receipt(StrEnum):
@@ -195,8 +209,9 @@ class Revision:
     #: SHA-256 of (study, sorted (SOP Instance UID, content digest), bundle, policy digest): derived UIDs start here.
     digest: str
     created_at: datetime
-    #: SRs of the revision that this one supersedes, by profile; empty for the first.
-    predecessors: Mapping[str, ObjectReference]
+    #: SRs of the revision that this one supersedes and that were sent to any destination, by profile: one, or also the
+    #: stand-ins of those that do not take it. Empty for the first.
+    predecessors: Mapping[str, Sequence[ObjectReference]]
     #: Why the study stood where it did when the revision was opened (Priority.reason); empty if that is not kept.
     priority_reason: str = ""
 
@@ -235,6 +250,35 @@ class ResultObject:
     #: Relative to the outbox.
     path: Path
     sha256: str
+    #: Whether it is for destinations alone that do not take another object of the profile; no other object cites it.
+    stand_in: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Untaken:
+    """An object that a destination does not take, while it is to be decided what that gets instead."""
+
+    delivery_id: int
+    destination: str
+    object: ResultObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotTaken:
+    """Objects of one SOP Class that a destination did not take, and what it got instead."""
+
+    sop_class_uid: str
+    kind: ObjectKind
+    instead: Instead
+    #: SOP Class of the stand-in; empty where there is none.
+    instead_class_uid: str
+    count: int
+    #: Of the last: one sentence for a person.
+    reason: str
+    #: When the last one was not taken, UTC.
+    last_at: datetime
+    #: Whether the destination has taken objects of this class since.
+    taken_since: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -353,6 +397,11 @@ class Counts:
     deliveries: dict[str, dict[DeliveryState, int]]
     #: Of the pending ones, those that wait for one that they cite and that is dead, per destination that has any.
     held_back: dict[str, int]
+    #: Per destination that has not taken any.
+    not_taken: dict[str, list[NotTaken]]
+    #: Per destination that has any: objects of studies that nobody has read yet which it did not take, and nothing that
+    #: says the same.
+    untold: dict[str, int]
     #: Per destination that has ever failed.
     circuits: dict[str, Circuit]
     #: Studies on the reading list.

@@ -20,7 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
 from cxr_triage.storage.commitment_records import CommitmentState, ModalityRequestState, Outcome
-from cxr_triage.storage.records import DeliveryState, InstanceState, ObjectKind, RevisionState
+from cxr_triage.storage.records import DeliveryState, InstanceState, Instead, ObjectKind, RevisionState
 
 Id = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
 Number = Annotated[int, mapped_column(BigInteger)]
@@ -45,6 +45,7 @@ class Base(DeclarativeBase):
         InstanceState: StateText(InstanceState),
         RevisionState: StateText(RevisionState),
         DeliveryState: StateText(DeliveryState),
+        Instead: StateText(Instead),
         ObjectKind: StateText(ObjectKind),
         CommitmentState: StateText(CommitmentState),
         ModalityRequestState: StateText(ModalityRequestState),
@@ -282,6 +283,8 @@ class ObjectRow(Base):
     owns_file: Mapped[bool]
     sha256: Mapped[str]
     created_at: Mapped[datetime]
+    #: Made for destinations that do not take another object of the profile.
+    stand_in: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
 
 class RevisionObjectRow(Base):
@@ -300,6 +303,7 @@ class DeliveryRow(Leased, Base):
     __table_args__ = (
         UniqueConstraint("object_id", "destination"),
         Index(None, "state", "destination", "next_attempt_at"),
+        Index(None, "instead"),
         Index(None, "owner"),
     )
 
@@ -317,6 +321,9 @@ class DeliveryRow(Leased, Base):
     commitment_id: Mapped[int | None] = mapped_column(ForeignKey("commitment.id"), index=True)
     #: How often the destination answered that it does not commit to it.
     commitment_failures: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    #: Of one that was not taken: what the destination gets instead, and the stand-in where that is one.
+    instead: Mapped[Instead | None]
+    instead_id: Mapped[int | None] = mapped_column(ForeignKey("result_object.id"))
 
 
 class CommitmentRow(Leased, Base):
@@ -444,6 +451,8 @@ class Event(StrEnum):
     DELIVERED = "delivered"
     DELIVERY_RETRIED = "delivery_retried"
     DELIVERY_DEAD = "delivery_dead"
+    NOT_TAKEN = "not_taken"
+    STAND_IN_MADE = "stand_in_made"
     COMMITTED = "committed"
     NOT_COMMITTED = "not_committed"
     MODALITY_TOLD_COMMITTED = "modality_told_committed"

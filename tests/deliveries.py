@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from builders import instance_header, prediction, radiograph_dataset, received_instance, store_file
 from cxr_triage.daemon.deliver import Courier
-from cxr_triage.daemon.dicom_client import Peer
+from cxr_triage.daemon.dicom_client import DicomTransport, Peer
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.patience import Patience
 from cxr_triage.daemon.results.finishing import encode
@@ -97,7 +97,7 @@ class Results:
         """Make the sender for a destination."""
         return Courier(
             destination=name,
-            peer=peer or pacs_at(port),
+            transport=DicomTransport(peer or pacs_at(port)),
             dispatch=Dispatch(self.database, lease=lease, clock=self.clock),
             circuits=Circuits(self.database, clock=self.clock),
             outbox=self.outbox,

@@ -6,7 +6,15 @@ from builders import MORNING, instance_header, prediction, received_instance, re
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, ReadingList, Reporting, Scoring
+from cxr_triage.storage.ledger import (
+    Dispatch,
+    Housekeeping,
+    Intake,
+    ReadingList,
+    Reporting,
+    Scoring,
+    StandIns,
+)
 from cxr_triage.storage.records import Claim, ListedStudy, ObjectKind, ReceivedInstance, ResultObject, Revision
 from cxr_triage.storage.service_clock import Reading
 
@@ -46,6 +54,7 @@ class Steps:
         self.scoring = Scoring(database, lease=LEASE, clock=self.clock)
         self.reporting = Reporting(database, clock=self.clock)
         self.dispatch = Dispatch(database, lease=LEASE, clock=self.clock)
+        self.stand_ins = StandIns(database, clock=self.clock)
         self.reading_list = ReadingList(database, clock=self.clock)
         self.housekeeping = Housekeeping(database, clock=self.clock)
 

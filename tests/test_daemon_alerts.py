@@ -15,7 +15,7 @@ from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.daemon.settings import load_settings
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Circuits
-from cxr_triage.storage.records import Circuit, DeliveryState
+from cxr_triage.storage.records import Circuit, DeliveryState, Instead
 from cxr_triage.storage.service_clock import Reading
 from kept_logging import kept_logging
 from steps import OWNER, PACS, Steps
@@ -90,6 +90,20 @@ def test_deliveries_that_were_given_up(steps: Steps) -> None:
     assert steps.housekeeping.counts().deliveries["pacs"][DeliveryState.DEAD] == 1
     steps.dispatch.replay_dead("pacs")
     assert found(steps) == [("deliveries_dead", "archive")]
+
+
+def test_results_that_a_destination_does_not_take(steps: Steps) -> None:
+    """Only where nothing says the same: once a study is read, its reader needs them no more."""
+    steps.score(STUDY)
+    steps.report(STUDY, PACS)
+    for delivery in steps.dispatch.claim(OWNER, PACS[0], 9):
+        steps.dispatch.record_not_taken(delivery, error="not supported")
+    assert found(steps) == []
+    for untaken in steps.stand_ins.due([PACS[0]], 9):
+        steps.stand_ins.record_without(untaken, Instead.NOTHING)
+    assert found(steps) == [("results_not_taken", "pacs")]
+    steps.reading_list.finish(STUDY, actor="reader")
+    assert found(steps) == []
 
 
 def test_a_full_disk(steps: Steps) -> None:

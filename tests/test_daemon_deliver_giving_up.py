@@ -4,7 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage
 from pynetdicom.events import Event
 
 from cxr_triage.daemon.deliver import Courier
@@ -130,7 +129,7 @@ def test_an_object_that_a_pacs_cannot_bear_is_given_up_alone(aging: Results) -> 
     assert aging.counts().held_back == {"pacs": 1}
 
 
-@pytest.mark.parametrize("status", [0xC000, 0xA900, 0x0122, 0x0124])
+@pytest.mark.parametrize("status", [0xC000, 0xA900, 0x0124])
 def test_a_refused_object_is_given_up_with_a_reason(results: Results, status: int) -> None:
     """After the configured number of offers a person must look; the SR waits for its SEG."""
     pacs = Pacs(statuses=[status])
@@ -185,17 +184,6 @@ def test_a_refused_object_does_not_hold_up_others(results: Results) -> None:
         assert results.courier(port, patience=Patience()).deliver_batch(NEVER)
     assert len(pacs.asked) == 2
     assert results.states() == {DeliveryState.STORED: 1, DeliveryState.PENDING: 3}
-
-
-def test_a_class_that_a_pacs_does_not_take_is_named(results: Results) -> None:
-    """No presentation context: the reason says for what, in words."""
-    pacs = Pacs()
-    results.report("pacs")
-    with pacs.serving(Comprehensive3DSRStorage) as port, couriers(results.courier(port)):
-        eventually(lambda: DeliveryState.DEAD in results.states())
-    assert pacs.asked == []
-    words = f"PACS at {LOOPBACK} port {port} does not take Segmentation Storage in Explicit VR Little Endian"
-    assert results.errors() == {None, words}
 
 
 @pytest.mark.parametrize("content", [b"", bytes(4096), bytes(128) + b"DICM", None])

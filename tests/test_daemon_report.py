@@ -4,11 +4,9 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from io import BytesIO
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,111 +15,30 @@ from structlog.testing import capture_logs
 
 import builders
 from cxr_triage.daemon.adoption import Adoption
-from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.leftovers import Leftovers
-from cxr_triage.daemon.picturing import picture_of
-from cxr_triage.daemon.report import Backoff, Reporter, ReportRole
+from cxr_triage.daemon.report import ReportRole
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.profiles import FLOOR, WEASIS
+from cxr_triage.daemon.setbacks import Backoff
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import StaleAttemptError, StorageError, UnavailableError
-from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
-from cxr_triage.storage.ledger.scoring import Scoring
-from cxr_triage.storage.records import InstanceState, ObjectKind, Receipt, ResultObject, Revision, StoredFile
+from cxr_triage.storage.records import InstanceState, ObjectKind, Receipt, ResultObject, Revision
+from sites import POLICY, Site, data_set_at, stored_file
 
-POLICY = Policy()
 YEAR = timedelta(days=365)
 PATIENT = ("Muster", "PAT-0001", "19640812", "ACC-0001", "Thorax")
-
-
-class Clock:
-    """A clock that stands still until it is told to move."""
-
-    def __init__(self) -> None:
-        self.now = builders.MORNING
-
-    def __call__(self) -> datetime:
-        """Tell the time."""
-        return self.now
-
-
-class Site:
-    """A ledger with its two folders, and what happens there before and during reporting."""
-
-    def __init__(self, folder: Path, database: Database) -> None:
-        self.database = database
-        self.inbox = Inbox(folder / "inbox")
-        self.outbox = Outbox(folder / "outbox")
-        self.reporting = Reporting(database)
-        self.clock = Clock()
-
-    def score(self, *, mask_rows: int = 96, **tags: Any) -> str:
-        """Receive and score an image: the study's UID."""
-        dataset = builders.radiograph_dataset(**tags)
-        file = _stored(self.inbox, _bytes(dataset), dataset.SOPInstanceUID)
-        Intake(self.database).record_received(
-            builders.received_instance(sop_instance_uid=dataset.SOPInstanceUID, path=file.path, sha256=file.sha256)
-        )
-        scoring = Scoring(self.database, lease=timedelta(minutes=5))
-        (claim,) = scoring.claim_to_index("tester", 10)
-        scoring.record_indexed(claim, read_instance_header(self.inbox.absolute(file.path)), POLICY)
-        scored = scoring.claim_to_score("tester")
-        assert scored is not None
-        masks = builders.thorax_masks(mask_rows, 80)
-        scoring.record_scored(scored, builders.prediction(masks_CHW=masks), POLICY)
-        return str(dataset.StudyInstanceUID)
-
-    def reporter(
-        self,
-        *profiles: str,
-        reporting: Reporting | None = None,
-        read_picture: Callable[[Path], Picture] = picture_of,
-    ) -> Reporter:
-        """Give a reporter for destinations of these profiles."""
-        return Reporter(
-            reporting or self.reporting,
-            inbox=self.inbox,
-            outbox=self.outbox,
-            destinations=[(f"pacs-{profile}", profile) for profile in profiles],
-            policy_digest=POLICY.digest(),
-            read_picture=read_picture,
-            backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
-            clock=self.clock,
-        )
-
-    def files(self) -> list[Path]:
-        """Give what lies in the outbox."""
-        return sorted(path for path in self.outbox.absolute(Path()).rglob("*") if path.is_file())
 
 
 @pytest.fixture
 def site(tmp_path: Path, database: Database) -> Site:
     """Give an empty site, once per kind of database."""
     return Site(tmp_path, database)
-
-
-def _bytes(dataset: Any) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _stored(inbox: Inbox, content: bytes, sop_instance_uid: str) -> StoredFile:
-    """Store a Part 10 file as the receiver does."""
-    start = _data_set_at(content)
-    return builders.store_file(inbox, content[start:], sop_instance_uid=sop_instance_uid, meta=content[:start])
-
-
-def _data_set_at(content: bytes) -> int:
-    """Say where the file meta information ends: its group's length is its first element (PS3.10 7.1)."""
-    return 144 + int.from_bytes(content[140:144], "little")
 
 
 def _kinds(made: Sequence[ResultObject]) -> list[ObjectKind]:
@@ -149,7 +66,7 @@ def test_the_digest_is_that_of_the_data_set(site: Site) -> None:
     site.reporter("air").report_pending()
     for each in site.reporting.objects():
         content = site.outbox.absolute(each.path).read_bytes()
-        assert hashlib.sha256(content[_data_set_at(content) :]).hexdigest() == each.sha256
+        assert hashlib.sha256(content[data_set_at(content) :]).hexdigest() == each.sha256
 
 
 def test_a_later_image_makes_a_revision_that_supersedes(site: Site) -> None:
@@ -360,7 +277,7 @@ def test_an_image_whose_file_is_lost_does_not_keep_its_study_from_its_report(sit
     assert (aside.sop_instance_uid, aside.state, aside.reason) == ("1.2.1", InstanceState.FAILED, "missing")
     assert [each.source_sop_instance_uid for each in site.reporting.objects()] == ["1.2.2", ""]
     assert utility == _utility(site) > 0
-    file = _stored(site.inbox, content, "1.2.1")
+    file = stored_file(site.inbox, content, "1.2.1")
     again = builders.received_instance(sop_instance_uid="1.2.1", path=file.path, sha256=file.sha256)
     assert Intake(site.database).record_received(again) is Receipt.NEW
     assert reporter.report_pending() == 1

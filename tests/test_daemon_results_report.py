@@ -195,7 +195,7 @@ def test_the_procedure_is_the_imaging() -> None:
 def test_it_supersedes_the_earlier_one() -> None:
     """By Predecessor Documents; a first revision has none."""
     earlier = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4.9.1", "1.2.3.4.9", results.STUDY)
-    later = _sr(results.source(), number=2, predecessors={"air": earlier}).PredecessorDocumentsSequence[0]
+    later = _sr(results.source(), number=2, predecessors={"air": [earlier]}).PredecessorDocumentsSequence[0]
     series = later.ReferencedSeriesSequence[0]
     document = series.ReferencedSOPSequence[0]
     assert earlier == (

@@ -55,7 +55,7 @@ def test_a_revision_of_two_images_is_valid(profile: str, tmp_path: Path) -> None
     """A CR and a DX in one study, superseding an earlier SR."""
     other = results.source(**CR, SOPInstanceUID="1.2.3.4.2.1", SeriesInstanceUID="1.2.3.4.2", columns=30)
     earlier = ObjectReference("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4.9.1", "1.2.3.4.9", results.STUDY)
-    built = results.objects(results.source(), other, profile=profile, number=2, predecessors={profile: earlier})
+    built = results.objects(results.source(), other, profile=profile, number=2, predecessors={profile: [earlier]})
     assert [found for thing in built if (found := results.errors(thing.dataset, tmp_path))] == []
 
 

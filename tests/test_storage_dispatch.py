@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from builders import result_object
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.records import DeliveryState, ObjectKind
 from steps import LEASE, Steps
@@ -62,6 +63,46 @@ def test_failed_attempt_is_due_again_later(reported: Steps) -> None:
     reported.clock.move(timedelta(minutes=1))
     [again] = reported.dispatch.claim(OWNER, "pacs", 10)
     assert (seg.object, seg.attempt + 1, 1) == (again.object, again.attempt, again.failures)
+
+
+def test_what_is_not_taken_holds_nothing_back(reported: Steps) -> None:
+    """The SR that cites it goes; elsewhere nothing changes."""
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 10)
+    reported.dispatch.record_not_taken(seg, error="not supported")
+    [sr] = reported.dispatch.claim(OWNER, "pacs", 10)
+    assert sr.object.kind is ObjectKind.SR
+    counts = reported.housekeeping.counts()
+    assert (counts.deliveries["pacs"][DeliveryState.NOT_TAKEN], counts.held_back) == (1, {})
+    assert [each.object.kind for each in reported.dispatch.claim(OWNER, "archive", 10)] == [ObjectKind.SEG]
+    with pytest.raises(StaleAttemptError):
+        reported.dispatch.record_not_taken(seg, error="said twice")
+
+
+def test_what_was_not_taken_is_offered_again(reported: Steps) -> None:
+    """By a person, with all chances; one object or all of them, and at that destination alone."""
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 10)
+    reported.dispatch.record_not_taken(seg, error="not supported")
+    assert reported.dispatch.replay_not_taken("archive") == 0
+    assert reported.dispatch.replay_dead("pacs") == 0
+    assert reported.dispatch.replay_not_taken("pacs", actor="engineer") == 1
+    [again] = reported.dispatch.claim(OWNER, "pacs", 10)
+    assert (again.object, again.failures) == (seg.object, 0)
+    reported.dispatch.record_not_taken(again, error="not supported")
+    assert reported.dispatch.replay_object(seg.object.sop_instance_uid, ["pacs"]) == ["pacs"]
+    assert reported.stand_ins.due(["pacs"], 9) == []
+
+
+def test_a_stand_in_that_is_dead_holds_nothing_back(reported: Steps) -> None:
+    """No document cites it."""
+    [seg] = reported.dispatch.claim(OWNER, "pacs", 10)
+    reported.dispatch.record_not_taken(seg, error="not supported")
+    [untaken] = reported.stand_ins.due(["pacs"], 9)
+    assert reported.stand_ins.record_stand_in(
+        untaken, result_object(ObjectKind.PR, study_instance_uid="1.1", stand_in=True)
+    )
+    for delivery in reported.dispatch.claim(OWNER, "pacs", 10):
+        reported.dispatch.record_dead(delivery, "refused")
+    assert reported.housekeeping.counts().held_back == {}
 
 
 def test_dead_delivery_waits_for_a_person(reported: Steps) -> None:

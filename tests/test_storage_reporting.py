@@ -111,12 +111,9 @@ def test_next_revision_supersedes_the_one_before(steps: Steps) -> None:
     steps.score("1.1")
     second, [same_seg, other_seg, _] = steps.report("1.1")
     assert first.predecessors == {}
-    assert second.predecessors[sr.profile] == (
-        sr.sop_class_uid,
-        sr.sop_instance_uid,
-        sr.series_instance_uid,
-        sr.study_instance_uid,
-    )
+    assert second.predecessors[sr.profile] == [
+        (sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid)
+    ]
     assert seg == same_seg != other_seg
     revisions = steps.housekeeping.counts().revisions
     assert (revisions[RevisionState.REPORTED], revisions[RevisionState.SUPERSEDED]) == (1, 1)

@@ -13,7 +13,7 @@ from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.patient import can_say
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.presentation_state import build_pr
-from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.daemon.results.profiles import SOP_CLASSES, Form, Profile, ReportForm
 from cxr_triage.daemon.results.secondary_capture import build_sc
 from cxr_triage.daemon.results.segmentation import build_seg
 from cxr_triage.daemon.results.structured_report import build_sr
@@ -52,9 +52,8 @@ def kinds_to_make(
     A presentation state tells how a display shows stored pixels, which those for processing are not meant for.
     """
     there = {each.kind for each in made if _is_of(each, stored.sop_instance_uid, profile)}
-    raw = {ObjectKind.PR} if is_for_processing(header) else set()
-    wanted = profile.objects - there - raw
-    return tuple(kind for kind in ObjectKind if kind.per_image and kind in wanted)
+    wanted = profile.objects - there
+    return tuple(kind for kind in ObjectKind if kind.per_image and kind in wanted and can_be_of(header, kind))
 
 
 def build_objects(
@@ -91,6 +90,57 @@ def build_objects(
     sayable = profile.in_words_of(partial(can_say, headers[0]))
     report = Report(revision=revision, images=images, sources=headers, profile=sayable)
     return [*built, *_documents(report)]
+
+
+def form_of(made: ResultObject) -> Form | None:
+    """In which form an object was made; None: in none that this version makes."""
+    return next((form for form, sop_class in SOP_CLASSES.items() if sop_class == made.sop_class_uid), None)
+
+
+def can_be_of(source: Dataset, form: Form) -> bool:
+    """Whether an object of this form can be made of an image, by its header."""
+    return form is not ObjectKind.PR or not is_for_processing(source)
+
+
+def build_image_stand_in(form: Form, stored: StoredPrediction, source: Source, profile: Profile) -> BuiltObject:
+    """Build what stands in for an object about an image.
+
+    Raises:
+        ResultError: the prediction does not fit its source or cannot be coded.
+    """
+    kind = ObjectKind(form)
+    return BuiltObject(_build(kind, stored, source, profile.as_stand_in(form)), kind, stored.sop_instance_uid)
+
+
+def build_report_stand_in(
+    form: ReportForm,
+    revision: Revision,
+    predictions: Sequence[StoredPrediction],
+    headers: Sequence[Dataset],
+    profile: Profile,
+    *,
+    cited: Sequence[ResultObject],
+) -> BuiltObject:
+    """Build what stands in for the SR of a revision, from what that was built from.
+
+    Args:
+        form: what to write.
+        revision: as reported.
+        predictions: as for `build_objects`.
+        headers: of the images, in the same order.
+        profile: whose SR it stands in for.
+        cited: objects about the images which that SR cites, and this one too.
+
+    Raises:
+        ResultError: it cannot be coded.
+    """
+    images = tuple(
+        ReportedImage(number=number, stored=stored, objects=_objects_of(stored, profile, cited, []))
+        for number, stored in enumerate(predictions, start=1)
+    )
+    sayable = profile.as_stand_in(form).in_words_of(partial(can_say, headers[0]))
+    report = Report(revision=revision, images=images, sources=tuple(headers), profile=sayable)
+    return BuiltObject(build_sr(report), ObjectKind.SR, "")
 
 
 def reusable(

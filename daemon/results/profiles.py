@@ -1,9 +1,20 @@
 """What differs between the receivers of our objects: one finding graph, written as a kind of viewer needs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
+
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from cxr_triage.model.findings import STRUCTURES, Code
 from cxr_triage.storage.records import ObjectKind
@@ -18,6 +29,19 @@ class ReportForm(StrEnum):
     COMPREHENSIVE = "comprehensive"
     #: Basic Text SR (PS3.3 A.35.1): sentences, for what shows nothing else.
     BASIC_TEXT = "basic text"
+
+
+#: What a destination may or may not take: each is a SOP Class of its own.
+Form = ObjectKind | ReportForm
+SOP_CLASSES: Final[Mapping[Form, UID]] = {
+    ObjectKind.SEG: SegmentationStorage,
+    ObjectKind.PR: GrayscaleSoftcopyPresentationStateStorage,
+    ObjectKind.SC: SecondaryCaptureImageStorage,
+    ReportForm.COMPREHENSIVE_3D: Comprehensive3DSRStorage,
+    ReportForm.COMPREHENSIVE: ComprehensiveSRStorage,
+    ReportForm.BASIC_TEXT: BasicTextSRStorage,
+    ObjectKind.KO: KeyObjectSelectionDocumentStorage,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +62,10 @@ class Profile:
     numbers_named: bool = False
     #: Whether the image of a region is named Original Source (111040, DCM) instead of Source (260753009, SCT).
     original_source: bool = False
+    #: What is sent instead to a destination that does not take a form, and made only then; nothing for one left out.
+    stand_ins: Mapping[Form, Form] = field(default_factory=dict)
+    #: The profile's name in `objects` of the ledger, where this is one of its stand-ins; empty: `name`.
+    of: str = ""
     #: Series Description per kind; a kind that is left out has its own (`SERIES`).
     descriptions: dict[ObjectKind, str] = field(default_factory=dict)
     #: Series Number per kind; a kind that is left out has its own (`SERIES`).
@@ -54,6 +82,42 @@ class Profile:
     notice: str = ""
     #: Code meanings in another language, by "SCHEME:VALUE"; what is left out stays English.
     meanings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def site_name(self) -> str:
+        """What destinations name it by, also where this is one of its stand-ins."""
+        return self.of or self.name
+
+    def form(self, kind: ObjectKind) -> Form:
+        """In which form it has objects of a kind."""
+        return self.report if kind is ObjectKind.SR else kind
+
+    def instead_of(self, form: Form, can_be: Callable[[Form], bool] = lambda _: True) -> Form | None:
+        """What is sent instead of a form; None: nothing.
+
+        Args:
+            form: what is not taken.
+            can_be: whether it can be made; else what is sent instead of that.
+        """
+        following = self.stand_ins.get(form)
+        while following is not None and not can_be(following):
+            following = self.stand_ins.get(following)
+        return following
+
+    def has(self, form: Form) -> bool:
+        """Whether objects of this form are made anyhow."""
+        return any(self.form(kind) is form for kind in self.objects)
+
+    def as_stand_in(self, form: Form) -> "Profile":
+        """The profile of this form alone: under UIDs of its own, and otherwise like this one."""
+        kind = ObjectKind.SR if isinstance(form, ReportForm) else form
+        return replace(
+            self,
+            name=f"{self.name}/{form.value}",
+            of=self.name,
+            objects=frozenset({kind}),
+            report=form if isinstance(form, ReportForm) else self.report,
+        )
 
     def series_description(self, kind: ObjectKind) -> str:
         """What a reader sees in the list of series."""
@@ -100,17 +164,23 @@ SERIES: Final = {
 }
 _RGB: Final = {structure.name: structure.rgb for structure in STRUCTURES}
 
+#: Less of the same report, in what older systems take.
+_SIMPLER: Final[Mapping[Form, Form]] = {
+    ReportForm.COMPREHENSIVE_3D: ReportForm.COMPREHENSIVE,
+    ReportForm.COMPREHENSIVE: ReportForm.BASIC_TEXT,
+}
 _SEG, _PR, _SC, _SR, _KO = ObjectKind.SEG, ObjectKind.PR, ObjectKind.SC, ObjectKind.SR, ObjectKind.KO
 #: IHE AI Results, by the standard.
-AIR: Final = Profile(name="air", objects=frozenset({_SEG, _SR}))
-#: OHIF draws a SEG only in a plane, and shows a blank page for a measurement group without a spatial coordinate. Of a
-#: group it writes the numbers and their names beside its line, and nothing else.
+AIR: Final = Profile(name="air", objects=frozenset({_SEG, _SR}), stand_ins={_SEG: _PR, _PR: _SC, **_SIMPLER})
+#: OHIF draws a SEG only in a plane, shows a blank page for a measurement group without a spatial coordinate, and does
+#: not draw presentation states. Of a group it writes the numbers and their names beside its line, and nothing else.
 OHIF: Final = Profile(
     name="ohif",
     objects=frozenset({_SEG, _SR}),
     nominal_plane=True,
     coordinates_everywhere=True,
     numbers_named=True,
+    stand_ins={_SEG: _SC, **_SIMPLER},
 )
 #: Orthanc's Stone Web Viewer draws what stands in a Comprehensive SR, and pictures.
 STONE: Final = Profile(
@@ -119,10 +189,13 @@ STONE: Final = Profile(
     report=ReportForm.COMPREHENSIVE,
     coordinates_everywhere=True,
     original_source=True,
+    stand_ins=_SIMPLER,
 )
 #: Weasis draws segmentations and, best of all, presentation states.
-WEASIS: Final = Profile(name="weasis", objects=frozenset({_SEG, _PR, _SR, _KO}))
-#: What every PACS shows: a picture, and sentences.
+WEASIS: Final = Profile(
+    name="weasis", objects=frozenset({_SEG, _PR, _SR, _KO}), stand_ins={_SEG: _PR, _PR: _SC, **_SIMPLER}
+)
+#: What every PACS shows: a picture, and sentences. Nothing is simpler.
 FLOOR: Final = Profile(name="floor", objects=frozenset({_SC, _SR}), report=ReportForm.BASIC_TEXT)
 
 PROFILES: Final = {profile.name: profile for profile in (AIR, OHIF, STONE, WEASIS, FLOOR)}

@@ -36,7 +36,7 @@ _FORMS: Final[dict[ReportForm, tuple[type[Document], Callable[[Report], Dataset]
 def build_sr(report: Report) -> Document:
     """Build the SR of one revision: complete, preliminary, and unverified, since no person has seen it."""
     revision, profile = report.revision, report.profile
-    predecessor = revision.predecessors.get(profile.name)
+    predecessors = revision.predecessors.get(profile.site_name, ())
     form, content = _FORMS[profile.report]
     document = form(
         evidence=evidence(report),
@@ -48,7 +48,7 @@ def build_sr(report: Report) -> Document:
         is_complete=True,
         is_final=False,
         is_verified=False,
-        previous_versions=[stand_in(predecessor)] if predecessor else None,
+        previous_versions=[stand_in(each) for each in predecessors] or None,
         series_description=f"{profile.series_description(ObjectKind.SR)}, rev {revision.number}",
         coding_schemes=[private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+from pydicom.uid import UID
 
 from cxr_triage.daemon.alerts import Alert, current_alerts
 from cxr_triage.daemon.service import presences
@@ -68,6 +69,7 @@ def _of_counts(counts: Counts, now: datetime) -> Iterator[Metric]:
     yield _per_state("cxr_triage_images", "Images by state", counts.instances)
     yield _per_state("cxr_triage_revisions", "Study results by state", counts.revisions)
     yield _deliveries(counts)
+    yield _not_taken(counts)
     yield GaugeMetricFamily("cxr_triage_listed_studies", "Studies on the reading list", counts.listed_studies)
     yield CounterMetricFamily("cxr_triage_images_received", "Images acknowledged", sum(counts.instances.values()))
     yield CounterMetricFamily("cxr_triage_images_scored", "Images scored", counts.instances[InstanceState.SCORED])
@@ -107,6 +109,19 @@ def _of_destinations(counts: Counts, configured: AbstractSet[str], now: datetime
         "objects that wait for one that they cite and that is dead",
         {name: counts.held_back.get(name, 0) for name in names},
     )
+
+
+def _not_taken(counts: Counts) -> Metric:
+    family = GaugeMetricFamily(
+        "cxr_triage_deliveries_not_taken",
+        "Objects that a destination does not take, by SOP Class, and what it gets instead",
+        labels=["destination", "sop_class", "instead"],
+    )
+    for destination, classes in counts.not_taken.items():
+        for each in classes:
+            instead = UID(each.instead_class_uid).name if each.instead_class_uid else each.instead.value
+            family.add_metric([destination, UID(each.sop_class_uid).name, instead], each.count)
+    return family
 
 
 def _per_destination(name: str, text: str, values: Mapping[str, float]) -> Metric:

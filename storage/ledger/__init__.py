@@ -10,6 +10,7 @@ from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
+from cxr_triage.storage.ledger.stand_ins import StandIns
 
 __all__ = [
     "Circuits",
@@ -22,4 +23,5 @@ __all__ = [
     "ReadingList",
     "Reporting",
     "Scoring",
+    "StandIns",
 ]

@@ -249,7 +249,7 @@ class Commitments:
         self, session: Session, row: DeliveryRow, state: DeliveryState, event: Event, reason: str | None = None
     ) -> None:
         row.state, row.changed_at, row.last_error = state, self._clock(), reason
-        row.commitment_id = None
+        row.commitment_id = row.instead = row.instead_id = None
         # Whoever is sending it again at this moment finds that it has lost the attempt.
         leases.give_back(row)
         made = session.get_one(ObjectRow, row.object_id)

@@ -14,7 +14,7 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.objects import object_of
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Delivery, DeliveryState, ObjectKind
+from cxr_triage.storage.records import Delivery, DeliveryState, Instead, ObjectKind
 from cxr_triage.storage.schema import DeliveryRow, Event, ObjectRow, RevisionObjectRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
@@ -90,6 +90,22 @@ class Dispatch:
             row = leases.held(session, DeliveryRow, delivery.id, delivery.attempt)
             self._fail(session, row, error, retry_at)
 
+    def record_not_taken(self, delivery: Delivery, *, error: str) -> None:
+        """Record that the destination does not support this class of objects: what it gets instead is to be decided.
+
+        Args:
+            delivery: the attempt.
+            error: one sentence for a person, without patient data.
+
+        Raises:
+            StaleAttemptError: a later attempt has the delivery.
+        """
+        with self._database.transaction() as session:
+            row = leases.held(session, DeliveryRow, delivery.id, delivery.attempt)
+            row.last_error = error
+            row.instead, row.instead_id = Instead.DUE, None
+            self._settle(session, row, DeliveryState.NOT_TAKEN, Event.NOT_TAKEN, error)
+
     def record_refused(self, delivery: Delivery, *, error: str, retry_at: datetime | None) -> None:
         """Record that the destination answered with a permanent failure.
 
@@ -160,12 +176,26 @@ class Dispatch:
         Returns:
             How many.
         """
-        return len(self._replay(DeliveryRow.destination == destination, actor))
+        return len(self._replay(DeliveryRow.destination == destination, DeliveryState.DEAD, actor))
+
+    def replay_not_taken(self, destination: str, *, actor: str = "operator") -> int:
+        """Offer a destination again what it did not take, as far as the outbox still has it.
+
+        Not the stand-ins among it: they follow if the destination still does not take what they stand for.
+
+        Returns:
+            How many.
+        """
+        in_outbox = exists().where(
+            ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file, ObjectRow.stand_in.is_(False)
+        )
+        which = in_outbox & (DeliveryRow.destination == destination)
+        return len(self._replay(which, DeliveryState.NOT_TAKEN, actor))
 
     def replay_object(
         self, sop_instance_uid: str, destinations: Collection[str], *, actor: str = "operator"
     ) -> list[str]:
-        """Put an object up again wherever, of these destinations, its delivery is dead.
+        """Put an object up again wherever, of these destinations, its delivery is dead or was not taken.
 
         Returns:
             Where.
@@ -173,7 +203,12 @@ class Dispatch:
         of_object = exists().where(
             ObjectRow.id == DeliveryRow.object_id, ObjectRow.sop_instance_uid == sop_instance_uid
         )
-        return self._replay(of_object & DeliveryRow.destination.in_(destinations), actor)
+        here = of_object & DeliveryRow.destination.in_(destinations)
+        not_taken = here & exists().where(ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file)
+        return [
+            *self._replay(here, DeliveryState.DEAD, actor),
+            *self._replay(not_taken, DeliveryState.NOT_TAKEN, actor),
+        ]
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the deliveries whose owner is dead or whose lease has run out; how many."""
@@ -185,12 +220,13 @@ class Dispatch:
         lost = leases.lost(self._database, DeliveryRow, is_alive, now)
         return leases.end_each(self._database, DeliveryRow, lost, release)
 
-    def _replay(self, which: ColumnElement[bool], actor: str) -> list[str]:
-        dead = select(DeliveryRow).where(which, DeliveryRow.state == DeliveryState.DEAD)
+    def _replay(self, which: ColumnElement[bool], state: DeliveryState, actor: str) -> list[str]:
+        ended = select(DeliveryRow).where(which, DeliveryRow.state == state)
         with self._database.transaction() as session:
-            rows = session.scalars(dead.order_by(DeliveryRow.id).with_for_update()).all()
+            rows = session.scalars(ended.order_by(DeliveryRow.id).with_for_update()).all()
             for row in rows:
                 row.failures = row.refusals = row.commitment_failures = 0
+                row.instead = row.instead_id = None
                 self._settle(session, row, DeliveryState.PENDING, Event.REPLAYED, actor=actor)
             return [row.destination for row in rows]
 
@@ -237,6 +273,7 @@ def waits_for_cited(*states: DeliveryState) -> ColumnElement[bool]:
         mine.object_id == citing.id,
         other.revision_id == mine.revision_id,
         cited.id == other.object_id,
+        cited.stand_in.is_(False),
         or_(*may_cite),
         delivery.object_id == cited.id,
         delivery.destination == DeliveryRow.destination,

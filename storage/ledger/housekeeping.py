@@ -10,10 +10,20 @@ from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import refusals
 from cxr_triage.storage.ledger.circuits import circuits_in
 from cxr_triage.storage.ledger.dispatch import waits_for_cited
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, OwnedFile, Place, RevisionState, SetAside
+from cxr_triage.storage.records import (
+    Counts,
+    DeliveryState,
+    InstanceState,
+    Instead,
+    OwnedFile,
+    Place,
+    RevisionState,
+    SetAside,
+)
 from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
 
 #: Who acted, in the audit trail.
@@ -56,6 +66,8 @@ class Housekeeping:
                 revisions=_revisions(session),
                 deliveries=_deliveries(session),
                 held_back=_held_back(session),
+                not_taken=refusals.not_taken(session),
+                untold=refusals.untold(session),
                 circuits=circuits_in(session),
                 listed_studies=_count(session, StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)),
                 other_bytes=_count(session, InstanceRow.other_bytes.is_(True)),
@@ -67,7 +79,11 @@ class Housekeeping:
                 ),
                 oldest_undelivered_at=session.scalar(
                     select(func.min(DeliveryRow.created_at)).where(
-                        or_(DeliveryRow.state == DeliveryState.PENDING, _uncommitted(self._committing))
+                        or_(
+                            DeliveryRow.state == DeliveryState.PENDING,
+                            DeliveryRow.instead == Instead.DUE,
+                            _uncommitted(self._committing),
+                        )
                     )
                 ),
             )
@@ -87,8 +103,8 @@ class Housekeeping:
         """Files that nothing needs any more, oldest first, at most `limit` of each place: ask again for the rest.
 
         Images received before that time, scored and reported or unsuitable, of finished studies; objects made before
-        that time whose deliveries are all done: stored, or committed to where the destination does that. Files of
-        failed images and of dead deliveries stay.
+        that time whose deliveries are all done: stored, or committed to where the destination does that, or not taken
+        and decided upon. Files of failed images and of dead deliveries stay, and images of which a stand-in is due.
         """
         with self._database.read() as session:
             images = session.execute(_forgettable_images(before).limit(limit))
@@ -139,17 +155,25 @@ def _forgettable_images(before: datetime) -> Select[int, str]:
     finished = exists().where(
         StudyRow.study_instance_uid == InstanceRow.study_instance_uid, StudyRow.finished_at.is_not(None)
     )
+    stand_in_due = exists().where(
+        DeliveryRow.instead == Instead.DUE,
+        ObjectRow.id == DeliveryRow.object_id,
+        ObjectRow.study_instance_uid == InstanceRow.study_instance_uid,
+    )
     needless = (
         InstanceRow.owns_file,
         InstanceRow.received_at < before,
         or_(reported, InstanceRow.state == InstanceState.UNSUITABLE),
         or_(InstanceRow.study_instance_uid.is_(None), finished),
+        ~stand_in_due,
     )
     return select(InstanceRow.id, InstanceRow.path).where(*needless).order_by(InstanceRow.received_at, InstanceRow.id)
 
 
 def _forgettable_objects(before: datetime, committing: Collection[str]) -> Select[int, str]:
-    undelivered = DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.DEAD))
+    undelivered = or_(
+        DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.DEAD)), DeliveryRow.instead == Instead.DUE
+    )
     unfinished = exists().where(DeliveryRow.object_id == ObjectRow.id, or_(undelivered, _uncommitted(committing)))
     needless = (ObjectRow.owns_file, ObjectRow.created_at < before, ~unfinished)
     return select(ObjectRow.id, ObjectRow.path).where(*needless).order_by(ObjectRow.created_at, ObjectRow.id)

@@ -4,6 +4,10 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path, PurePath
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cxr_triage.model.errors import ResultError
 from cxr_triage.storage.records import ResultObject
 from cxr_triage.storage.schema import ObjectRow
 
@@ -12,6 +16,26 @@ def object_row(made: ResultObject, *, source_instance_id: int | None, created_at
     """Make the row of an object; it owns the object's file from now on."""
     columns = asdict(made) | {"path": PurePath(made.path).as_posix()}
     return ObjectRow(**columns, source_instance_id=source_instance_id, owns_file=True, created_at=created_at)
+
+
+def take_object(session: Session, made: ResultObject, source_instance_id: int | None, now: datetime) -> ObjectRow:
+    """Give an object's row: a new one, or that of the same object made before, which then has a file again.
+
+    Raises:
+        ResultError: its UID is known with other bytes.
+    """
+    row = session.scalar(select(ObjectRow).where(ObjectRow.sop_instance_uid == made.sop_instance_uid))
+    if row is None:
+        row = object_row(made, source_instance_id=source_instance_id, created_at=now)
+        session.add(row)
+    elif row.sha256 != made.sha256:
+        raise ResultError(
+            f"{made.kind.value} {made.sop_instance_uid} was made before with other bytes: a UID stands for one content"
+        )
+    elif not row.owns_file:
+        row.path, row.owns_file = PurePath(made.path).as_posix(), True
+    session.flush()
+    return row
 
 
 def object_of(row: ObjectRow) -> ResultObject:
@@ -26,4 +50,5 @@ def object_of(row: ObjectRow) -> ResultObject:
         profile=row.profile,
         path=Path(row.path),
         sha256=row.sha256,
+        stand_in=row.stand_in,
     )

@@ -3,19 +3,19 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
+from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import headers, predictions
+from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.lost import disown
-from cxr_triage.storage.ledger.objects import object_of, object_row
+from cxr_triage.storage.ledger.objects import object_of, take_object
+from cxr_triage.storage.ledger.revisions import link_stand_ins, predictions_of, revision_of
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import (
@@ -23,8 +23,6 @@ from cxr_triage.storage.records import (
     DeliveryState,
     InstanceHeader,
     InstanceState,
-    ObjectKind,
-    ObjectReference,
     ResultObject,
     Revision,
     RevisionState,
@@ -101,24 +99,15 @@ class Reporting:
                 row = self._begin(session, study, images, digest, policy_digest)
             elif row.reported_at is None and row.state is RevisionState.SUPERSEDED:
                 self._resume(session, study, row)
-            return _as_revision(session, row)
+            return revision_of(session, row)
 
     def predictions(self, revision: Revision) -> list[StoredPrediction]:
         """Predictions that a revision is about, in the order in which the images were received.
 
         Where a SOP Instance UID came with several contents, the latest received one that was scored.
         """
-        images = (
-            select(InstanceRow, PredictionRow)
-            .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
-            .join(RevisionImageRow, RevisionImageRow.instance_id == InstanceRow.id)
-            .where(RevisionImageRow.revision_id == revision.id)
-            .order_by(InstanceRow.received_at, InstanceRow.id)
-        )
         with self._database.read() as session:
-            # A dict keeps the last: the latest content of each SOP Instance UID.
-            latest = {instance.sop_instance_uid: (instance, row) for instance, row in session.execute(images)}
-            return [_stored_prediction(session, *pair) for pair in sorted(latest.values(), key=_arrival)]
+            return predictions_of(session, revision.id)
 
     def reported_of_images(self, study_instance_uid: str) -> list[ResultObject]:
         """Objects about one image that reported revisions of the study made, whose files are still in the outbox.
@@ -130,6 +119,7 @@ class Reporting:
             .where(
                 ObjectRow.study_instance_uid == study_instance_uid,
                 ObjectRow.kind.in_(PER_IMAGE),
+                ObjectRow.stand_in.is_(False),
                 ObjectRow.owns_file,
             )
             .order_by(ObjectRow.id)
@@ -198,7 +188,9 @@ class Reporting:
                     f"revision {row.number} of study {row.study_instance_uid} was superseded while it was made: "
                     "nothing of it is recorded"
                 )
-            rows = [self._take(session, row, each) for each in objects]
+            rows = [take_object(session, each, _source(session, row, each), self._clock()) for each in objects]
+            session.add_all(RevisionObjectRow(revision_id=row.id, object_id=each.id) for each in rows)
+            link_stand_ins(session, row, rows)
             self._address(session, rows, destinations)
             self._supersede(session, study, RevisionState.REPORTED)
             self._mark_reported(session, study, row)
@@ -237,23 +229,6 @@ class Reporting:
         row.state = RevisionState.OPEN
         row.predecessor_id = _reported(session, study)
         note(session, self._clock(), _ACTOR, Event.REVISION_OPENED, study, f"revision {row.number}")
-
-    def _take(self, session: Session, revision: RevisionRow, made: ResultObject) -> ObjectRow:
-        """Make an object part of a revision: a new one, or one that an earlier revision made."""
-        row = session.scalar(select(ObjectRow).where(ObjectRow.sop_instance_uid == made.sop_instance_uid))
-        if row is None:
-            row = object_row(made, source_instance_id=_source(session, revision, made), created_at=self._clock())
-            session.add(row)
-        elif row.sha256 != made.sha256:
-            raise ResultError(
-                f"{made.kind.value} {made.sop_instance_uid} was made before with other bytes: "
-                "a UID stands for one content"
-            )
-        elif not row.owns_file:
-            row.path, row.owns_file = PurePath(made.path).as_posix(), True
-        session.flush()
-        session.add(RevisionObjectRow(revision_id=revision.id, object_id=row.id))
-        return row
 
     def _address(self, session: Session, objects: Sequence[ObjectRow], destinations: Sequence[tuple[str, str]]) -> None:
         """Put objects up for delivery where they have not been put up before."""
@@ -349,50 +324,3 @@ def _source(session: Session, revision: RevisionRow, made: ResultObject) -> int 
         .limit(1)
     )
     return images.scalar()
-
-
-def _as_revision(session: Session, row: RevisionRow) -> Revision:
-    return Revision(
-        id=row.id,
-        study_instance_uid=row.study_instance_uid,
-        number=row.number,
-        digest=row.digest,
-        created_at=row.created_at,
-        predecessors=_predecessors(session, row),
-        priority_reason=row.priority_reason,
-    )
-
-
-def _predecessors(session: Session, row: RevisionRow) -> dict[str, ObjectReference]:
-    """Name the SRs that a revision supersedes, by profile: a destination has only those of its own."""
-    reports = session.scalars(
-        select(ObjectRow)
-        .join(RevisionObjectRow, RevisionObjectRow.object_id == ObjectRow.id)
-        .where(RevisionObjectRow.revision_id == row.predecessor_id, ObjectRow.kind == ObjectKind.SR)
-    )
-    return {
-        sr.profile: ObjectReference(
-            sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid
-        )
-        for sr in reports
-    }
-
-
-def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:
-    return pair[0].received_at, pair[0].id
-
-
-def _stored_prediction(session: Session, instance: InstanceRow, row: PredictionRow) -> StoredPrediction:
-    header = session.get_one(HeaderRow, instance.id)
-    return StoredPrediction(
-        instance_id=instance.id,
-        sop_instance_uid=instance.sop_instance_uid,
-        sop_class_uid=instance.sop_class_uid,
-        series_instance_uid=header.series_instance_uid,
-        study_instance_uid=header.study_instance_uid,
-        sha256=instance.sha256,
-        path=Path(instance.path),
-        received_at=instance.received_at,
-        scored_at=row.scored_at,
-        prediction=predictions.restore(session, row),
-    )

@@ -17,6 +17,7 @@ from conftest import DATABASES
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.picturing import picture_of
 from cxr_triage.daemon.report import Reporter
+from cxr_triage.daemon.workbench import Workbench
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database, open_database
@@ -49,11 +50,9 @@ class OldService:
         self.reporting = Reporting(database)
         self._reporter = Reporter(
             self.reporting,
-            inbox=self._inbox,
-            outbox=Outbox(folder / "outbox"),
+            bench=Workbench(inbox=self._inbox, outbox=Outbox(folder / "outbox"), read_picture=picture_of),
             destinations=[PACS],
             policy_digest=POLICY.digest(),
-            read_picture=picture_of,
         )
 
     def receive(self) -> Dataset:

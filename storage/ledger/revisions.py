@@ -1,0 +1,115 @@
+"""A revision as it is read back: what it is about, what it consists of, and what it follows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import and_, exists, or_, select
+from sqlalchemy.orm import Session
+
+from cxr_triage.storage.ledger import predictions
+from cxr_triage.storage.records import (
+    PER_IMAGE,
+    DeliveryState,
+    Instead,
+    ObjectKind,
+    ObjectReference,
+    Revision,
+    StoredPrediction,
+)
+from cxr_triage.storage.schema import (
+    DeliveryRow,
+    HeaderRow,
+    InstanceRow,
+    ObjectRow,
+    PredictionRow,
+    RevisionImageRow,
+    RevisionObjectRow,
+    RevisionRow,
+)
+
+
+def revision_of(session: Session, row: RevisionRow) -> Revision:
+    """Read a revision back."""
+    return Revision(
+        id=row.id,
+        study_instance_uid=row.study_instance_uid,
+        number=row.number,
+        digest=row.digest,
+        created_at=row.created_at,
+        predecessors=_predecessors(session, row),
+        priority_reason=row.priority_reason,
+    )
+
+
+def predictions_of(session: Session, revision_id: int) -> list[StoredPrediction]:
+    """Give what `Reporting.predictions` gives."""
+    images = (
+        select(InstanceRow, PredictionRow)
+        .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
+        .join(RevisionImageRow, RevisionImageRow.instance_id == InstanceRow.id)
+        .where(RevisionImageRow.revision_id == revision_id)
+        .order_by(InstanceRow.received_at, InstanceRow.id)
+    )
+    # A dict keeps the last: the latest content of each SOP Instance UID.
+    latest = {instance.sop_instance_uid: (instance, row) for instance, row in session.execute(images)}
+    return [stored_prediction(session, *pair) for pair in sorted(latest.values(), key=_arrival)]
+
+
+def stored_prediction(session: Session, instance: InstanceRow, row: PredictionRow) -> StoredPrediction:
+    """Read the prediction of an image back."""
+    header = session.get_one(HeaderRow, instance.id)
+    return StoredPrediction(
+        instance_id=instance.id,
+        sop_instance_uid=instance.sop_instance_uid,
+        sop_class_uid=instance.sop_class_uid,
+        series_instance_uid=header.series_instance_uid,
+        study_instance_uid=header.study_instance_uid,
+        sha256=instance.sha256,
+        path=Path(instance.path),
+        received_at=instance.received_at,
+        scored_at=row.scored_at,
+        prediction=predictions.restore(session, row),
+    )
+
+
+def link_stand_ins(session: Session, revision: RevisionRow, objects: Sequence[ObjectRow]) -> None:
+    """Make the stand-ins of an earlier revision's objects part of a revision that uses these again."""
+    reused = {(each.source_instance_id, each.profile) for each in objects if each.source_instance_id is not None}
+    made = select(ObjectRow).where(
+        ObjectRow.study_instance_uid == revision.study_instance_uid,
+        ObjectRow.kind.in_(PER_IMAGE),
+        ObjectRow.stand_in,
+    )
+    session.add_all(
+        RevisionObjectRow(revision_id=revision.id, object_id=row.id)
+        for row in session.scalars(made)
+        if (row.source_instance_id, row.profile) in reused
+    )
+
+
+def _predecessors(session: Session, row: RevisionRow) -> dict[str, list[ObjectReference]]:
+    """Name the SRs that a revision supersedes, by profile: a destination has only those of its own.
+
+    One that no destination takes was told to nobody: its stand-in was.
+    """
+    delivery = DeliveryRow.object_id == ObjectRow.id
+    ended = and_(DeliveryRow.state == DeliveryState.NOT_TAKEN, DeliveryRow.instead != Instead.DUE)
+    told = or_(~exists().where(delivery), exists().where(delivery, ~ended))
+    reports = session.scalars(
+        select(ObjectRow)
+        .join(RevisionObjectRow, RevisionObjectRow.object_id == ObjectRow.id)
+        .where(RevisionObjectRow.revision_id == row.predecessor_id, ObjectRow.kind == ObjectKind.SR, told)
+        .order_by(ObjectRow.id)
+    )
+    named: dict[str, list[ObjectReference]] = {}
+    for sr in reports:
+        reference = ObjectReference(
+            sr.sop_class_uid, sr.sop_instance_uid, sr.series_instance_uid, sr.study_instance_uid
+        )
+        named.setdefault(sr.profile, []).append(reference)
+    return named
+
+
+def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:
+    return pair[0].received_at, pair[0].id
