@@ -9,6 +9,7 @@ from typing import Final
 from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.pictures import Pictures
+from cxr_triage.daemon.rejections import RejectionMaker
 from cxr_triage.daemon.results.objects import PICTURED, BuiltObject, Source, build_objects, kinds_to_make, reusable
 from cxr_triage.daemon.results.profiles import AIR, PROFILES, Profile
 from cxr_triage.daemon.roles import DELIVER, REPORT
@@ -22,7 +23,7 @@ from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
-from cxr_triage.storage.ledger import Reporting, StandIns
+from cxr_triage.storage.ledger import Rejections, Reporting, StandIns
 from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
 from cxr_triage.storage.service_clock import ServiceClock
 
@@ -181,9 +182,10 @@ class ReportRole:
         try:
             with Doorbell.listen(settings.run_folder, REPORT) as bell, _pictures(settings) as pictures:
                 reporter, maker = self._reporter(database, pictures), self._maker(database, pictures)
+                rejections = self._rejections(database, pictures)
                 ready()
                 while not stop.is_set():
-                    if _work(reporter, maker, stop):
+                    if _work((reporter.report_pending, maker.decide_pending, rejections.make_pending), stop):
                         ring(settings.run_folder, DELIVER)
                     else:
                         bell.wait(settings.report.poll_seconds)
@@ -208,6 +210,19 @@ class ReportRole:
             bench=self._bench(pictures, clock),
             destinations=self._destinations,
             profiles=settings.profiles,
+            clock=clock,
+        )
+
+    def _rejections(self, database: Database, pictures: Pictures) -> RejectionMaker:
+        settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
+        return RejectionMaker(
+            Rejections(database, clock=clock),
+            bench=self._bench(pictures, clock),
+            destinations={
+                destination.name: settings.profiles[destination.profile]
+                for destination in settings.destinations
+                if destination.rejection_notes
+            },
             clock=clock,
         )
 
@@ -237,9 +252,10 @@ def _pictures(settings: Settings) -> Iterator[Pictures]:
         shutil.rmtree(spool, ignore_errors=True)
 
 
-def _work(reporter: Reporter, maker: StandInMaker, stop: threading.Event) -> int:
+def _work(kinds: Iterable[Callable[[Callable[[], bool]], int]], stop: threading.Event) -> int:
+    """Do what is due of each kind of work; how much was done for destinations."""
     try:
-        return reporter.report_pending(stop.is_set) + maker.decide_pending(stop.is_set)
+        return sum(pending(stop.is_set) for pending in kinds)
     except StorageError as error:
         log.exception("the ledger does not answer; trying again", exc_info=error)
         return 0

@@ -79,7 +79,15 @@ def _destinations(
     """The configured ones, then those that only the ledger knows."""
     rows = [destination.model_dump() | {"configured": True} for destination in settings.destinations]
     known = {row["name"] for row in rows}
-    unset = {"ae_title": "", "host": "", "port": None, "profile": "", "commitment": False, "configured": False}
+    unset = {
+        "ae_title": "",
+        "host": "",
+        "port": None,
+        "profile": "",
+        "commitment": False,
+        "rejection_notes": False,
+        "configured": False,
+    }
     rows += [{"name": name, **unset} for name in counts.deliveries if name not in known]
     for row in rows:
         name = row["name"]

@@ -11,6 +11,7 @@ from sqlalchemy import update
 import builders
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.picturing import picture_of
+from cxr_triage.daemon.rejections import RejectionMaker
 from cxr_triage.daemon.report import Reporter
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.profiles import PROFILES, Profile
@@ -22,6 +23,7 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
+from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
@@ -98,6 +100,16 @@ class Site:
             bench=Workbench(inbox=self.inbox, outbox=self.outbox, read_picture=read_picture),
             destinations=destinations,
             profiles=profiles,
+            backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
+            clock=self.clock,
+        )
+
+    def rejections(self, *destinations: tuple[str, str], ledger: Rejections | None = None) -> RejectionMaker:
+        """Give a maker of rejection notes for destinations, by name and profile."""
+        return RejectionMaker(
+            ledger or Rejections(self.database),
+            bench=Workbench(inbox=self.inbox, outbox=self.outbox, read_picture=picture_of),
+            destinations={name: PROFILES[profile] for name, profile in destinations},
             backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
             clock=self.clock,
         )

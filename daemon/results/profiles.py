@@ -161,6 +161,7 @@ SERIES: Final = {
     ObjectKind.SC: Series(9004, f"Chest triage picture (AI), {RESEARCH}"),
     ObjectKind.SR: Series(9002, f"Chest triage (AI), {RESEARCH}"),
     ObjectKind.KO: Series(9005, f"Chest triage flag (AI), {RESEARCH}"),
+    ObjectKind.NOTE: Series(9006, f"Rejection note (AI), {RESEARCH}"),
 }
 _RGB: Final = {structure.name: structure.rgb for structure in STRUCTURES}
 

@@ -8,6 +8,7 @@ from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
 from cxr_triage.storage.ledger.reading_list import ReadingList
+from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
@@ -21,6 +22,7 @@ __all__ = [
     "Intake",
     "ModalityCommitments",
     "ReadingList",
+    "Rejections",
     "Reporting",
     "Scoring",
     "StandIns",

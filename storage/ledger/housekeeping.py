@@ -186,7 +186,12 @@ def _uncommitted(committing: Collection[str]) -> ColumnElement[bool]:
     """
     made = aliased(ObjectRow)
     in_outbox = exists().where(made.id == DeliveryRow.object_id, made.owns_file)
-    return and_(DeliveryRow.state == DeliveryState.STORED, DeliveryRow.destination.in_(committing), in_outbox)
+    return and_(
+        DeliveryRow.state == DeliveryState.STORED,
+        DeliveryRow.rejected_by_id.is_(None),
+        DeliveryRow.destination.in_(committing),
+        in_outbox,
+    )
 
 
 def _instances(session: Session) -> dict[InstanceState, int]:

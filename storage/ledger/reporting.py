@@ -15,6 +15,7 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.lost import disown
 from cxr_triage.storage.ledger.objects import object_of, take_object
+from cxr_triage.storage.ledger.rejections import supersede_objects
 from cxr_triage.storage.ledger.revisions import link_stand_ins, predictions_of, revision_of
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
@@ -191,6 +192,7 @@ class Reporting:
             rows = [take_object(session, each, _source(session, row, each), self._clock()) for each in objects]
             session.add_all(RevisionObjectRow(revision_id=row.id, object_id=each.id) for each in rows)
             link_stand_ins(session, row, rows)
+            supersede_objects(session, row)
             self._address(session, rows, destinations)
             self._supersede(session, study, RevisionState.REPORTED)
             self._mark_reported(session, study, row)

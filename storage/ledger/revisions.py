@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.storage.ledger import predictions
@@ -70,6 +70,7 @@ def stored_prediction(session: Session, instance: InstanceRow, row: PredictionRo
         received_at=instance.received_at,
         scored_at=row.scored_at,
         prediction=predictions.restore(session, row),
+        version=_version(session, instance),
     )
 
 
@@ -109,6 +110,19 @@ def _predecessors(session: Session, row: RevisionRow) -> dict[str, list[ObjectRe
         )
         named.setdefault(sr.profile, []).append(reference)
     return named
+
+
+def _version(session: Session, instance: InstanceRow) -> int:
+    """Say which result of its SOP Instance UID an image's is. Contents that objects were made of count before it."""
+    reported = exists().where(ObjectRow.source_instance_id == InstanceRow.id)
+    earlier = or_(
+        InstanceRow.received_at < instance.received_at,
+        and_(InstanceRow.received_at == instance.received_at, InstanceRow.id < instance.id),
+    )
+    before = select(func.coalesce(func.sum(1 + InstanceRow.edition), 0)).where(
+        InstanceRow.sop_instance_uid == instance.sop_instance_uid, earlier, reported
+    )
+    return 1 + instance.edition + int(session.scalar(before) or 0)
 
 
 def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:
