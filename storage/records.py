@@ -233,6 +233,8 @@ class Revision:
     predecessors: Mapping[str, Sequence[ObjectReference]]
     #: Why the study stood where it did when the revision was opened (Priority.reason); empty if that is not kept.
     priority_reason: str = ""
+    #: Why it says nothing but that its predecessor is withdrawn; None: it is a result.
+    withdrawal: Reason | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -377,7 +379,7 @@ class ListedStudy:
     priority_without_findings: Priority
     #: Images by state.
     images: dict[InstanceState, int]
-    #: What was not done for it, and why: one sentence each, without patient data.
+    #: What was not done for it, or taken back, and why: one sentence each, without patient data.
     remarks: tuple[str, ...] = ()
     header: InstanceHeader
 

@@ -27,7 +27,8 @@ from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
-from cxr_triage.storage.records import RevisionState, StoredFile
+from cxr_triage.storage.ledger.withdrawals import Withdrawals, Withdrawn
+from cxr_triage.storage.records import Reason, RevisionState, StoredFile
 from cxr_triage.storage.schema import RevisionRow
 
 POLICY = Policy()
@@ -103,6 +104,14 @@ class Site:
             backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
             clock=self.clock,
         )
+
+    def withdrawals(self, *rejecting: str) -> Withdrawals:
+        """Give the ledger of withdrawals, where these destinations take notes."""
+        return Withdrawals(self.database, rejecting=rejecting)
+
+    def withdraw(self, study: str, *rejecting: str, reason: Reason = Reason.QUALITY) -> Withdrawn | None:
+        """Withdraw a study's results."""
+        return self.withdrawals(*rejecting).withdraw(study, reason, actor="tester", policy=POLICY)
 
     def rejections(self, *destinations: tuple[str, str], ledger: Rejections | None = None) -> RejectionMaker:
         """Give a maker of rejection notes for destinations, by name and profile."""

@@ -322,7 +322,7 @@ def test_replay_brings_back_what_was_given_up(line: CommandLine) -> None:
 @pytest.mark.parametrize("what", [[], ["1.2.3", "--failed"], ["1.2.3", "--dead", "pacs"], ["--failed", "--dead", "x"]])
 def test_replay_needs_to_know_what(line: CommandLine, what: list[str]) -> None:
     """Exactly one thing."""
-    words = "name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION"
+    words = "name exactly one of: a UID, --failed, --dead DESTINATION"
     assert words in line.complaint("replay", *what, status=2)
 
 

@@ -12,6 +12,7 @@ from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
+from cxr_triage.storage.ledger.withdrawals import Withdrawals
 
 __all__ = [
     "Circuits",
@@ -26,4 +27,5 @@ __all__ = [
     "Reporting",
     "Scoring",
     "StandIns",
+    "Withdrawals",
 ]

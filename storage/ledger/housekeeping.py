@@ -151,7 +151,9 @@ def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: 
 
 
 def _forgettable_images(before: datetime) -> Select[int, str]:
-    reported = and_(InstanceRow.state == InstanceState.SCORED, InstanceRow.covered_by.is_not(None))
+    reported = and_(
+        InstanceRow.state == InstanceState.SCORED, or_(InstanceRow.covered_by.is_not(None), InstanceRow.withdrawn)
+    )
     finished = exists().where(
         StudyRow.study_instance_uid == InstanceRow.study_instance_uid, StudyRow.finished_at.is_not(None)
     )

@@ -60,6 +60,7 @@ def untold(session: Session) -> dict[str, int]:
             DeliveryRow.instead == Instead.NOTHING,
             # A flag or a note says nothing that the report does not say.
             ObjectRow.kind.not_in((ObjectKind.KO, ObjectKind.NOTE)),
+            ObjectRow.rejected.is_(None),
             StudyRow.finished_at.is_(None),
             ~_told_otherwise(),
         )

@@ -12,7 +12,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.objects import object_of, take_object
-from cxr_triage.storage.ledger.revisions import predictions_of, revision_of
+from cxr_triage.storage.ledger.revisions import is_usable, predictions_of, revision_of
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import (
@@ -147,7 +147,7 @@ def supersede_objects(session: Session, revision: RevisionRow) -> None:
     others = select(ObjectRow).where(
         ObjectRow.study_instance_uid == revision.study_instance_uid,
         ObjectRow.kind.in_(WITHOUT_PREDECESSORS),
-        or_(ObjectRow.rejected.is_(None), ObjectRow.rejected == Reason.SUPERSEDED),
+        is_usable(),
     )
     for made in session.scalars(others.order_by(ObjectRow.id)):
         if made.id in mine:
