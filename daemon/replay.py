@@ -26,7 +26,7 @@ def replay_uid(uid: str, settings: Settings, database: Database, *, actor: str) 
         ring(settings.run_folder, INFER)
         return f"{uid} is tried again"
     if images := bring_back(uid, settings, database, actor=actor):
-        return f"{_counted(images, 'image')} of study {uid} reported again, under new UIDs"
+        return f"the results of study {uid} count again, and are made anew: images: {images}"
     destinations = [destination.name for destination in settings.destinations]
     again = _dispatch(settings, database).replay_object(uid, destinations, actor=actor)
     if not again:

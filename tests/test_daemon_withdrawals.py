@@ -1,5 +1,7 @@
 """`cxr-triage withdraw`: a study's results count no more, and whoever has them is told so."""
 
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,20 @@ from pydicom import Dataset
 
 import results
 from cxr_triage.daemon.listing import history_rows
-from cxr_triage.model.errors import StaleAttemptError
+from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.model.priority import Level
+from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import Dispatch, Housekeeping
-from cxr_triage.storage.records import DeliveryState, InstanceState, ObjectKind, Reason, ResultObject, RevisionState
+from cxr_triage.storage.ledger import Dispatch, Housekeeping, Reporting
+from cxr_triage.storage.records import (
+    DeliveryState,
+    InstanceState,
+    ObjectKind,
+    Reason,
+    ResultObject,
+    Revision,
+    RevisionState,
+)
 from deliveries import LEASE, Pacs
 from rejecting import EVERYTHING, FIRST, SECOND, STUDY, dataset, deliver, notes, rejected, report, settle, title, uids
 from sites import POLICY, Site
@@ -261,6 +272,58 @@ def test_a_pacs_that_takes_no_such_report_gets_the_next_form(site: Site) -> None
     assert first_words(made).startswith("WITHDRAWN")
     assert made.SOPClassUID.endswith(".88.11")
     assert len(predecessors(made)) == 1
+
+
+class _FailsOnce(Reporting):
+    """A ledger whose database goes away once, before or after a commit."""
+
+    def __init__(self, database: Database, *, after_commit: bool) -> None:
+        super().__init__(database)
+        self._after_commit = after_commit
+        self.failures = 0
+
+    def complete_revision(
+        self, revision: Revision, objects: Sequence[ResultObject], destinations: Sequence[tuple[str, str]]
+    ) -> None:
+        """Fail the first time."""
+        if not self.failures:
+            self.failures += 1
+            if self._after_commit:
+                super().complete_revision(revision, objects, destinations)
+            raise StorageError("the connection was lost: start the database")
+        super().complete_revision(revision, objects, destinations)
+
+
+@pytest.mark.parametrize("after_commit", [False, True])
+def test_a_crash_doubles_no_withdrawal(site: Site, after_commit: bool) -> None:
+    """Made again from the same rows, it is the same report."""
+    report(site, "pacs-air", profile="air")
+    settle(site, {"pacs-air": False}, profile="air")
+    site.withdraw(STUDY)
+    ledger = _FailsOnce(site.database, after_commit=after_commit)
+    reporter = site.reporter("air", reporting=ledger)
+    for _ in range(2):
+        reporter.report_pending()
+        site.clock.now += timedelta(seconds=20)
+    assert ledger.failures == 1
+    reports = [each for each in site.reporting.objects() if each.kind is SR]
+    assert len(reports) == 2
+    assert settle(site, {"pacs-air": False}, profile="air") == {"pacs-air": [reports[-1].sop_instance_uid]}
+
+
+def test_a_withdrawn_study_needs_no_files(site: Site) -> None:
+    """Once it was read, its images and objects leave with their age."""
+    report(site)
+    settle(site, {"pacs": True})
+    site.withdraw(STUDY, "pacs")
+    site.score(StudyInstanceUID=STUDY, SOPInstanceUID=SECOND)
+    site.withdraw(STUDY, "pacs")
+    say_so(site)
+    settle(site, {"pacs": True})
+    site.reading_list.finish(STUDY, actor="reader")
+    late = utc_now() + timedelta(days=1)
+    kept = {file.path for file in Housekeeping(site.database).forgettable_files(late)}
+    assert len(kept) == 2 + len(site.files())
 
 
 def _settle_forms(site: Site, port: int) -> None:
