@@ -227,6 +227,21 @@ def test_a_destination_that_takes_no_key_objects_takes_no_notes(site: Site, take
     assert counts.deliveries["pacs"][DeliveryState.PENDING] == 0
 
 
+def test_what_stands_in_for_a_superseded_object_is_rejected_with_it(site: Site) -> None:
+    """A destination that was away gets both, in the form that it takes, and then the note."""
+    takes = ("1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.59")
+    report(site, profile="air")
+    report(site, profile="air", **CORRECTED)
+    with Pacs().serving(*takes) as port:
+        deliver(site, "pacs", port)
+        while site.maker(("pacs", "air")).decide_pending() or site.rejections(("pacs", "air")).make_pending():
+            deliver(site, "pacs", port)
+    first, second = (each for each in site.reporting.objects() if each.kind is PR)
+    [note] = notes(site)
+    assert rejected(note) == {first.sop_instance_uid}
+    assert str(dataset(site, second).SeriesDescription).endswith(", rev 2")
+
+
 def test_orthanc_and_dcmtk_store_notes(site: Site, tmp_path: Path) -> None:
     """Neither acts on them."""
     report(site, "orthanc", "dcmtk")

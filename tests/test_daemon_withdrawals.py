@@ -9,14 +9,20 @@ from pydicom import Dataset
 
 import results
 from cxr_triage.daemon.listing import history_rows
+from cxr_triage.daemon.report import ReportRole
+from cxr_triage.daemon.roles import REPORT
+from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.wakeup import ring
+from cxr_triage.daemon.withdraw import withdraw_study
 from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.clock import utc_now
-from cxr_triage.storage.database import Database
+from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Reporting
 from cxr_triage.storage.records import (
     DeliveryState,
     InstanceState,
+    Instead,
     ObjectKind,
     Reason,
     ResultObject,
@@ -24,7 +30,22 @@ from cxr_triage.storage.records import (
     RevisionState,
 )
 from deliveries import LEASE, Pacs
-from rejecting import EVERYTHING, FIRST, SECOND, STUDY, dataset, deliver, notes, rejected, report, settle, title, uids
+from peers import eventually, running
+from rejecting import (
+    EVERYTHING,
+    FIRST,
+    SECOND,
+    STUDY,
+    dataset,
+    deliver,
+    left,
+    notes,
+    rejected,
+    report,
+    settle,
+    title,
+    uids,
+)
 from sites import POLICY, Site
 
 SEG, PR, SC, SR, KO, NOTE = ObjectKind
@@ -132,6 +153,23 @@ def test_what_was_not_sent_is_not_sent(site: Site) -> None:
         "had-not": [],
     }
     assert Dispatch(site.database, lease=LEASE).replay_dead("had-not") == 0
+
+
+def test_what_was_given_up_or_not_taken_is_not_brought_back(site: Site) -> None:
+    """By a replay, nor by a stand-in."""
+    report(site, "refuses", "does-not", profile="air")
+    dispatch = Dispatch(site.database, lease=LEASE)
+    for delivery in dispatch.claim("tester", "refuses", 1):
+        dispatch.record_dead(delivery, "refused")
+    for delivery in dispatch.claim("tester", "does-not", 1):
+        dispatch.record_not_taken(delivery, error="does not take it")
+    site.withdraw(STUDY)
+    assert states(site, "refuses") == {DeliveryState.WITHDRAWN: 2}
+    assert states(site, "does-not") == {DeliveryState.NOT_TAKEN: 1, DeliveryState.WITHDRAWN: 1}
+    assert site.maker(("does-not", "air")).decide_pending() == 0
+    counts = Housekeeping(site.database).counts()
+    assert ([each.instead for each in counts.not_taken["does-not"]], counts.untold) == ([Instead.NOTHING], {})
+    assert dispatch.replay_dead("refuses") == dispatch.replay_not_taken("does-not") == 0
 
 
 def test_what_is_being_sent_is_recorded_and_rejected(site: Site) -> None:
@@ -324,6 +362,38 @@ def test_a_withdrawn_study_needs_no_files(site: Site) -> None:
     late = utc_now() + timedelta(days=1)
     kept = {file.path for file in Housekeeping(site.database).forgettable_files(late)}
     assert len(kept) == 2 + len(site.files())
+
+
+def test_the_role_tells_who_takes_notes(tmp_path: Path, sqlite_url: str) -> None:
+    """With real settings and the command, in a thread."""
+    pacs = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104, "profile": "floor"}
+    settings = Settings.model_validate(
+        {
+            "storage": {"root": tmp_path, "database": sqlite_url},
+            "report": {"poll_seconds": 0.2},
+            "destination": [{"name": "notes", **pacs, "rejection_notes": True}, {"name": "none", **pacs}],
+        }
+    )
+    site = Site(tmp_path, open_database(sqlite_url))
+
+    def made(count: int) -> bool:
+        return len(site.reporting.objects()) == count
+
+    with running(ReportRole(settings).run), Pacs().serving(*EVERYTHING) as port:
+        site.score(StudyInstanceUID=STUDY)
+        ring(settings.run_folder, REPORT)
+        eventually(lambda: made(2))
+        for name in ("notes", "none"):
+            deliver(site, name, port)
+        words = withdraw_study(STUDY, "quality", settings, site.database, actor="tester")
+        assert words.endswith("are withdrawn: images: 1, finished objects: 2")
+        eventually(lambda: made(3))
+        for name in ("notes", "none"):
+            deliver(site, name, port)
+        eventually(lambda: made(4))
+    assert (left(site, "notes"), left(site, "none")) == (True, False)
+    assert len(rejected(notes(site)[0])) == 2
+    site.database.close()
 
 
 def _settle_forms(site: Site, port: int) -> None:

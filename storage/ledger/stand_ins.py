@@ -148,6 +148,7 @@ class StandIns:
             locked_study(session, made.study_instance_uid)
             delivery, original = self._undecided(session, untaken)
             row = take_object(session, made, original.source_instance_id, self._clock())
+            row.rejected = original.rejected
             _link_as(session, original, row)
             self._put_up(session, row, untaken.destination)
             delivery.instead, delivery.instead_id = Instead.STAND_IN, row.id
