@@ -227,7 +227,11 @@ def done(
 def replay(
     context: typer.Context,
     uid: Annotated[
-        str | None, typer.Argument(help="SOP Instance UID of an image without a result, or of a result not delivered.")
+        str | None,
+        typer.Argument(
+            help="SOP Instance UID of an image without a result, or of a result not delivered; Study Instance UID of a "
+            "study whose results were withdrawn."
+        ),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Try every image again that failed.")] = False,
     dead: Annotated[
@@ -238,13 +242,11 @@ def replay(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Bring back what was given up or not taken: an image, a result, every failed image, a destination's deliveries."""
+    """Bring back what was given up, not taken or withdrawn: an image, a result, a study, a destination's deliveries."""
     from cxr_triage.daemon.replay import replay_dead, replay_failed, replay_not_taken, replay_uid
 
     if (uid is not None) + failed + (dead is not None) + (not_taken is not None) != 1:
-        raise ConfigurationError(
-            "name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION, --not-taken DESTINATION"
-        )
+        raise ConfigurationError("name exactly one of: a UID, --failed, --dead DESTINATION, --not-taken DESTINATION")
     settings = _settings(context, config)
     with _database(settings) as database:
         if dead is not None:
@@ -255,6 +257,22 @@ def replay(
             done = replay_uid(_uid(uid), settings, database, actor=_actor())
         else:
             done = replay_failed(settings, database, actor=_actor())
+    typer.echo(done)
+
+
+@app.command()
+def withdraw(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    reason: Annotated[str, typer.Option(help="quality, patient-safety or worklist-entry.")],
+    config: ConfigOption = None,
+) -> None:
+    """Take a study's results back: they order no list any more, and the destinations that have them are told so."""
+    from cxr_triage.daemon.withdraw import withdraw_study
+
+    settings = _settings(context, config)
+    with _database(settings) as database:
+        done = withdraw_study(_uid(study), reason, settings, database, actor=_actor())
     typer.echo(done)
 
 

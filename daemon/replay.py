@@ -6,14 +6,15 @@ from datetime import timedelta
 from cxr_triage.daemon.roles import DELIVER, INFER
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
+from cxr_triage.daemon.withdraw import bring_back
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Circuits, Dispatch, Scoring
 from cxr_triage.storage.service_clock import ServiceClock
 
 
-def replay_uid(sop_instance_uid: str, settings: Settings, database: Database, *, actor: str) -> str:
-    """Put an image up again that failed or was found unsuitable, or a result wherever it was given up.
+def replay_uid(uid: str, settings: Settings, database: Database, *, actor: str) -> str:
+    """Put an image up again that failed or was found unsuitable, a withdrawn study, or a result that was given up.
 
     Returns:
         What was done, in words.
@@ -21,18 +22,21 @@ def replay_uid(sop_instance_uid: str, settings: Settings, database: Database, *,
     Raises:
         TriageError: there is nothing to bring back under this UID.
     """
-    if _scoring(settings, database).replay(sop_instance_uid, actor=actor):
+    if _scoring(settings, database).replay(uid, actor=actor):
         ring(settings.run_folder, INFER)
-        return f"{sop_instance_uid} is tried again"
+        return f"{uid} is tried again"
+    if images := bring_back(uid, settings, database, actor=actor):
+        return f"the results of study {uid} count again, and are made anew: images: {images}"
     destinations = [destination.name for destination in settings.destinations]
-    again = _dispatch(settings, database).replay_object(sop_instance_uid, destinations, actor=actor)
+    again = _dispatch(settings, database).replay_object(uid, destinations, actor=actor)
     if not again:
         raise TriageError(
-            f"no image {sop_instance_uid} was set aside, or its file is gone: have it sent again; and no result of "
-            "this UID was given up for a destination that is configured"
+            f"no image {uid} was set aside, or its file is gone: have it sent again; no study of this UID was "
+            "withdrawn, or the files of its images are gone; and no result of this UID was given up for a destination "
+            "that is configured"
         )
     _deliver_now(again, settings, database)
-    return f"{sop_instance_uid} is sent again to {', '.join(again)}"
+    return f"{uid} is sent again to {', '.join(again)}"
 
 
 def replay_failed(settings: Settings, database: Database, *, actor: str) -> str:

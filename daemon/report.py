@@ -9,7 +9,16 @@ from typing import Final
 from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.pictures import Pictures
-from cxr_triage.daemon.results.objects import PICTURED, BuiltObject, Source, build_objects, kinds_to_make, reusable
+from cxr_triage.daemon.rejections import RejectionMaker
+from cxr_triage.daemon.results.objects import (
+    PICTURED,
+    BuiltObject,
+    Source,
+    build_objects,
+    build_withdrawal,
+    kinds_to_make,
+    reusable,
+)
 from cxr_triage.daemon.results.profiles import AIR, PROFILES, Profile
 from cxr_triage.daemon.roles import DELIVER, REPORT
 from cxr_triage.daemon.setbacks import Backoff, Setbacks
@@ -22,7 +31,7 @@ from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
-from cxr_triage.storage.ledger import Reporting, StandIns
+from cxr_triage.storage.ledger import Rejections, Reporting, StandIns, Withdrawals
 from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
 from cxr_triage.storage.service_clock import ServiceClock
 
@@ -97,6 +106,10 @@ class Reporter:
             TriageError: something that we can name went wrong; nothing is recorded, unless a commit's answer got lost.
             OSError: a source cannot be read.
         """
+        withdrawal = self._reporting.open_withdrawal(study_instance_uid)
+        if withdrawal is not None:
+            self._report_withdrawal(withdrawal)
+            return
         revision = self._reporting.open_revision(study_instance_uid, self._policy_digest)
         predictions = self._reporting.predictions(revision)
         self._require_files(predictions)
@@ -111,6 +124,19 @@ class Reporter:
             built += [(thing, profile) for thing in objects]
         self._record(revision, kept, built)
         log.info("study reported", study_instance_uid=study_instance_uid, revision=revision.number, objects=len(built))
+
+    def _report_withdrawal(self, revision: Revision) -> None:
+        """Say that a result is withdrawn, also where its images have left the inbox since."""
+        predictions = self._reporting.predictions(revision)
+        known = self._reporting.header(revision.study_instance_uid)
+        headers = [self._bench.header_or(stored, known) for stored in predictions]
+        built: list[tuple[BuiltObject, Profile]] = []
+        for profile in self._profiles:
+            with quiet_pydicom():
+                objects = build_withdrawal(revision, predictions, headers, profile)
+            built += [(thing, profile) for thing in objects]
+        self._record(revision, [], built)
+        log.info("withdrawal reported", study_instance_uid=revision.study_instance_uid, revision=revision.number)
 
     def _require_files(self, predictions: Sequence[StoredPrediction]) -> None:
         """Go on only with all files there: an image whose file is lost ends as failed, and is left out from then on."""
@@ -181,9 +207,11 @@ class ReportRole:
         try:
             with Doorbell.listen(settings.run_folder, REPORT) as bell, _pictures(settings) as pictures:
                 reporter, maker = self._reporter(database, pictures), self._maker(database, pictures)
+                rejections, withdrawals = self._rejections(database, pictures), self._withdrawals(database)
                 ready()
                 while not stop.is_set():
-                    if _work(reporter, maker, stop):
+                    kinds = (reporter.report_pending, maker.decide_pending, rejections.make_pending)
+                    if _work(kinds, withdrawals, stop):
                         ring(settings.run_folder, DELIVER)
                     else:
                         bell.wait(settings.report.poll_seconds)
@@ -211,6 +239,23 @@ class ReportRole:
             clock=clock,
         )
 
+    def _rejections(self, database: Database, pictures: Pictures) -> RejectionMaker:
+        settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
+        return RejectionMaker(
+            Rejections(database, clock=clock),
+            bench=self._bench(pictures, clock),
+            destinations={
+                destination.name: settings.profiles[destination.profile]
+                for destination in settings.destinations
+                if destination.name in settings.rejecting
+            },
+            clock=clock,
+        )
+
+    def _withdrawals(self, database: Database) -> Withdrawals:
+        clock = ServiceClock.of(self._settings.run_folder)
+        return Withdrawals(database, rejecting=self._settings.rejecting, clock=clock)
+
     def _bench(self, pictures: Pictures, clock: Clock) -> Workbench:
         return Workbench(
             inbox=Inbox(self._settings.inbox_folder, clock=clock),
@@ -237,9 +282,11 @@ def _pictures(settings: Settings) -> Iterator[Pictures]:
         shutil.rmtree(spool, ignore_errors=True)
 
 
-def _work(reporter: Reporter, maker: StandInMaker, stop: threading.Event) -> int:
+def _work(kinds: Iterable[Callable[[Callable[[], bool]], int]], withdrawals: Withdrawals, stop: threading.Event) -> int:
+    """Do what is due of each kind of work; how much was done for destinations."""
     try:
-        return reporter.report_pending(stop.is_set) + maker.decide_pending(stop.is_set)
+        withdrawals.drop_pending()
+        return sum(pending(stop.is_set) for pending in kinds)
     except StorageError as error:
         log.exception("the ledger does not answer; trying again", exc_info=error)
         return 0

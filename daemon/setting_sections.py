@@ -242,6 +242,11 @@ class Destination(Section):
         description="Whether it is asked for storage commitment; an object then counts as delivered, and may leave the "
         "outbox, only once it has committed to it. Not by STOW-RS, which has no such thing.",
     )
+    rejection_notes: bool = Field(
+        default=False,
+        description="Whether it acts on rejection notes (IHE Imaging Object Change Management) and is sent one about "
+        "what was superseded or withdrawn.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

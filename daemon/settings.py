@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         return frozenset(destination.name for destination in self.destination if destination.commitment)
 
     @property
+    def rejecting(self) -> frozenset[str]:
+        """Names of the destinations that are sent rejection notes."""
+        return frozenset(destination.name for destination in self.destination if destination.rejection_notes)
+
+    @property
     def asked_for_commitment(self) -> frozenset[str]:
         """Names of the destinations that are asked for storage commitment: to results, to images, or to both."""
         images = {self.dicom.commitment_destination} if self.dicom.commitment else set()

@@ -109,11 +109,11 @@ class StandInMaker:
     def _replace_report(self, untaken: Untaken, form: ReportForm, profile: Profile) -> bool:
         following = profile.instead_of(form)
         assert isinstance(following, ReportForm)
-        revision, predictions, cited = self._ledger.revision_of(untaken)
-        if any(self._bench.is_gone(stored) for stored in predictions):
+        revision, predictions, cited, known = self._ledger.revision_of(untaken)
+        if revision.withdrawal is None and any(self._bench.is_gone(stored) for stored in predictions):
             self._without(untaken, Instead.NOTHING)
             return False
-        headers = [self._bench.header(stored) for stored in predictions]
+        headers = [self._bench.header_or(stored, known) for stored in predictions]
         with quiet_pydicom():
             built = build_report_stand_in(following, revision, predictions, headers, profile, cited=cited)
         self._record(untaken, built, following, profile)

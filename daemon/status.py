@@ -87,6 +87,7 @@ def _destinations(
         "stow_url": None,
         "profile": "",
         "commitment": False,
+        "rejection_notes": False,
         "configured": False,
     }
     rows += [{"name": name, **unset} for name in counts.deliveries if name not in known]

@@ -10,13 +10,13 @@ from pydicom.dataset import Dataset
 
 from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import BuiltObject, Source
-from cxr_triage.daemon.results.patient import COPIED, LOSSY
+from cxr_triage.daemon.results.patient import COPIED, LOSSY, header_known
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.presentation_state import GRAYSCALE
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.header import open_dataset
 from cxr_triage.storage.inbox import DurableFolder
-from cxr_triage.storage.records import ResultObject, StoredPrediction
+from cxr_triage.storage.records import InstanceHeader, ResultObject, StoredPrediction
 
 #: What the objects need of a source's header, besides what they copy.
 SOURCE_KEYWORDS: Final = (
@@ -48,6 +48,10 @@ class Workbench:
             TriageError: it is not what it was.
         """
         return open_dataset(self.inbox.absolute(stored.path), only=[*COPIED, *SOURCE_KEYWORDS])
+
+    def header_or(self, stored: StoredPrediction, known: InstanceHeader) -> Dataset:
+        """Read the header of an image, or make one of what the ledger knows of it, where its file is gone."""
+        return header_known(known) if self.is_gone(stored) else self.header(stored)
 
     def source(self, stored: StoredPrediction, header: Dataset, *, pictured: bool) -> Source:
         """Give an image as results are made of it, with its pixels where anything is to be drawn on them."""

@@ -34,7 +34,7 @@ class RevisionState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """pending -> stored -> committed | not taken | dead."""
+    """pending -> stored -> committed | not taken | dead | withdrawn."""
 
     PENDING = "pending"
     STORED = "stored"
@@ -42,6 +42,8 @@ class DeliveryState(StrEnum):
     #: The destination does not support the object's SOP Class, or no transfer syntax that we can send it in.
     NOT_TAKEN = "not_taken"
     DEAD = "dead"
+    #: Not sent, since what the object says was withdrawn before.
+    WITHDRAWN = "withdrawn"
 
 
 class Instead(StrEnum):
@@ -54,6 +56,19 @@ class Instead(StrEnum):
     #: Another object that its profile has anyhow.
     PROFILE = "profile"
     NOTHING = "nothing"
+
+
+class Reason(StrEnum):
+    """Why an object is not to be used any more."""
+
+    #: Another one of the same image, or of the same study, took its place.
+    SUPERSEDED = "superseded"
+    #: Withdrawn, since it is of no use.
+    QUALITY = "quality"
+    #: Withdrawn, since it may do harm, as a result about another patient would.
+    PATIENT_SAFETY = "patient-safety"
+    #: Withdrawn, since its images were made under the wrong worklist entry.
+    WORKLIST_ENTRY = "worklist-entry"
 
 
 class Receipt(StrEnum):
@@ -79,6 +94,8 @@ class ObjectKind(StrEnum):
     SR = "SR"
     #: Key Object Selection: one per revision that has something to point at.
     KO = "KO"
+    #: Rejection note: a Key Object Selection of objects that are not to be used any more.
+    NOTE = "NOTE"
 
     @property
     def per_image(self) -> bool:
@@ -93,6 +110,8 @@ class ObjectKind(StrEnum):
 
 
 PER_IMAGE: Final = frozenset({ObjectKind.SEG, ObjectKind.PR, ObjectKind.SC})
+#: Kinds of which an earlier one has to be rejected: an SR names its predecessors itself (PS3.3 C.17.2), these cannot.
+WITHOUT_PREDECESSORS: Final = PER_IMAGE | {ObjectKind.KO}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,6 +233,8 @@ class Revision:
     predecessors: Mapping[str, Sequence[ObjectReference]]
     #: Why the study stood where it did when the revision was opened (Priority.reason); empty if that is not kept.
     priority_reason: str = ""
+    #: Why it says nothing but that its predecessor is withdrawn; None: it is a result.
+    withdrawal: Reason | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,6 +253,9 @@ class StoredPrediction:
     received_at: datetime
     scored_at: datetime
     prediction: Prediction
+    #: Which result of this SOP Instance UID it is: 1, or more where objects were made of other bytes of it before, or
+    #: of itself and withdrawn.
+    version: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +285,23 @@ class Untaken:
     delivery_id: int
     destination: str
     object: ResultObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """Objects that a destination has and that are not to be used any more, and the revision that stands instead."""
+
+    destination: str
+    reason: Reason
+    revision: Revision
+    #: At least one, oldest first.
+    objects: Sequence[ResultObject]
+    #: Of these objects to this destination.
+    delivery_ids: Sequence[int]
+    #: Images that the revision is about, in the order in which they were received.
+    predictions: Sequence[StoredPrediction]
+    #: Of the first of them.
+    header: InstanceHeader
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -337,7 +378,7 @@ class ListedStudy:
     priority_without_findings: Priority
     #: Images by state.
     images: dict[InstanceState, int]
-    #: What was not done for it, and why: one sentence each, without patient data.
+    #: What was not done for it, or taken back, and why: one sentence each, without patient data.
     remarks: tuple[str, ...] = ()
     header: InstanceHeader
 

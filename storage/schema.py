@@ -20,7 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
 from cxr_triage.storage.commitment_records import CommitmentState, ModalityRequestState, Outcome
-from cxr_triage.storage.records import DeliveryState, InstanceState, Instead, ObjectKind, RevisionState
+from cxr_triage.storage.records import DeliveryState, InstanceState, Instead, ObjectKind, Reason, RevisionState
 
 Id = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
 Number = Annotated[int, mapped_column(BigInteger)]
@@ -47,6 +47,7 @@ class Base(DeclarativeBase):
         DeliveryState: StateText(DeliveryState),
         Instead: StateText(Instead),
         ObjectKind: StateText(ObjectKind),
+        Reason: StateText(Reason),
         CommitmentState: StateText(CommitmentState),
         ModalityRequestState: StateText(ModalityRequestState),
         Outcome: StateText(Outcome),
@@ -136,6 +137,10 @@ class InstanceRow(Leased, Base):
     changed_at: Mapped[datetime]
     #: The first reported revision that is about it.
     covered_by: Mapped[int | None] = mapped_column(ForeignKey("revision.id"))
+    #: Its result does not count, whether there is one or not.
+    withdrawn: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    #: How often a withdrawal of its result was undone: what is made of it then has other UIDs.
+    edition: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class HeaderRow(Base):
@@ -248,6 +253,8 @@ class RevisionRow(Base):
     reported_at: Mapped[datetime | None]
     #: The revision that this one supersedes.
     predecessor_id: Mapped[int | None] = mapped_column(ForeignKey("revision.id"))
+    #: Why it says nothing but that its predecessor is withdrawn; None: it is a result.
+    withdrawal: Mapped[Reason | None]
 
 
 class RevisionImageRow(Base):
@@ -267,6 +274,7 @@ class ObjectRow(Base):
         UniqueConstraint("sop_instance_uid"),
         Index(None, "study_instance_uid", "kind"),
         Index(None, "owns_file", "created_at"),
+        Index(None, "rejected"),
     )
 
     id: Mapped[Id]
@@ -285,6 +293,8 @@ class ObjectRow(Base):
     created_at: Mapped[datetime]
     #: Made for destinations that do not take another object of the profile.
     stand_in: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    #: Why it is not to be used any more; None: it may be.
+    rejected: Mapped[Reason | None]
 
 
 class RevisionObjectRow(Base):
@@ -324,6 +334,8 @@ class DeliveryRow(Leased, Base):
     #: Of one that was not taken: what the destination gets instead, and the stand-in where that is one.
     instead: Mapped[Instead | None]
     instead_id: Mapped[int | None] = mapped_column(ForeignKey("result_object.id"))
+    #: The rejection note by which the destination is told that the object is not to be used any more.
+    rejected_by_id: Mapped[int | None] = mapped_column(ForeignKey("result_object.id"))
 
 
 class CommitmentRow(Leased, Base):
@@ -453,6 +465,10 @@ class Event(StrEnum):
     DELIVERY_DEAD = "delivery_dead"
     NOT_TAKEN = "not_taken"
     STAND_IN_MADE = "stand_in_made"
+    REJECTION_NOTE_MADE = "rejection_note_made"
+    WITHDRAWN = "withdrawn"
+    WITHDRAWAL_UNDONE = "withdrawal_undone"
+    DELIVERY_WITHDRAWN = "delivery_withdrawn"
     COMMITTED = "committed"
     NOT_COMMITTED = "not_committed"
     MODALITY_TOLD_COMMITTED = "modality_told_committed"

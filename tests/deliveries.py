@@ -152,6 +152,8 @@ class Pacs:
     statuses: list[int] = field(default_factory=lambda: [0x0000])
     #: SOP classes of what it was sent, in the order in which it came.
     asked: list[str] = field(default_factory=list)
+    #: Their SOP Instance UIDs.
+    came: list[str] = field(default_factory=list)
     #: End the association instead of answering.
     aborts: bool = False
     #: Or do so when it is sent this object.
@@ -163,6 +165,7 @@ class Pacs:
         self.asked.append(str(event.context.abstract_syntax))
         request = event.request
         assert isinstance(request, C_STORE)
+        self.came.append(str(request.AffectedSOPInstanceUID))
         if self.aborts or request.AffectedSOPInstanceUID == self.unbearable:
             event.assoc.abort()
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +19,10 @@ from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import BuiltObject, Source, build_objects
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.profiles import PROFILES
+from cxr_triage.daemon.results.rejection_note import build_note
 from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, STRUCTURES
 from cxr_triage.model.grayscale import Window
-from cxr_triage.storage.records import ObjectKind, Revision, StoredPrediction
+from cxr_triage.storage.records import ObjectKind, Reason, Rejection, ResultObject, Revision, StoredPrediction
 
 STUDY = "1.2.3.4"
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")
@@ -81,6 +83,37 @@ def objects(*headers: Dataset, profile: str = "air", **changes: Any) -> list[Bui
         [stored(header) for header in headers],
         sources(*headers),
         PROFILES[profile],
+    )
+
+
+def note(
+    header: Dataset, built: Sequence[BuiltObject], *, profile: str = "air", reason: Reason = Reason.SUPERSEDED
+) -> BuiltObject:
+    """Build the rejection note about objects of a study."""
+    rejection = Rejection(
+        destination="pacs",
+        reason=reason,
+        revision=revision(number=2),
+        objects=[_made(each, profile) for each in built],
+        delivery_ids=range(1, len(built) + 1),
+        predictions=[stored(header)],
+        header=builders.instance_header(),
+    )
+    return BuiltObject(build_note(rejection, header, PROFILES[profile]), ObjectKind.NOTE, "")
+
+
+def _made(built: BuiltObject, profile: str) -> ResultObject:
+    dataset = built.dataset
+    return ResultObject(
+        kind=built.kind,
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        study_instance_uid=str(dataset.StudyInstanceUID),
+        source_sop_instance_uid=built.source_sop_instance_uid,
+        profile=profile,
+        path=Path("20240304") / "object.dcm",
+        sha256="ab" * 32,
     )
 
 

@@ -15,6 +15,7 @@ from cxr_triage.daemon.dicom_client import DicomTransport
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.picturing import picture_of
+from cxr_triage.daemon.rejections import RejectionMaker
 from cxr_triage.daemon.report import Reporter
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.profiles import PROFILES, Profile
@@ -29,10 +30,12 @@ from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
+from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
-from cxr_triage.storage.records import Instead, RevisionState, StoredFile
+from cxr_triage.storage.ledger.withdrawals import Withdrawals, Withdrawn
+from cxr_triage.storage.records import Instead, Reason, RevisionState, StoredFile
 from cxr_triage.storage.schema import RevisionRow
 from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
 
@@ -106,6 +109,24 @@ class Site:
             bench=Workbench(inbox=self.inbox, outbox=self.outbox, read_picture=read_picture),
             destinations=destinations,
             profiles=profiles,
+            backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
+            clock=self.clock,
+        )
+
+    def withdrawals(self, *rejecting: str) -> Withdrawals:
+        """Give the ledger of withdrawals, where these destinations take notes."""
+        return Withdrawals(self.database, rejecting=rejecting)
+
+    def withdraw(self, study: str, *rejecting: str, reason: Reason = Reason.QUALITY) -> Withdrawn | None:
+        """Withdraw a study's results."""
+        return self.withdrawals(*rejecting).withdraw(study, reason, actor="tester", policy=POLICY)
+
+    def rejections(self, *destinations: tuple[str, str], ledger: Rejections | None = None) -> RejectionMaker:
+        """Give a maker of rejection notes for destinations, by name and profile."""
+        return RejectionMaker(
+            ledger or Rejections(self.database),
+            bench=Workbench(inbox=self.inbox, outbox=self.outbox, read_picture=picture_of),
+            destinations={name: PROFILES[profile] for name, profile in destinations},
             backoff=Backoff(first=timedelta(seconds=5), longest=timedelta(seconds=15)),
             clock=self.clock,
         )

@@ -322,8 +322,29 @@ def test_replay_brings_back_what_was_given_up(line: CommandLine) -> None:
 @pytest.mark.parametrize("what", [[], ["1.2.3", "--failed"], ["1.2.3", "--dead", "pacs"], ["--failed", "--dead", "x"]])
 def test_replay_needs_to_know_what(line: CommandLine, what: list[str]) -> None:
     """Exactly one thing."""
-    words = "name exactly one of: a SOP Instance UID, --failed, --dead DESTINATION"
+    words = "name exactly one of: a UID, --failed, --dead DESTINATION"
     assert words in line.complaint("replay", *what, status=2)
+
+
+def test_withdraw_takes_results_back_and_replay_brings_them_back(line: CommandLine) -> None:
+    """Signed, for a reason from the list, once; list, status and history tell of it."""
+    line.steps.score(STUDY, finding("Effusion", 0.9, 0.5))
+    line.steps.report(STUDY)
+    words = "withdraw", STUDY, "--reason", "patient-safety"
+    assert line.said(*words) == f"the results of study {STUDY} are withdrawn: images: 1, finished objects: 2\n"
+    assert line.said(*words) == f"the results of study {STUDY} were withdrawn before\n"
+    assert "Withdrawn by a person: the results of 1 of 1 images." in line.said("worklist")
+    status = json.loads(line.said("status", "--json"))
+    assert (status["revisions"]["withdrawn"], status["destinations"][0]["deliveries"]["withdrawn"]) == (1, 2)
+    told = json.loads(line.said("history", STUDY, "--json"))
+    [entry] = [entry for entry in told if entry["event"] == "withdrawn"]
+    assert entry["detail"] == "patient-safety: 1 images, 2 objects"
+    assert entry["actor"].startswith("command line")
+    assert line.said("replay", STUDY) == f"the results of study {STUDY} count again, and are made anew: images: 1\n"
+    assert "Withdrawn" not in line.said("worklist")
+    assert "nothing is known of study" in line.complaint("withdraw", "9.9", "--reason", "quality")
+    complaint = line.complaint("withdraw", STUDY, "--reason", "it was Mr Jones", status=2)
+    assert "write one of quality, patient-safety, worklist-entry" in complaint
 
 
 def test_migrate_makes_the_tables(line: CommandLine) -> None:

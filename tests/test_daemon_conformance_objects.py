@@ -20,7 +20,7 @@ from cxr_triage.daemon.conformance.templates import TEMPLATES
 from cxr_triage.daemon.results.objects import BuiltObject, build_objects
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES
 from cxr_triage.model.findings import ABNORMALITIES, SITES, THIRDS, Zone
-from cxr_triage.storage.records import ObjectReference
+from cxr_triage.storage.records import ObjectReference, Reason
 from printed import Row, chapter, table
 
 COPIED, COMMON = "Patient and study, in all objects", "Common, in all objects"
@@ -71,9 +71,16 @@ def made() -> dict[str, list[Dataset]]:
             predecessors = {profile: (earlier(),)} if source == {} else {}
             for each in results.objects(header, profile=profile, predecessors=predecessors):
                 objects.setdefault(name_of(each.dataset), []).append(results.written(each.dataset))
-        for each in located(profile):
+        for each in (*located(profile), *rejected(profile)):
             objects[name_of(each.dataset)].append(results.written(each.dataset))
     return objects
+
+
+def rejected(profile: str) -> list[BuiltObject]:
+    """Make the notes that reject what a profile makes, for every reason."""
+    header = results.source()
+    built = results.objects(header, profile=profile)
+    return [results.note(header, built, profile=profile, reason=reason) for reason in Reason]
 
 
 def located(profile: str) -> list[BuiltObject]:

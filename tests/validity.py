@@ -90,8 +90,9 @@ class Judged:
 
 
 def judged(profile: str, header: Dataset, folder: Path) -> Iterator[Judged]:
-    """Look at all objects of one source in one profile."""
+    """Look at all objects of one source in one profile, and at the note that rejects them."""
     objects = results.objects(header, profile=profile)
+    objects.append(results.note(header, objects, profile=profile))
     consistent = contradictions(header, objects, folder) == []
     for built in objects:
         yield Judged(
@@ -135,8 +136,8 @@ HEAD = """\
 
 Made by tests/validity.py; do not edit.
 
-Every object of every emission profile was made from a radiograph of each of these kinds, and looked at by programs that
-are not ours:
+Every object of every emission profile, and a note that rejects them all (NOTE), was made from a radiograph of each of
+these kinds, and looked at by programs that are not ours:
 
 {sources}
 
@@ -166,7 +167,7 @@ def _errors(verdicts: Sequence[bool | None]) -> str:
 
 
 def _dcmtk(built: BuiltObject, folder: Path) -> bool | None:
-    if built.kind not in (ObjectKind.SR, ObjectKind.KO):
+    if built.kind not in (ObjectKind.SR, ObjectKind.KO, ObjectKind.NOTE):
         return None
     try:
         return bool(results.dump(built.dataset, folder))

@@ -61,7 +61,9 @@ def _report(content: tuple[Attribute, ...]) -> tuple[Module, ...]:
                 Attribute("PreliminaryFlag", ALWAYS, "PRELIMINARY"),
                 Attribute("VerificationFlag", ALWAYS, "UNVERIFIED: no person has seen it"),
                 Attribute("PerformedProcedureCodeSequence", EMPTY, ""),
-                Attribute("PredecessorDocumentsSequence", ANAP, "the SR of the revision before"),
+                Attribute(
+                    "PredecessorDocumentsSequence", ANAP, "the SRs of the revision before, in all forms that were sent"
+                ),
                 _EVIDENCE,
             ),
         ),
@@ -75,12 +77,16 @@ KEY_OBJECTS: Final = (
     Module("Key Object Document Series", "C.17.6.1", "M", (*series(ObjectKind.KO, document=True), _STEP)),
     Module("General Equipment", "C.7.5.1", "M", EQUIPMENT),
     Module("Key Object Document", "C.17.6.2", "M", (*DATE, _EVIDENCE)),
-    Module("SR Document Content", "C.17.3", "M", _content("Of Interest", "CONTINUOUS", "2010")),
+    Module(
+        "SR Document Content", "C.17.3", "M", _content("Of Interest; of rejection notes, why", "CONTINUOUS", "2010")
+    ),
 )
 
 #: By the form of the report.
 REPORTS: Final[dict[ObjectKind | ReportForm, tuple[Module, ...]]] = {
     ReportForm.COMPREHENSIVE_3D: _MEASURED,
     ReportForm.COMPREHENSIVE: _MEASURED,
-    ReportForm.BASIC_TEXT: _report(_content("Chest CAD Report, with a warning in its meaning", "SEPARATE", "")),
+    ReportForm.BASIC_TEXT: _report(
+        _content("Chest CAD Report, with a warning in its meaning, or that it withdraws", "SEPARATE", "")
+    ),
 }

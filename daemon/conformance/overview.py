@@ -17,7 +17,8 @@ _WHAT: Final = {
     ReportForm.COMPREHENSIVE_3D: "one per revision of a study's result: TID 1500",
     ReportForm.COMPREHENSIVE: "one per revision: the same content",
     ReportForm.BASIC_TEXT: "one per revision: sentences",
-    ObjectKind.KO: "one per revision with a finding at or above its threshold",
+    ObjectKind.KO: "one per revision with a finding at or above its threshold; rejection notes, where "
+    "`rejection_notes = true`",
 }
 
 
@@ -35,7 +36,8 @@ def _services_table() -> str:
         "Worklist": negotiation.listed()[1:],
     }
     rows = [(group, *_service(offer)) for group, offers in groups.items() for offer in offers]
-    return table(("service", "SOP class", "UID", "SCU", "SCP"), rows)
+    # A class may be offered in several contexts.
+    return table(("service", "SOP class", "UID", "SCU", "SCP"), dict.fromkeys(rows))
 
 
 def _service(offer: Offer) -> tuple[str, str, str, str]:

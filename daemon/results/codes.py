@@ -21,6 +21,8 @@ def concept(code: Code, profile: Profile) -> CodedConcept:
 TITLE: Final = CodedConcept("126000", "DCM", f"Imaging Measurement Report ({RESEARCH})")
 #: Of sentences instead of measurements: viewers take a document with the other title for TID 1500.
 TITLE_OF_WORDS: Final = CodedConcept("112000", "DCM", f"Chest CAD Report ({RESEARCH})")
+#: The same of a report that takes the earlier ones back.
+TITLE_OF_WITHDRAWAL: Final = CodedConcept("112000", "DCM", f"Withdrawn: Chest CAD Report ({RESEARCH})")
 #: PS3.16 CID 100 is extensible; what was imaged, when the source does not say.
 PLAIN_CHEST_XRAY: Final = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 #: The one concept for every probability; its unit is 1 (UCUM).

@@ -75,6 +75,17 @@ def sentences(report: Report) -> Iterable[str]:
         yield from (f"Image {image.number}: {remark.sentence}" for remark in image.stored.prediction.remarks)
 
 
+def sentences_of_withdrawal(report: Report) -> Iterable[str]:
+    """What a reader must know of a result that was taken back, that first."""
+    withdrawal = report.revision.withdrawal
+    assert withdrawal is not None
+    yield (
+        f"WITHDRAWN: the earlier result of this study is withdrawn (reason: {withdrawal.value}) and is not to be used."
+    )
+    yield "It does not order the reading list any more. This report makes no statement about the images."
+    yield STATEMENT
+
+
 def _summary(report: Report) -> str:
     """What reached its threshold, most probable first; nothing is said of the rest but that."""
     present = [finding for image in report.images for finding in image.stored.prediction.findings if finding.present]

@@ -84,8 +84,19 @@ def device_uid(weights_sha256: str) -> str:
 
 def image_object_uid(kind: ObjectKind, stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
     """What the UID of an object about an image, or of a part of it, is derived from."""
-    content = (stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256)
+    content = [stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256]
+    if stored.version > 1:
+        content.append(f"rev {stored.version}")
     return derived_uid(kind.value, *content, profile.name, EMITTER, part)
+
+
+def image_series_description(kind: ObjectKind, stored: StoredPrediction, profile: Profile) -> str:
+    """Say in the list of series what an object about an image is, and whether an earlier one is out of date.
+
+    No attribute of theirs says so, as Predecessor Documents Sequence does of documents.
+    """
+    description = profile.series_description(kind)
+    return description if stored.version == 1 else f"{description}, rev {stored.version}"
 
 
 def document_uid(kind: ObjectKind, revision: Revision, profile: Profile, part: str = "instance") -> str:

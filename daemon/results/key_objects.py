@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -11,7 +12,9 @@ from cxr_triage.daemon.results.codes import OF_INTEREST
 from cxr_triage.daemon.results.document import Report, observer, sentences
 from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
-from cxr_triage.storage.records import ObjectKind, ObjectReference
+from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.model.prediction import BundleIdentity
+from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision
 
 #: Kinds that are images: referenced as such.
 IMAGES: Final = frozenset({ObjectKind.SEG, ObjectKind.SC})
@@ -30,26 +33,63 @@ def build_ko(report: Report, sr: ObjectReference | None) -> KeyObjectSelectionDo
     flagged = [image for image in report.images if any(found.present for found in image.stored.prediction.findings)]
     if not flagged:
         return None
-    shown = [*_shown(flagged), *([stand_in(sr)] if sr else [])]
-    profile, revision = report.profile, report.revision
-    document = KeyObjectSelectionDocument(
-        evidence=shown,
-        content=KeyObjectSelection(
-            document_title=OF_INTEREST,
-            referenced_objects=shown,
-            observer_device_context=observer(report.bundle),
-            description=" ".join(sentences(report)),
-        ),
-        series_instance_uid=document_uid(ObjectKind.KO, revision, profile, "series"),
-        series_number=profile.series_number(ObjectKind.KO),
-        sop_instance_uid=document_uid(ObjectKind.KO, revision, profile),
-        instance_number=revision.number,
-        series_description=f"{profile.series_description(ObjectKind.KO)}, rev {revision.number}",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        **equipment(report.bundle),
+    document = selection(
+        ObjectKind.KO,
+        report.revision,
+        report.profile,
+        bundle=report.bundle,
+        title=OF_INTEREST,
+        objects=[*_shown(flagged), *([stand_in(sr)] if sr else [])],
+        description=" ".join(sentences(report)),
     )
     finish(document, source=report.sources[0], moment=max(image.stored.received_at for image in report.images))
     return document
+
+
+def selection(
+    kind: ObjectKind,
+    revision: Revision,
+    profile: Profile,
+    *,
+    bundle: BundleIdentity,
+    title: CodedConcept,
+    objects: Sequence[Dataset],
+    description: str,
+) -> KeyObjectSelectionDocument:
+    """Build a Key Object Selection of a revision, to be finished (PS3.16 TID 2010).
+
+    Args:
+        kind: what it is to us: which series it stands in.
+        revision: whose.
+        profile: whom for.
+        bundle: the weights that it is about.
+        title: why it points at them (PS3.16 CID 7010).
+        objects: what it points at, and its evidence (PS3.3 C.17.6.2.1).
+        description: the same in words.
+    """
+    return KeyObjectSelectionDocument(
+        evidence=objects,
+        content=KeyObjectSelection(
+            document_title=title,
+            referenced_objects=objects,
+            observer_device_context=observer(bundle),
+            description=description,
+        ),
+        series_instance_uid=document_uid(kind, revision, profile, "series"),
+        series_number=profile.series_number(kind),
+        sop_instance_uid=document_uid(kind, revision, profile),
+        instance_number=revision.number,
+        series_description=f"{profile.series_description(kind)}, rev {revision.number}",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **equipment(bundle),
+    )
+
+
+def image_stand_in(referenced: ObjectReference, *, rows: int, columns: int) -> Dataset:
+    """A data set of which the library takes a reference to an image: it tells images by their size."""
+    dataset = stand_in(referenced)
+    dataset.Rows, dataset.Columns = rows, columns
+    return dataset
 
 
 def _shown(images: Sequence[ReportedImage]) -> Iterator[Dataset]:
@@ -58,7 +98,5 @@ def _shown(images: Sequence[ReportedImage]) -> Iterator[Dataset]:
         source = source_stand_in(image.stored)
         yield source
         for kind, made in image.objects.items():
-            reference = stand_in(made)
-            if kind in IMAGES:  # the library tells images by their size
-                reference.Rows, reference.Columns = source.Rows, source.Columns
-            yield reference
+            is_image = kind in IMAGES
+            yield image_stand_in(made, rows=source.Rows, columns=source.Columns) if is_image else stand_in(made)

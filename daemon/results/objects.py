@@ -100,6 +100,26 @@ def build_objects(
     return built
 
 
+def build_withdrawal(
+    revision: Revision, predictions: Sequence[StoredPrediction], headers: Sequence[Dataset], profile: Profile
+) -> list[BuiltObject]:
+    """Build what says that the result before is withdrawn: an SR, where the profile has one.
+
+    Args:
+        revision: the withdrawal.
+        predictions: of the images that the result was about.
+        headers: of these images, in the same order.
+        profile: whom for.
+    """
+    if ObjectKind.SR not in profile.objects:
+        return []
+    images = tuple(
+        ReportedImage(number=number, stored=stored, objects={}) for number, stored in enumerate(predictions, start=1)
+    )
+    report = Report(revision=revision, images=images, sources=tuple(headers), profile=profile)
+    return [BuiltObject(build_sr(report), ObjectKind.SR, "")]
+
+
 def form_of(made: ResultObject) -> Form | None:
     """In which form an object was made; None: in none that this version makes."""
     return next((form for form, sop_class in SOP_CLASSES.items() if sop_class == made.sop_class_uid), None)

@@ -1,5 +1,6 @@
 """Who and which study: the source's own elements, copied byte for byte with their oddities."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Final
 
@@ -10,6 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
+
+from cxr_triage.storage.records import InstanceHeader
 
 #: PS3.3 C.7.1.1 Patient Module and C.7.1.3 Clinical Trial Subject Module.
 PATIENT: Final = (
@@ -59,6 +62,20 @@ ENCODING: Final = ("SpecificCharacterSet", "TimezoneOffsetFromUTC")
 LOSSY: Final = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 #: Everything of the source's header that is copied.
 COPIED: Final = (*ENCODING, *PATIENT, *STUDY)
+#: What the ledger keeps of it, by the name there.
+KNOWN: Final[Mapping[str, str]] = {
+    "patient_name": "PatientName",
+    "patient_id": "PatientID",
+    "issuer_of_patient_id": "IssuerOfPatientID",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "accession_number": "AccessionNumber",
+    "study_id": "StudyID",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "study_description": "StudyDescription",
+    "referring_physician_name": "ReferringPhysicianName",
+}
 
 #: VRs whose bytes depend on the byte order.
 _BINARY: Final = frozenset(
@@ -92,6 +109,17 @@ def copy_elements(source: Dataset, target: Dataset, keywords: tuple[str, ...]) -
             target[tag] = element
         elif tag in target:
             del target[tag]
+
+
+def header_known(known: InstanceHeader) -> Dataset:
+    """Make a header of what the ledger keeps of it, for a source whose file was removed after its time."""
+    source = Dataset()
+    if known.specific_character_set:
+        source.SpecificCharacterSet = known.specific_character_set.split("\\")
+    for field, keyword in KNOWN.items():
+        if value := getattr(known, field):
+            setattr(source, keyword, value)
+    return source
 
 
 def can_say(source: Dataset, words: str) -> bool:

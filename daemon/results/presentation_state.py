@@ -22,7 +22,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
 from cxr_triage.daemon.results.drawing import NOTES, Drawing, Label, Layer, Line, drawing_of
-from cxr_triage.daemon.results.finishing import CHEST, equipment, finish, image_object_uid, source_stand_in
+from cxr_triage.daemon.results.finishing import (
+    CHEST,
+    equipment,
+    finish,
+    image_object_uid,
+    image_series_description,
+    source_stand_in,
+)
 from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.grayscale import LookupTable, Window, is_shown_inverted, lookup_table
@@ -63,8 +70,8 @@ def build_pr(
         sop_instance_uid=image_object_uid(ObjectKind.PR, stored, profile),
         instance_number=1,
         content_label="CXR_TRIAGE",
-        content_description=profile.series_description(ObjectKind.PR),
-        series_description=profile.series_description(ObjectKind.PR),
+        content_description=image_series_description(ObjectKind.PR, stored, profile),
+        series_description=image_series_description(ObjectKind.PR, stored, profile),
         graphic_layers=list(layers.values()),
         graphic_annotations=list(_annotations(drawing, layers, image)),
         transfer_syntax_uid=ExplicitVRLittleEndian,

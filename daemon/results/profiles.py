@@ -161,7 +161,10 @@ SERIES: Final = {
     ObjectKind.SC: Series(9004, f"Chest triage picture (AI), {RESEARCH}"),
     ObjectKind.SR: Series(9002, f"Chest triage (AI), {RESEARCH}"),
     ObjectKind.KO: Series(9005, f"Chest triage flag (AI), {RESEARCH}"),
+    ObjectKind.NOTE: Series(9006, f"Rejection note (AI), {RESEARCH}"),
 }
+#: Of a report that takes an earlier one back, in every profile.
+WITHDRAWN_SERIES: Final = f"Withdrawn result (AI), {RESEARCH}"
 _RGB: Final = {structure.name: structure.rgb for structure in STRUCTURES}
 
 #: Less of the same report, in what older systems take.

@@ -13,7 +13,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.codes import SOURCE_FOR_PROCESSING
 from cxr_triage.daemon.results.drawing import NOTES, Drawing, drawing_of
-from cxr_triage.daemon.results.finishing import CHEST, equipment, finish, image_object_uid
+from cxr_triage.daemon.results.finishing import (
+    CHEST,
+    equipment,
+    finish,
+    image_object_uid,
+    image_series_description,
+)
 from cxr_triage.daemon.results.patient import LOSSY, copy_elements
 from cxr_triage.daemon.results.picture import Picture, shrunk
 from cxr_triage.daemon.results.profiles import RESEARCH, Profile
@@ -41,7 +47,7 @@ def build_sc(stored: StoredPrediction, source: Dataset, picture: Picture, *, pro
         profile: whom for.
     """
     drawn_HWC = draw(drawing_of(stored, profile), picture.grey_HW, stored.prediction.masks_CHW.shape[1:], profile)
-    description = profile.series_description(ObjectKind.SC)
+    description = image_series_description(ObjectKind.SC, stored, profile)
     capture = SCImage(
         pixel_array=drawn_HWC,
         photometric_interpretation=PhotometricInterpretationValues.RGB,

@@ -17,6 +17,7 @@ from cxr_triage.daemon.results.finishing import (
     equipment,
     finish,
     image_object_uid,
+    image_series_description,
     source_stand_in,
 )
 from cxr_triage.daemon.results.patient import copy_elements
@@ -91,8 +92,8 @@ def _segmentation(stored: StoredPrediction, source: Dataset, profile: Profile) -
         sop_instance_uid=image_object_uid(ObjectKind.SEG, stored, profile),
         instance_number=1,
         content_label="CXR_TRIAGE",
-        content_description=profile.series_description(ObjectKind.SEG),
-        series_description=profile.series_description(ObjectKind.SEG),
+        content_description=image_series_description(ObjectKind.SEG, stored, profile),
+        series_description=image_series_description(ObjectKind.SEG, stored, profile),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
         **equipment(bundle),

@@ -7,12 +7,12 @@ from highdicom.sr import Comprehensive3DSR, ComprehensiveSR, EnhancedSR
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
-from cxr_triage.daemon.results.basic_text import basic_text
+from cxr_triage.daemon.results.basic_text import basic_text, withdrawal_text
 from cxr_triage.daemon.results.codes import private_scheme
 from cxr_triage.daemon.results.document import Report
 from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_report import measurement_report
-from cxr_triage.daemon.results.profiles import ReportForm
+from cxr_triage.daemon.results.profiles import WITHDRAWN_SERIES, ReportForm
 from cxr_triage.storage.records import ObjectKind
 
 Document = Comprehensive3DSR | ComprehensiveSR | EnhancedSR
@@ -34,10 +34,16 @@ _FORMS: Final[dict[ReportForm, tuple[type[Document], Callable[[Report], Dataset]
 
 
 def build_sr(report: Report) -> Document:
-    """Build the SR of one revision: complete, preliminary, and unverified, since no person has seen it."""
+    """Build the SR of one revision: complete, preliminary, and unverified, since no person has seen it.
+
+    One that takes a result back is of the same form, as its destinations take it, and has sentences alone.
+    """
     revision, profile = report.revision, report.profile
     predecessors = revision.predecessors.get(profile.site_name, ())
     form, content = _FORMS[profile.report]
+    description = profile.series_description(ObjectKind.SR)
+    if revision.withdrawal is not None:
+        content, description = withdrawal_text, WITHDRAWN_SERIES
     document = form(
         evidence=evidence(report),
         content=content(report),
@@ -49,13 +55,14 @@ def build_sr(report: Report) -> Document:
         is_final=False,
         is_verified=False,
         previous_versions=[stand_in(each) for each in predecessors] or None,
-        series_description=f"{profile.series_description(ObjectKind.SR)}, rev {revision.number}",
+        series_description=f"{description}, rev {revision.number}",
         coding_schemes=[private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **equipment(report.bundle),
     )
     latest = max(image.stored.received_at for image in report.images)
-    finish(document, source=report.sources[0], moment=latest)
+    moment = latest if revision.withdrawal is None else revision.created_at
+    finish(document, source=report.sources[0], moment=moment)
     return document
 
 

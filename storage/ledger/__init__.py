@@ -8,9 +8,11 @@ from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
 from cxr_triage.storage.ledger.reading_list import ReadingList
+from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
+from cxr_triage.storage.ledger.withdrawals import Withdrawals
 
 __all__ = [
     "Circuits",
@@ -21,7 +23,9 @@ __all__ = [
     "Intake",
     "ModalityCommitments",
     "ReadingList",
+    "Rejections",
     "Reporting",
     "Scoring",
     "StandIns",
+    "Withdrawals",
 ]

@@ -233,7 +233,7 @@ class Commitments:
             if row.state is not DeliveryState.COMMITTED:
                 self._settle(session, row, DeliveryState.COMMITTED, Event.COMMITTED)
             return
-        if row.state is not DeliveryState.STORED or _asked_since(session, item):
+        if row.state is not DeliveryState.STORED or row.rejected_by_id is not None or _asked_since(session, item):
             return
         row.commitment_failures += 1
         # What comes now is a step of its own, with chances of its own.
@@ -264,6 +264,8 @@ def _result_to_ask(destination: str, now: datetime, settle: timedelta) -> Column
         DeliveryRow.destination == destination,
         DeliveryRow.state == DeliveryState.STORED,
         DeliveryRow.commitment_id.is_(None),
+        # A PACS need not keep what it was told not to use.
+        DeliveryRow.rejected_by_id.is_(None),
         DeliveryRow.changed_at <= now - settle,
         leases.is_due(DeliveryRow, now),
         in_outbox,

@@ -181,13 +181,17 @@ class Dispatch:
     def replay_not_taken(self, destination: str, *, actor: str = "operator") -> int:
         """Offer a destination again what it did not take, as far as the outbox still has it.
 
-        Not the stand-ins among it: they follow if the destination still does not take what they stand for.
+        Not the stand-ins among it: they follow if the destination still does not take what they stand for. And not what
+        was superseded or withdrawn since.
 
         Returns:
             How many.
         """
         in_outbox = exists().where(
-            ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file, ObjectRow.stand_in.is_(False)
+            ObjectRow.id == DeliveryRow.object_id,
+            ObjectRow.owns_file,
+            ObjectRow.stand_in.is_(False),
+            ObjectRow.rejected.is_(None),
         )
         which = in_outbox & (DeliveryRow.destination == destination)
         return len(self._replay(which, DeliveryState.NOT_TAKEN, actor))
@@ -204,7 +208,9 @@ class Dispatch:
             ObjectRow.id == DeliveryRow.object_id, ObjectRow.sop_instance_uid == sop_instance_uid
         )
         here = of_object & DeliveryRow.destination.in_(destinations)
-        not_taken = here & exists().where(ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file)
+        not_taken = here & exists().where(
+            ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file, ObjectRow.rejected.is_(None)
+        )
         return [
             *self._replay(here, DeliveryState.DEAD, actor),
             *self._replay(not_taken, DeliveryState.NOT_TAKEN, actor),

@@ -151,7 +151,9 @@ def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: 
 
 
 def _forgettable_images(before: datetime) -> Select[int, str]:
-    reported = and_(InstanceRow.state == InstanceState.SCORED, InstanceRow.covered_by.is_not(None))
+    reported = and_(
+        InstanceRow.state == InstanceState.SCORED, or_(InstanceRow.covered_by.is_not(None), InstanceRow.withdrawn)
+    )
     finished = exists().where(
         StudyRow.study_instance_uid == InstanceRow.study_instance_uid, StudyRow.finished_at.is_not(None)
     )
@@ -186,7 +188,12 @@ def _uncommitted(committing: Collection[str]) -> ColumnElement[bool]:
     """
     made = aliased(ObjectRow)
     in_outbox = exists().where(made.id == DeliveryRow.object_id, made.owns_file)
-    return and_(DeliveryRow.state == DeliveryState.STORED, DeliveryRow.destination.in_(committing), in_outbox)
+    return and_(
+        DeliveryRow.state == DeliveryState.STORED,
+        DeliveryRow.rejected_by_id.is_(None),
+        DeliveryRow.destination.in_(committing),
+        in_outbox,
+    )
 
 
 def _instances(session: Session) -> dict[InstanceState, int]:

@@ -38,4 +38,4 @@ def disown(
 
 def _has_work_left(row: InstanceRow) -> bool:
     unread = row.state in {InstanceState.RECEIVED, InstanceState.INDEXED}
-    return unread or (row.state is InstanceState.SCORED and row.covered_by is None)
+    return unread or (row.state is InstanceState.SCORED and row.covered_by is None and not row.withdrawn)

@@ -161,7 +161,7 @@ def _remarks_on_images(session: Session) -> dict[str, list[str]]:
         select(InstanceRow.study_instance_uid, RemarkRow.sentence)
         .join(RemarkRow, RemarkRow.instance_id == InstanceRow.id)
         .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
-        .where(_LISTED, InstanceRow.state == InstanceState.SCORED)
+        .where(_LISTED, InstanceRow.state == InstanceState.SCORED, InstanceRow.withdrawn.is_(False))
         .order_by(InstanceRow.received_at, InstanceRow.id, RemarkRow.position)
     )
     sentences: dict[str, list[str]] = defaultdict(list)
@@ -173,14 +173,30 @@ def _remarks_on_images(session: Session) -> dict[str, list[str]]:
 
 def _remarks(session: Session, images: Mapping[str, dict[InstanceState, int]]) -> dict[str, tuple[str, ...]]:
     """Say of each listed study which images the findings do not speak of, and what to know of the others."""
-    reasons, remarks = _reasons(session), _remarks_on_images(session)
-    return {uid: (*_left_out(counted, reasons[uid]), *remarks[uid]) for uid, counted in images.items()}
+    reasons, remarks, withdrawn = _reasons(session), _remarks_on_images(session), _withdrawn(session)
+    return {
+        uid: (*_left_out(counted, reasons[uid], withdrawn.get(uid, 0)), *remarks[uid])
+        for uid, counted in images.items()
+    }
 
 
-def _left_out(images: dict[InstanceState, int], reasons: Sequence[str]) -> Iterator[str]:
+def _withdrawn(session: Session) -> dict[str, int]:
+    """Count the images of each listed study whose results were withdrawn."""
+    counted = session.execute(
+        select(InstanceRow.study_instance_uid, func.count())
+        .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+        .where(_LISTED, InstanceRow.withdrawn)
+        .group_by(InstanceRow.study_instance_uid)
+    )
+    return {str(uid): count for uid, count in counted}
+
+
+def _left_out(images: dict[InstanceState, int], reasons: Sequence[str], withdrawn: int) -> Iterator[str]:
     """Say which images the findings do not speak of. An image that waits may still move the study."""
     total = sum(images.values())
     waiting = images[InstanceState.RECEIVED] + images[InstanceState.INDEXED]
+    if withdrawn:
+        yield f"Withdrawn by a person: the results of {withdrawn} of {total} images."
     if reasons:
         yield f"Not triaged, {len(reasons)} of {total} images: {' '.join(dict.fromkeys(reasons))}"
     if waiting:

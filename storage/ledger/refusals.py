@@ -56,7 +56,9 @@ def untold(session: Session) -> dict[str, int]:
         .where(
             DeliveryRow.state == DeliveryState.NOT_TAKEN,
             DeliveryRow.instead == Instead.NOTHING,
-            ObjectRow.kind != ObjectKind.KO,  # a flag says nothing that the report does not say
+            # A flag or a note says nothing that the report does not say.
+            ObjectRow.kind.not_in((ObjectKind.KO, ObjectKind.NOTE)),
+            ObjectRow.rejected.is_(None),
             StudyRow.finished_at.is_(None),
             ~_told_otherwise(),
         )

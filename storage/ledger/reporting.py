@@ -15,7 +15,8 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.lost import disown
 from cxr_triage.storage.ledger.objects import object_of, take_object
-from cxr_triage.storage.ledger.revisions import link_stand_ins, predictions_of, revision_of
+from cxr_triage.storage.ledger.rejections import supersede_objects
+from cxr_triage.storage.ledger.revisions import is_usable, link_stand_ins, predictions_of, revision_of
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import (
@@ -23,6 +24,7 @@ from cxr_triage.storage.records import (
     DeliveryState,
     InstanceHeader,
     InstanceState,
+    ObjectKind,
     ResultObject,
     Revision,
     RevisionState,
@@ -43,6 +45,7 @@ from cxr_triage.storage.schema import (
 
 #: Who acted, in the audit trail.
 _ACTOR: Final = "report"
+_IS_OPEN_WITHDRAWAL: Final = (RevisionRow.state == RevisionState.OPEN) & RevisionRow.withdrawal.is_not(None)
 
 
 class _Image(NamedTuple):
@@ -52,6 +55,7 @@ class _Image(NamedTuple):
     sop_instance_uid: str
     sha256: str
     bundle_sha256: str
+    edition: int
 
 
 class Reporting:
@@ -62,20 +66,36 @@ class Reporting:
         self._clock = clock
 
     def studies_to_report(self, limit: int) -> list[str]:
-        """Studies with scored images that no reported revision covers, and with no indexed image still to score."""
+        """Studies with scored images that no reported revision covers, and with no indexed image still to score.
+
+        Before them, studies whose result was withdrawn and where no report says so yet.
+        """
+        withdrawn = select(RevisionRow.study_instance_uid).where(_IS_OPEN_WITHDRAWAL).order_by(RevisionRow.id)
         waiting = aliased(InstanceRow)
         still_to_score = exists().where(
             waiting.study_instance_uid == InstanceRow.study_instance_uid, waiting.state == InstanceState.INDEXED
         )
         studies = (
             select(InstanceRow.study_instance_uid)
-            .where(InstanceRow.state == InstanceState.SCORED, InstanceRow.covered_by.is_(None), ~still_to_score)
+            .where(
+                InstanceRow.state == InstanceState.SCORED,
+                InstanceRow.covered_by.is_(None),
+                InstanceRow.withdrawn.is_(False),
+                ~still_to_score,
+            )
             .group_by(InstanceRow.study_instance_uid)
             .order_by(func.min(InstanceRow.ordered), func.min(InstanceRow.received_at))
             .limit(limit)
         )
         with self._database.read() as session:
-            return [uid for uid in session.scalars(studies) if uid is not None]
+            found = [*session.scalars(withdrawn.limit(limit)), *session.scalars(studies)]
+            return list(dict.fromkeys(uid for uid in found if uid is not None))[:limit]
+
+    def open_withdrawal(self, study_instance_uid: str) -> Revision | None:
+        """Give the revision of a study that is to say that its result is withdrawn; None: there is none to be made."""
+        with self._database.read() as session:
+            row = _withdrawal_of(session, study_instance_uid)
+            return None if row is None else revision_of(session, row)
 
     def open_revision(self, study_instance_uid: str, policy_digest: str) -> Revision:
         """Fix which images the next revision is about. The same images, bundle and policy give the same revision.
@@ -86,10 +106,13 @@ class Reporting:
         An open revision of fewer images is superseded: it can no longer be completed.
 
         Raises:
+            StaleAttemptError: what was reported was withdrawn meanwhile: that is to be said first.
             StorageError: the study has no scored image.
         """
         with self._database.transaction() as session:
             study = locked_study(session, study_instance_uid)
+            if _withdrawal_of(session, study_instance_uid) is not None:
+                raise StaleAttemptError(f"the result of study {study_instance_uid} was withdrawn meanwhile")
             images = _reportable(session, study_instance_uid)
             if not images:
                 raise StorageError(f"study {study_instance_uid} has no scored image: there is nothing to report")
@@ -121,6 +144,7 @@ class Reporting:
                 ObjectRow.kind.in_(PER_IMAGE),
                 ObjectRow.stand_in.is_(False),
                 ObjectRow.owns_file,
+                is_usable(),
             )
             .order_by(ObjectRow.id)
         )
@@ -171,7 +195,8 @@ class Reporting:
         Args:
             revision: an open one.
             objects: all that it consists of, those of images made by earlier revisions included.
-            destinations: (name, profile) pairs: each gets the objects of its profile that it was not given before.
+            destinations: (name, profile) pairs: each gets the objects of its profile that it was not given before. Of
+                a withdrawal, those are told that may have what was withdrawn.
 
         Raises:
             StaleAttemptError: a later revision took over: nothing is recorded.
@@ -185,13 +210,15 @@ class Reporting:
                 return
             if row.state is not RevisionState.OPEN:
                 raise StaleAttemptError(
-                    f"revision {row.number} of study {row.study_instance_uid} was superseded while it was made: "
+                    f"revision {row.number} of study {row.study_instance_uid} is {row.state.value} since it was begun: "
                     "nothing of it is recorded"
                 )
             rows = [take_object(session, each, _source(session, row, each), self._clock()) for each in objects]
             session.add_all(RevisionObjectRow(revision_id=row.id, object_id=each.id) for each in rows)
             link_stand_ins(session, row, rows)
-            self._address(session, rows, destinations)
+            supersede_objects(session, row)
+            told = destinations if row.withdrawal is None else _told(session, study, destinations)
+            self._address(session, rows, told)
             self._supersede(session, study, RevisionState.REPORTED)
             self._mark_reported(session, study, row)
 
@@ -279,11 +306,18 @@ class Reporting:
 
 def _reportable(session: Session, study_instance_uid: str) -> list[_Image]:
     rows = session.execute(
-        select(InstanceRow.id, InstanceRow.sop_instance_uid, InstanceRow.sha256, PredictionRow.bundle_sha256)
+        select(
+            InstanceRow.id,
+            InstanceRow.sop_instance_uid,
+            InstanceRow.sha256,
+            PredictionRow.bundle_sha256,
+            InstanceRow.edition,
+        )
         .join(PredictionRow, PredictionRow.instance_id == InstanceRow.id)
         .where(
             InstanceRow.study_instance_uid == study_instance_uid,
             InstanceRow.state == InstanceState.SCORED,
+            InstanceRow.withdrawn.is_(False),
             InstanceRow.owns_file,
         )
         .order_by(InstanceRow.received_at, InstanceRow.id)
@@ -297,9 +331,30 @@ def _latest(images: Sequence[_Image]) -> dict[str, int]:
 
 
 def _digest(study_instance_uid: str, images: Sequence[_Image], policy_digest: str) -> str:
-    contents = sorted((image.sop_instance_uid, image.sha256, image.bundle_sha256) for image in images)
+    contents = sorted(
+        (image.sop_instance_uid, image.sha256, image.bundle_sha256, *([image.edition] if image.edition else []))
+        for image in images
+    )
     identity = json.dumps([study_instance_uid, contents, policy_digest], separators=(",", ":"))
     return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _withdrawal_of(session: Session, study_instance_uid: str) -> RevisionRow | None:
+    """Give the withdrawal of a study that is to be reported: there is one at most."""
+    of_study = select(RevisionRow).where(_IS_OPEN_WITHDRAWAL, RevisionRow.study_instance_uid == study_instance_uid)
+    return session.scalar(of_study)
+
+
+def _told(session: Session, study: StudyRow, destinations: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of these destinations, those that may have a result of a study."""
+    may_have = select(DeliveryRow.destination).where(
+        ObjectRow.id == DeliveryRow.object_id,
+        ObjectRow.study_instance_uid == study.study_instance_uid,
+        ObjectRow.kind != ObjectKind.NOTE,
+        DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.COMMITTED)),
+    )
+    names = set(session.scalars(may_have))
+    return [(name, profile) for name, profile in destinations if name in names]
 
 
 def _reported(session: Session, study: StudyRow) -> int | None:

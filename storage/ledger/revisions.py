@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.storage.ledger import predictions
@@ -14,6 +14,7 @@ from cxr_triage.storage.records import (
     Instead,
     ObjectKind,
     ObjectReference,
+    Reason,
     Revision,
     StoredPrediction,
 )
@@ -39,6 +40,7 @@ def revision_of(session: Session, row: RevisionRow) -> Revision:
         created_at=row.created_at,
         predecessors=_predecessors(session, row),
         priority_reason=row.priority_reason,
+        withdrawal=row.withdrawal,
     )
 
 
@@ -70,6 +72,7 @@ def stored_prediction(session: Session, instance: InstanceRow, row: PredictionRo
         received_at=instance.received_at,
         scored_at=row.scored_at,
         prediction=predictions.restore(session, row),
+        version=_version(session, instance),
     )
 
 
@@ -80,6 +83,7 @@ def link_stand_ins(session: Session, revision: RevisionRow, objects: Sequence[Ob
         ObjectRow.study_instance_uid == revision.study_instance_uid,
         ObjectRow.kind.in_(PER_IMAGE),
         ObjectRow.stand_in,
+        is_usable(),
     )
     session.add_all(
         RevisionObjectRow(revision_id=revision.id, object_id=row.id)
@@ -88,13 +92,19 @@ def link_stand_ins(session: Session, revision: RevisionRow, objects: Sequence[Ob
     )
 
 
+def is_usable() -> ColumnElement[bool]:
+    """Whether an object may be part of a revision to come: it was not withdrawn."""
+    return or_(ObjectRow.rejected.is_(None), ObjectRow.rejected == Reason.SUPERSEDED)
+
+
 def _predecessors(session: Session, row: RevisionRow) -> dict[str, list[ObjectReference]]:
     """Name the SRs that a revision supersedes, by profile: a destination has only those of its own.
 
-    One that no destination takes was told to nobody: its stand-in was.
+    One that no destination takes was told to nobody: its stand-in was. Neither was one that was withdrawn before.
     """
     delivery = DeliveryRow.object_id == ObjectRow.id
-    ended = and_(DeliveryRow.state == DeliveryState.NOT_TAKEN, DeliveryRow.instead != Instead.DUE)
+    untaken = and_(DeliveryRow.state == DeliveryState.NOT_TAKEN, DeliveryRow.instead != Instead.DUE)
+    ended = or_(untaken, DeliveryRow.state == DeliveryState.WITHDRAWN)
     told = or_(~exists().where(delivery), exists().where(delivery, ~ended))
     reports = session.scalars(
         select(ObjectRow)
@@ -109,6 +119,19 @@ def _predecessors(session: Session, row: RevisionRow) -> dict[str, list[ObjectRe
         )
         named.setdefault(sr.profile, []).append(reference)
     return named
+
+
+def _version(session: Session, instance: InstanceRow) -> int:
+    """Say which result of its SOP Instance UID an image's is. Contents that objects were made of count before it."""
+    reported = exists().where(ObjectRow.source_instance_id == InstanceRow.id)
+    earlier = or_(
+        InstanceRow.received_at < instance.received_at,
+        and_(InstanceRow.received_at == instance.received_at, InstanceRow.id < instance.id),
+    )
+    before = select(func.coalesce(func.sum(1 + InstanceRow.edition), 0)).where(
+        InstanceRow.sop_instance_uid == instance.sop_instance_uid, earlier, reported
+    )
+    return 1 + instance.edition + int(session.scalar(before) or 0)
 
 
 def _arrival(pair: tuple[InstanceRow, PredictionRow]) -> tuple[datetime, int]:

@@ -184,9 +184,9 @@ class Scoring:
         return leases.end_each(self._database, InstanceRow, lost, release)
 
     def _replay(self, which: ColumnElement[bool], actor: str) -> int:
-        again = select(InstanceRow).where(which, InstanceRow.owns_file).order_by(InstanceRow.id)
+        again = select(InstanceRow).where(which, InstanceRow.owns_file, InstanceRow.withdrawn.is_(False))
         with self._database.transaction() as session:
-            rows = session.scalars(again.with_for_update()).all()
+            rows = session.scalars(again.order_by(InstanceRow.id).with_for_update()).all()
             for row in rows:
                 row.state = InstanceState.INDEXED if row.study_instance_uid else InstanceState.RECEIVED
                 row.changed_at = self._clock()

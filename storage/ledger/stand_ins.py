@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.objects import object_of, take_object
 from cxr_triage.storage.ledger.revisions import predictions_of, revision_of, stored_prediction
 from cxr_triage.storage.ledger.studies import locked_study
@@ -16,6 +17,7 @@ from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import (
     PER_IMAGE,
     DeliveryState,
+    InstanceHeader,
     Instead,
     ResultObject,
     Revision,
@@ -26,6 +28,7 @@ from cxr_triage.storage.records import (
 from cxr_triage.storage.schema import (
     DeliveryRow,
     Event,
+    HeaderRow,
     InstanceRow,
     ObjectRow,
     PredictionRow,
@@ -45,6 +48,8 @@ class ReportedRevision(NamedTuple):
     predictions: list[StoredPrediction]
     #: Objects about its images that its documents cite.
     cited: list[ResultObject]
+    #: Of the first image.
+    header: InstanceHeader
 
 
 class StandIns:
@@ -120,10 +125,12 @@ class StandIns:
                 )
                 .order_by(ObjectRow.id)
             )
+            images = predictions_of(session, row.id)
             return ReportedRevision(
                 revision_of(session, row),
-                predictions_of(session, row.id),
+                images,
                 [object_of(each) for each in session.scalars(cited)],
+                headers.header_of(session.get_one(HeaderRow, images[0].instance_id)),
             )
 
     def record_stand_in(self, untaken: Untaken, made: ResultObject) -> bool:
@@ -141,6 +148,7 @@ class StandIns:
             locked_study(session, made.study_instance_uid)
             delivery, original = self._undecided(session, untaken)
             row = take_object(session, made, original.source_instance_id, self._clock())
+            row.rejected = original.rejected
             _link_as(session, original, row)
             self._put_up(session, row, untaken.destination)
             delivery.instead, delivery.instead_id = Instead.STAND_IN, row.id

@@ -93,7 +93,7 @@ def _write(study: StudyRow, priority: Priority, plain: Priority) -> None:
 
 
 def _findings(session: Session, study_instance_uid: str) -> tuple[list[Finding], str]:
-    """Findings of all images of a study, and which models they are from, in words.
+    """Findings of all images of a study that were not withdrawn, and which models they are from, in words.
 
     Also of one whose file was lost after it was scored: what was seen on it is true.
     """
@@ -101,7 +101,7 @@ def _findings(session: Session, study_instance_uid: str) -> tuple[list[Finding],
         select(FindingRow, PredictionRow.bundle_name, PredictionRow.bundle_version)
         .join(PredictionRow, PredictionRow.instance_id == FindingRow.instance_id)
         .join(InstanceRow, InstanceRow.id == FindingRow.instance_id)
-        .where(InstanceRow.study_instance_uid == study_instance_uid)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.withdrawn.is_(False))
         .order_by(FindingRow.instance_id, FindingRow.position)
     ).all()
     findings = [Finding(label=row.label, probability=row.probability, threshold=row.threshold) for row, _, _ in rows]
