@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What is installed: the tree itself (editable), or the built wheel: `make test INSTALL=wheel`.
 INSTALL ?= editable
 # Debian packages that tests use as real peers.
-PEERS := chromium dcmtk faketime fonts-dejavu-core orthanc orthanc-dicomweb strace systemd
+PEERS := chromium dcmtk faketime fonts-dejavu-core openssl orthanc orthanc-dicomweb strace systemd
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance viewers chaos soak check format clean

@@ -357,6 +357,35 @@ def explain_display(
         raise typer.Exit(FAILURE)
 
 
+@app.command()
+def simulate(
+    context: typer.Context,
+    scenario: Annotated[
+        Path | None, typer.Option(help="TOML file of traffic, readers and findings; default: one reader, load 0.8.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot: .png, .svg or .pdf.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what this policy would do to waiting: minutes saved per critical study, and the worst case."""
+    from cxr_triage.daemon.simulation.command import play, print_figures
+    from cxr_triage.daemon.simulation.scenario import load_scenario
+    from cxr_triage.model.bundle import read_card
+
+    settings = _settings(context, config)
+    card = read_card(settings.bundle_folder)
+    figures = play(load_scenario(scenario), settings.policy(), card, plot=plot, error=Console(stderr=True))
+    _show(figures, as_json, print_figures)
+
+
+@app.command()
+def conformance(kind: Annotated[str, typer.Option(help="dicom or ihe.")] = "dicom") -> None:
+    """Print the DICOM conformance statement, or the IHE integration statement, as Markdown."""
+    from cxr_triage.daemon.conformance.command import statement
+
+    typer.echo(statement(kind), nl=False)
+
+
 @config_app.command("example")
 def config_example() -> None:
     """Print a configuration file with every setting and its default."""

@@ -8,12 +8,12 @@ from typing import Final
 
 from cxr_triage.daemon.commitment.asking import verify_offer
 from cxr_triage.daemon.dicom_client import peer
-from cxr_triage.daemon.dicom_client import verify as verify_peer
 from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.service import PORTS, enabled_roles, presence
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings, require_writable
 from cxr_triage.daemon.sockets import listening_socket
+from cxr_triage.daemon.transport import transport_of
 from cxr_triage.model.bundle import BUNDLED
 from cxr_triage.model.bundle import verify as verify_bundle
 from cxr_triage.model.errors import TriageError
@@ -107,8 +107,10 @@ def _port(settings: Settings, role: str) -> str:
 
 
 def _destination(destination: Destination, settings: Settings) -> str:
+    transport_of(destination, settings).verify()
+    if destination.stow_url is not None:
+        return f"{destination.stow_url} answers"
     found = peer(destination, settings)
-    verify_peer(found)
     if destination.name not in settings.asked_for_commitment:
         return f"{found} answers C-ECHO"
     verify_offer(found)

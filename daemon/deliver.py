@@ -17,12 +17,12 @@ from typing import Protocol
 from cxr_triage.daemon import breaker
 from cxr_triage.daemon.breaker import Stage
 from cxr_triage.daemon.commitment.workers import commitment_workers
-from cxr_triage.daemon.dicom_client import SUCCESS, DicomTransport, Part10File, peer
+from cxr_triage.daemon.dicom_client import SUCCESS, Part10File
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
 from cxr_triage.daemon.roles import DELIVER
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.daemon.transport import Session, Transport
+from cxr_triage.daemon.transport import Session, Transport, transport_of
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import (
     DeclinedError,
@@ -330,7 +330,7 @@ class DeliverRole:
         couriers = [
             Courier(
                 destination=destination.name,
-                transport=DicomTransport(peer(destination, settings)),
+                transport=transport_of(destination, settings),
                 dispatch=dispatch,
                 circuits=circuits,
                 outbox=Outbox(settings.outbox_folder, clock=clock),

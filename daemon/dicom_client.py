@@ -1,11 +1,12 @@
 """What a destination is asked by DICOM: a C-ECHO, or to store a finished file as it lies on disk."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
@@ -19,6 +20,7 @@ from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon import dicom_server
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cxr_triage.daemon.setting_sections import Destination, Modality
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import (
@@ -35,21 +37,68 @@ log = get_logger(__name__)
 # Send the bytes of the file; otherwise they would be decoded and encoded again.
 _config.STORE_SEND_CHUNKED_DATASET = True
 
-#: PS3.7 C.1.1, and the warnings of PS3.7 C.3 and PS3.4 Table B.2-1 (B000, B006, B007): the object is stored.
+#: PS3.7 C.1.1.
 SUCCESS = 0x0000
-GENERAL_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
-WARNINGS = range(0xB000, 0xC000)
 #: PS3.7 C.5.5: an object of this UID is there. Ours derive from content, so it is this one, sent before.
-DUPLICATE_SOP_INSTANCE = 0x0111
-#: PS3.4 Table B.2-1, "Refused: Out of Resources": passes by itself.
-OUT_OF_RESOURCES = range(0xA700, 0xA800)
-#: PS3.7 C.5, "Processing failure" (a general failure, as when the database behind a PACS is down) and "Resource
-#: limitation": they say nothing against the object, so they count as out of resources too. Every other failure is
-#: about the object or about what we may do, and would be the same tomorrow: A9xx and Cxxx of PS3.4 Table B.2-1, and
-#: 0x0117, 0x0124, 0x0210, 0x0211 and 0x0212 of PS3.7 9.1.1.1.9.
-PASSING_FAILURES = frozenset({0x0110, 0x0213})
-#: PS3.7 C.5, "Refused: SOP class not supported".
-SOP_CLASS_NOT_SUPPORTED = 0x0122
+DUPLICATE_SOP_INSTANCE: Final = 0x0111
+#: Largest P-DATA-TF PDU that we take on associations of ours (PS3.8 D.1): answers are small.
+MAXIMUM_PDU_BYTES: Final = 16382
+
+
+class Outcome(StrEnum):
+    """What a C-STORE status means to us."""
+
+    #: The destination has the object.
+    STORED = "stored"
+    #: Nothing against the object: it is tried again for as long as we have patience.
+    LATER = "later"
+    #: The destination does not support the class of the object: another one may go in its place.
+    NOT_TAKEN = "not taken"
+    #: About the object, or about what we may do: it would be the same tomorrow.
+    REFUSED = "refused"
+
+
+class StoreStatus(NamedTuple):
+    """Statuses of a C-STORE response that mean the same to us."""
+
+    statuses: Container[int]
+    #: As a reader finds them in the standard.
+    written: str
+    meaning: str
+    outcome: Outcome
+
+
+#: PS3.4 Table B.2-1, PS3.7 9.1.1.1.9 and Annex C; the first that has a status decides.
+STORE_STATUSES: Final = (
+    StoreStatus({SUCCESS}, "0x0000", "Success", Outcome.STORED),
+    StoreStatus(
+        {0x0001, 0x0107, 0x0116},
+        "0x0001, 0x0107, 0x0116",
+        "Warning: requested optional attributes not supported, attribute list error, attribute value out of range",
+        Outcome.STORED,
+    ),
+    StoreStatus(
+        range(0xB000, 0xC000),
+        "0xBxxx",
+        "Warning: coercion (B000), elements discarded (B006), data set does not match SOP class (B007), others",
+        Outcome.STORED,
+    ),
+    StoreStatus({DUPLICATE_SOP_INSTANCE}, "0x0111", "Duplicate SOP Instance", Outcome.STORED),
+    StoreStatus(range(0xA700, 0xA800), "0xA7xx", "Refused: Out of Resources", Outcome.LATER),
+    # A general failure, as when the database behind a PACS is down.
+    StoreStatus({0x0110}, "0x0110", "Processing Failure", Outcome.LATER),
+    StoreStatus({0x0213}, "0x0213", "Resource Limitation", Outcome.LATER),
+    StoreStatus(range(0xA900, 0xAA00), "0xA9xx", "Error: Data Set does not match SOP Class", Outcome.REFUSED),
+    StoreStatus(range(0xC000, 0xD000), "0xCxxx", "Error: Cannot understand", Outcome.REFUSED),
+    StoreStatus({0x0122}, "0x0122", "Refused: SOP Class Not Supported", Outcome.NOT_TAKEN),
+    StoreStatus(
+        {0x0117, 0x0124, 0x0210, 0x0211, 0x0212},
+        "0x0117, 0x0124, 0x0210, 0x0211, 0x0212",
+        "Invalid Object Instance, Not Authorized, Duplicate Invocation, Unrecognized Operation, Mistyped Argument",
+        Outcome.REFUSED,
+    ),
+    StoreStatus(range(0x10000), "any other", "unknown to us", Outcome.REFUSED),
+)
 #: Results of a presentation context (PS3.8 Table 9-18) that say what the peer can. The others, user rejection (1) and
 #: no reason (2), may be a decision of the moment, and some software answers so for whatever it does not know.
 UNSUPPORTED: Final = {3: "abstract syntax not supported", 4: "transfer syntaxes not supported"}
@@ -84,6 +133,7 @@ class Part10File:
 
     path: Path
     sop_class_uid: UID
+    sop_instance_uid: UID
     transfer_syntax_uid: UID
 
     @classmethod
@@ -97,7 +147,10 @@ class Part10File:
         try:
             meta = read_file_meta_info(path)
             return cls(
-                path=path, sop_class_uid=meta.MediaStorageSOPClassUID, transfer_syntax_uid=meta.TransferSyntaxUID
+                path=path,
+                sop_class_uid=meta.MediaStorageSOPClassUID,
+                sop_instance_uid=meta.MediaStorageSOPInstanceUID,
+                transfer_syntax_uid=meta.TransferSyntaxUID,
             )
         except OSError:
             raise
@@ -211,6 +264,9 @@ def connected(
         UnreachableError: there is none, and why.
     """
     entity = AE(peer.calling_ae_title)
+    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.acse_timeout = peer.acse_timeout_seconds
     entity.connection_timeout = peer.acse_timeout_seconds
     entity.dimse_timeout = peer.dimse_timeout_seconds
@@ -286,34 +342,40 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
         return status
     if may_pass(status):
         raise OutOfResourcesError(f"{peer} cannot store now (status 0x{status:04X})")
-    if status == SOP_CLASS_NOT_SUPPORTED:
+    if outcome_of(status) is Outcome.NOT_TAKEN:
         raise NotTakenError(f"{peer} answered C-STORE with status 0x{status:04X} (SOP class not supported)")
     raise RefusedError(f"{peer} answered C-STORE with status 0x{status:04X}")
 
 
+def outcome_of(status: int) -> Outcome:
+    """Say what a C-STORE status means to us."""
+    return next(each.outcome for each in STORE_STATUSES if status in each.statuses)
+
+
 def is_stored(status: int) -> bool:
     """Whether a C-STORE status means that the destination has the object."""
-    return status in {SUCCESS, DUPLICATE_SOP_INSTANCE} or status in GENERAL_WARNINGS or status in WARNINGS
+    return outcome_of(status) is Outcome.STORED
 
 
 def may_pass(status: int) -> bool:
     """Whether a C-STORE status means that the destination may take the object another time."""
-    return status in OUT_OF_RESOURCES or status in PASSING_FAILURES
+    return outcome_of(status) is Outcome.LATER
 
 
 def _contexts(files: Iterable[Part10File]) -> list[PresentationContext]:
     """One context per class and transfer syntax, so that each file can go as it is where the peer takes that."""
-    wanted = dict.fromkeys((file.sop_class_uid, syntax) for file in files for syntax in _syntaxes(file))
+    wanted = dict.fromkeys(
+        (file.sop_class_uid, syntax) for file in files for syntax in offered_syntaxes(file.transfer_syntax_uid)
+    )
     return [
         build_context(dicom_server.VERIFICATION),
         *(build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in wanted),
     ]
 
 
-def _syntaxes(file: Part10File) -> list[UID]:
-    """What a file may be sent in: as it is first."""
-    is_plain = file.transfer_syntax_uid == ExplicitVRLittleEndian
-    return [file.transfer_syntax_uid, ImplicitVRLittleEndian] if is_plain else [file.transfer_syntax_uid]
+def offered_syntaxes(own: UID) -> list[UID]:
+    """What a file of a transfer syntax may be sent in, each in a presentation context of its own: as it is first."""
+    return [own, ImplicitVRLittleEndian] if own == ExplicitVRLittleEndian else [own]
 
 
 def _agreed(association: Association, file: Part10File, peer: Peer) -> UID:
@@ -323,7 +385,7 @@ def _agreed(association: Association, file: Part10File, peer: Peer) -> UID:
         RefusedError: there is none, and why.
     """
     accepted = {(context.abstract_syntax, context.transfer_syntax[0]) for context in association.accepted_contexts}
-    for syntax in _syntaxes(file):
+    for syntax in offered_syntaxes(file.transfer_syntax_uid):
         if (file.sop_class_uid, syntax) in accepted:
             return syntax
     rejected = [each for each in association.rejected_contexts if each.abstract_syntax == file.sop_class_uid]

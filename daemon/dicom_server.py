@@ -19,6 +19,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.places import Places
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cxr_triage.daemon.steady import measure_by_monotonic_clock
 
 log = get_logger(__name__)
@@ -80,6 +81,8 @@ class DicomServer:
         self._limits = limits
         self._places = Places(limits.maximum_associations, limits.places_file)
         entity = AE(ae_title)
+        entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         # pynetdicom counts its own process only: `_admit` counts instead.
         entity.maximum_associations = sys.maxsize
         entity.maximum_pdu_size = limits.maximum_pdu_bytes

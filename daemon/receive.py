@@ -26,6 +26,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
+from cxr_triage.daemon.answers import Answered
 from cxr_triage.daemon.commitment.port import CommitmentPort, commitment_port
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
@@ -63,6 +64,28 @@ OUT_OF_RESOURCES: Final = 0xA700
 DATA_SET_DOES_NOT_MATCH: Final = 0xA900
 #: PS3.4 Table B.2-1, "Error: Cannot understand" (Cxxx).
 CANNOT_UNDERSTAND: Final = 0xC000
+#: All that a C-STORE is answered with.
+ANSWERS: Final = {
+    SUCCESS: Answered(
+        "Success", "file and row are durably on disk; also for the same bytes sent again", "be content: it may forget"
+    ),
+    OUT_OF_RESOURCES: Answered(
+        "Refused: Out of Resources",
+        "disk or database refused, or less than `storage.minimum_free_megabytes` would stay free",
+        "send it again later",
+    ),
+    DATA_SET_DOES_NOT_MATCH: Answered(
+        "Error: Data Set does not match SOP Class",
+        "the data set is of another instance or class than the command, or the class not that of the presentation "
+        "context",
+        "correct it",
+    ),
+    CANNOT_UNDERSTAND: Answered(
+        "Error: Cannot understand",
+        "not encoded in the agreed transfer syntax, or without valid SOP Class and SOP Instance UIDs",
+        "correct it",
+    ),
+}
 
 #: PS3.5 9.1, but for leading zeros, which real devices write and which harm nobody.
 _UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -92,10 +115,13 @@ class Incoming:
 class Answer:
     """What the sender is told."""
 
-    #: Status (0000,0900).
+    #: Status (0000,0900): one of ANSWERS.
     status: int
     #: Error Comment (0000,0902), at most 64 characters; empty with success.
     comment: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.status in ANSWERS
 
     def as_dataset(self) -> Dataset:
         """The answer as elements of the C-STORE response."""

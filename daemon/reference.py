@@ -65,12 +65,18 @@ def _sections() -> Iterator[tuple[str, type[Section]]]:
             yield name, field.annotation
 
 
-def _row(key: str, field: FieldInfo) -> str:
+def setting_cells(field: FieldInfo) -> tuple[str, str]:
+    """A setting's default and meaning, as pages print them."""
     if field.is_required():
         default = "(required)"
     else:
         default = "(not set)" if _default(field) is None else f"`{_toml(_default(field))}`"
-    return f"| `{key}` | {default} | {field.description} |"
+    return default, field.description or ""
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default, description = setting_cells(field)
+    return f"| `{key}` | {default} | {description} |"
 
 
 def _example_table(section: type[Section], example: Mapping[str, Any]) -> Iterator[str]:

@@ -28,6 +28,8 @@ from cxr_triage.daemon.setting_types import (
     Seconds,
     SeverityTable,
     StandIns,
+    StowUrl,
+    is_kept_secret,
 )
 from cxr_triage.model.priority import Level, Mode, Policy
 
@@ -207,12 +209,27 @@ class DeliverSettings(Section):
 
 
 class Destination(Section):
-    """One PACS that SR and SEG are sent to. Repeat the table for more."""
+    """One PACS that results are sent to, by C-STORE or, with `stow_url`, by STOW-RS. Repeat the table for more."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="Our name for it.")
-    ae_title: AeTitle = Field(description="AE title that it answers to.")
-    host: Host = Field(description="Its address.")
-    port: Port = Field(description="Its TCP port.")
+    ae_title: AeTitle = Field(default="", description="AE title that it answers to; required without `stow_url`.")
+    host: Host = Field(default="", description="Its address; required without `stow_url`.")
+    port: Port = Field(default=0, description="Its TCP port; required without `stow_url`.")
+    stow_url: StowUrl | None = Field(
+        default=None,
+        description="Address of its DICOMweb Studies resource, `https://pacs.example.org/dicom-web/studies`: objects "
+        "are stored there by STOW-RS.",
+    )
+    stow_token_file: Path | None = Field(
+        default=None, description="File with the bearer token that we show there; read anew each time."
+    )
+    stow_password_file: Path | None = Field(
+        default=None,
+        description="File with `USER:PASSWORD` that we show there (basic authentication); read anew each time.",
+    )
+    stow_ca_file: Path | None = Field(
+        default=None, description="PEM file of the authorities that vouch for it; left out: those of this machine."
+    )
     profile: str = Field(
         default=AIR.name,
         description="Emission profile: what is sent, and how it is written. `air` (IHE AI Results: SEG and SR by the "
@@ -223,13 +240,37 @@ class Destination(Section):
     commitment: bool = Field(
         default=False,
         description="Whether it is asked for storage commitment; an object then counts as delivered, and may leave the "
-        "outbox, only once it has committed to it.",
+        "outbox, only once it has committed to it. Not by STOW-RS, which has no such thing.",
     )
     rejection_notes: bool = Field(
         default=False,
         description="Whether it acts on rejection notes (IHE Imaging Object Change Management) and is sent one about "
         "what was superseded or withdrawn.",
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.stow_url is None:
+            self._require_dicom()
+        else:
+            self._require_stow()
+        return self
+
+    def _require_dicom(self) -> None:
+        if not (self.ae_title and self.host and self.port):
+            raise ValueError("write ae_title, host and port (C-STORE), or stow_url (STOW-RS)")
+        if self.stow_token_file or self.stow_password_file or self.stow_ca_file:
+            raise ValueError("stow_token_file, stow_password_file and stow_ca_file need stow_url")
+
+    def _require_stow(self) -> None:
+        if {"ae_title", "host", "port"} & self.model_fields_set:
+            raise ValueError("write ae_title, host and port (C-STORE) or stow_url (STOW-RS), not both")
+        if self.commitment:
+            raise ValueError("commitment = true needs ae_title, host and port: STOW-RS knows no storage commitment")
+        if self.stow_token_file and self.stow_password_file:
+            raise ValueError("write stow_token_file or stow_password_file, not both")
+        if (self.stow_token_file or self.stow_password_file) and not is_kept_secret(self.stow_url or ""):
+            raise ValueError("a token or password needs https: by http anybody on the way reads it")
 
 
 class EmissionProfile(Section):

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -92,6 +93,18 @@ def _stand_ins(following: dict[str, str]) -> dict[str, str]:
     return following
 
 
+def _stow_url(value: str) -> str:
+    parts = urlsplit(value)
+    is_address = re.fullmatch(r"[!-~]+", value) and parts.hostname and parts.port != 0 and not parts.query
+    if not is_address or parts.scheme not in {"http", "https"}:
+        raise ValueError("write the address of the Studies resource: https://HOST/PATH/studies")
+    if parts.username or parts.password:
+        raise ValueError(
+            "a password in an address stands in logs: write it into the file that stow_password_file names"
+        )
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Colour = Annotated[str, AfterValidator(_colour)]
 Description = Annotated[str, AfterValidator(_description)]
@@ -100,6 +113,7 @@ ObjectName = Literal["SEG", "PR", "SC", "SR", "KO"]
 FormName = Literal["SEG", "PR", "SC", "comprehensive 3d", "comprehensive", "basic text"]
 StandIns = Annotated[dict[FormName, FormName], AfterValidator(_stand_ins)]
 Host = Annotated[str, Field(min_length=1)]
+StowUrl = Annotated[str, AfterValidator(_stow_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Hours = Annotated[float, Field(gt=0)]
@@ -117,6 +131,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_kept_secret(url: str) -> bool:
+    """Whether nobody between this machine and a server reads what is said to it."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def overlap(host: str, other: str) -> bool:

@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         """The database without its password."""
         return without_secrets(self.database_url)
 
+    def stow_files(self, destination: Destination) -> dict[str, Path | None]:
+        """The files that a destination's settings for STOW-RS name, absolute, by key."""
+        named = {key: getattr(destination, key) for key in ("stow_token_file", "stow_password_file", "stow_ca_file")}
+        return {key: self._resolve(path) if path else None for key, path in named.items()}
+
     def low_water(self) -> LowWater:
         """What must stay free where images and their rows are written."""
         database = [] if self.database_file is None else [self.database_file.parent]
@@ -265,6 +270,11 @@ def _require_commitment_destination(settings: Settings) -> None:
     if not settings.dicom.commitment:
         return
     named = settings.dicom.commitment_destination
+    if named in {destination.name for destination in settings.destination if destination.stow_url}:
+        raise ValueError(
+            f"dicom.commitment_destination = {named!r} is reached by STOW-RS, which knows no storage commitment: name "
+            "a [[destination]] with ae_title, host and port"
+        )
     if named not in {destination.name for destination in settings.destination}:
         raise ValueError(
             f"dicom.commitment_destination = {named!r} names no [[destination]]: dicom.commitment = true needs the "

@@ -55,7 +55,8 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
         for state, count in status["modality_commitments"].items():
             overview.add_row("commitment for modalities", state, str(count))
     states = (state.replace("_", " ") for state in DELIVERY_STATES)
-    destinations = Table("destination", Column("address", overflow="fold"), "state", *states)
+    names = (Column(name, overflow="fold") for name in ("destination", "address"))
+    destinations = Table(*names, "state", *states)
     for row in status["destinations"]:
         counts = (str(row["deliveries"].get(state, 0)) for state in DELIVERY_STATES)
         destinations.add_row(row["name"], _address(row), _standing(row), *counts)
@@ -78,12 +79,13 @@ def _destinations(
     counts: Counts, commitment: CommitmentCounts, settings: Settings, now: datetime
 ) -> list[dict[str, Any]]:
     """The configured ones, then those that only the ledger knows."""
-    rows = [destination.model_dump() | {"configured": True} for destination in settings.destinations]
+    rows = [destination.model_dump(mode="json") | {"configured": True} for destination in settings.destinations]
     known = {row["name"] for row in rows}
     unset = {
         "ae_title": "",
         "host": "",
         "port": None,
+        "stow_url": None,
         "profile": "",
         "commitment": False,
         "rejection_notes": False,
@@ -168,7 +170,9 @@ def _said_of_class(name: str, each: dict[str, Any]) -> str:
 
 
 def _address(row: dict[str, Any]) -> str:
-    return f"{row['ae_title']}@{row['host']}:{row['port']}" if row["configured"] else "no longer configured"
+    if not row["configured"]:
+        return "no longer configured"
+    return row["stow_url"] or f"{row['ae_title']}@{row['host']}:{row['port']}"
 
 
 def _standing(row: dict[str, Any]) -> str:

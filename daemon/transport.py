@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from cxr_triage.daemon.dicom_client import Part10File
+from cxr_triage.daemon.dicom_client import DicomTransport, Part10File, peer
+from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.settings import Settings
 
 
 class Session(Protocol):
@@ -45,3 +47,21 @@ class Transport(Protocol):
         Raises:
             UnreachableError: there is none, and why.
         """
+
+
+def transport_of(destination: Destination, settings: Settings) -> Transport:
+    """Give the way to a destination of the configuration."""
+    if destination.stow_url is None:
+        return DicomTransport(peer(destination, settings))
+    from cxr_triage.daemon.dicom_web import StowTransport  # noqa: PLC0415 - few sites need it
+
+    deliver, files = settings.deliver, settings.stow_files(destination)
+    return StowTransport(
+        url=destination.stow_url,
+        token_file=files["stow_token_file"],
+        password_file=files["stow_password_file"],
+        ca_file=files["stow_ca_file"],
+        connect_timeout_seconds=deliver.acse_timeout_seconds,
+        answer_timeout_seconds=deliver.dimse_timeout_seconds,
+        network_timeout_seconds=deliver.network_timeout_seconds,
+    )

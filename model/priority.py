@@ -226,13 +226,8 @@ def rank(studies: Iterable[Study], *, now: datetime, policy: Policy) -> list[Ran
         policy: what the site decided.
     """
     by_uid = {study.study_instance_uid: study for study in studies}
-
-    def place(study_instance_uid: str, priority: Priority) -> SortKey:
-        arrived_at = by_uid[study_instance_uid].arrived_at
-        return sort_key(priority, arrived_at=arrived_at, study_instance_uid=study_instance_uid, now=now, policy=policy)
-
-    order = sorted(by_uid, key=lambda uid: place(uid, by_uid[uid].priority))
-    ordered = sorted(by_uid, key=lambda uid: place(uid, by_uid[uid].priority_without_findings))
+    order = sorted(by_uid, key=lambda uid: _place(by_uid[uid], by_uid[uid].priority, now, policy))
+    ordered = sorted(by_uid, key=lambda uid: _place(by_uid[uid], by_uid[uid].priority_without_findings, now, policy))
     ordered_rank = {uid: number for number, uid in enumerate(ordered, start=1)}
     return [
         Ranked(
@@ -245,6 +240,16 @@ def rank(studies: Iterable[Study], *, now: datetime, policy: Policy) -> list[Ran
         )
         for number, uid in enumerate(order, start=1)
     ]
+
+
+def next_to_read(studies: Iterable[Study], *, now: datetime, policy: Policy) -> Study | None:
+    """Give the study that `rank` puts first; None where there is none."""
+    return min(studies, key=lambda study: _place(study, study.priority, now, policy), default=None)
+
+
+def _place(study: Rankable, priority: Priority, now: datetime, policy: Policy) -> SortKey:
+    uid = study.study_instance_uid
+    return sort_key(priority, arrived_at=study.arrived_at, study_instance_uid=uid, now=now, policy=policy)
 
 
 def reason_at(priority: Priority, *, now: datetime, policy: Policy) -> str:

@@ -309,12 +309,11 @@ class NotTaken:
     """Objects of one SOP Class that a destination did not take, and what it got instead."""
 
     sop_class_uid: str
-    kind: ObjectKind
     instead: Instead
     #: SOP Class of the stand-in; empty where there is none.
     instead_class_uid: str
     count: int
-    #: Of the last: one sentence for a person.
+    #: Of one of them: a sentence for a person.
     reason: str
     #: When the last one was not taken, UTC.
     last_at: datetime

@@ -27,6 +27,8 @@ STORESCU = "/usr/bin/storescu"
 STORESCP = "/usr/bin/storescp"
 FINDSCU = "/usr/bin/findscu"
 ORTHANC = "/usr/sbin/Orthanc"
+#: Orthanc's plugin that serves DICOMweb.
+DICOM_WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 #: pynetdicom drops its socket unclosed when nobody accepts the connection; it is closed when it is collected.
 REFUSED_CONNECTION = "ignore:unclosed <socket:ResourceWarning"
 #: Until a peer must answer, on a machine that is busy with other things.

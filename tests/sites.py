@@ -1,6 +1,7 @@
 """A ledger with its two folders, and what happens there before and during reporting."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 from sqlalchemy import update
 
 import builders
+from cxr_triage.daemon.deliver import Courier
+from cxr_triage.daemon.dicom_client import DicomTransport
+from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.indexing import read_instance_header
 from cxr_triage.daemon.picturing import picture_of
 from cxr_triage.daemon.rejections import RejectionMaker
@@ -21,6 +25,9 @@ from cxr_triage.daemon.workbench import Workbench
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.ledger.circuits import Circuits
+from cxr_triage.storage.ledger.dispatch import Dispatch
+from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.rejections import Rejections
@@ -28,8 +35,9 @@ from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
 from cxr_triage.storage.ledger.withdrawals import Withdrawals, Withdrawn
-from cxr_triage.storage.records import Reason, RevisionState, StoredFile
+from cxr_triage.storage.records import Instead, Reason, RevisionState, StoredFile
 from cxr_triage.storage.schema import RevisionRow
+from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
 
 POLICY = Policy()
 
@@ -159,3 +167,49 @@ def stored_file(inbox: Inbox, content: bytes, sop_instance_uid: str) -> StoredFi
 def data_set_at(content: bytes) -> int:
     """Say where the file meta information ends: its group's length is its first element (PS3.10 7.1)."""
     return 144 + int.from_bytes(content[140:144], "little")
+
+
+def settle(
+    site: Site,
+    takes: Mapping[str, Sequence[str]],
+    *,
+    profile: str = "air",
+    profiles: Mapping[str, Profile] = PROFILES,
+    ledger: StandIns | None = None,
+) -> dict[str, list[str]]:
+    """Deliver to PACS that take these SOP Classes, and make stand-ins, until nothing is left to do.
+
+    Returns:
+        SOP Classes of what each was sent, in the order in which it came.
+    """
+    told: dict[str, list[str]] = {}
+    with ExitStack() as served:
+        couriers = []
+        for name, classes in takes.items():
+            pacs = Pacs()
+            port = served.enter_context(pacs.serving(*(classes or [VERIFICATION])))
+            told[name] = pacs.asked
+            couriers.append(courier(site, name, port))
+        maker = site.maker(*((name, profile) for name in takes), profiles=profiles, ledger=ledger)
+        while sum(each.deliver_batch(NEVER) for each in couriers) or maker.decide_pending() or due(site):
+            site.clock.now += timedelta(seconds=20)
+    return told
+
+
+def due(site: Site) -> bool:
+    """Whether a decision is still to be made."""
+    counted = Housekeeping(site.database).counts().not_taken.values()
+    return any(each.instead is Instead.DUE for found in counted for each in found)
+
+
+def courier(site: Site, name: str, port: int) -> Courier:
+    """Give the sender for a destination."""
+    return Courier(
+        destination=name,
+        transport=DicomTransport(pacs_at(port)),
+        dispatch=Dispatch(site.database, lease=LEASE),
+        circuits=Circuits(site.database),
+        outbox=site.outbox,
+        owner_id="deliver-test",
+        patience=HASTY,
+    )

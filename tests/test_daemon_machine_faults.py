@@ -48,6 +48,7 @@ def test_a_full_disk_fails_no_image(ward: Ward) -> None:
     with small_disk(ward.run_folder, megabytes=1, processes=lambda: [os.getpid()]) as disk, running(ward.inference()):
         first = ward.receive()
         wait_until(ward.settled(first))
+        wait_until(lambda: not list(disk.folder.rglob("*.result")))  # its room would come back after the disk is full
         disk.fill()
         uids = [ward.receive() for _ in range(2)]
         wait_until(lambda: all(ward.row(uid).attempt > 4 for uid in uids))

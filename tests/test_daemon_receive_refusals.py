@@ -208,7 +208,12 @@ def test_noise_is_refused(reception: Reception, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sop_class", [uid.SegmentationStorage, uid.Comprehensive3DSRStorage])
 def test_our_own_results_are_not_taken_back(reception: Reception, sop_class: uid.UID) -> None:
     """A router that sends derived objects back finds no presentation context for them."""
-    derived = Part10File(path=Path(), sop_class_uid=sop_class, transfer_syntax_uid=uid.ExplicitVRLittleEndian)
+    derived = Part10File(
+        path=Path(),
+        sop_class_uid=sop_class,
+        sop_instance_uid=uid.UID("1.2.3"),
+        transfer_syntax_uid=uid.ExplicitVRLittleEndian,
+    )
     with associated(reception.peer, [derived]) as association:
         assert [context.abstract_syntax for context in association.rejected_contexts] == [sop_class]
 

@@ -11,7 +11,7 @@ import pytest
 
 from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.reference import REPEATED, example_configuration, reference_page
-from cxr_triage.daemon.results.profiles import FLOOR, OHIF
+from cxr_triage.daemon.results.profiles import FLOOR, OHIF, ReportForm
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
@@ -20,6 +20,8 @@ from cxr_triage.model.priority import Level, Mode, Policy
 from cxr_triage.storage.records import ObjectKind
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
+STOW = '[[destination]]\nname = "web"\nstow_url = "https://h/studies"\n'
+MODALITY = '[[modality]]\nae_title = "XRAY1"\nhost = "192.0.2.9"\nport = 104\n'
 PACS = '[[destination]]\nname = "pacs"\nae_title = "PACS"\nhost = "192.0.2.1"\nport = 104\n'
 
 
@@ -140,6 +142,7 @@ font = "letters.ttf"
 notice = "Testbetrieb"
 language = "de"
 meanings = { "SCT:60046008" = "Erguss" }
+stand_ins = { SEG = "SC", "comprehensive 3d" = "basic text" }
 """
 
 
@@ -156,6 +159,7 @@ def test_a_site_makes_a_profile_of_its_own(tmp_path: Path) -> None:
     assert (ward.colour("heart"), ward.colour("left_lung")) == ((1, 2, 255), OHIF.colour("left_lung"))
     assert (ward.opacity, ward.capture_pixels, ward.notice) == (0.5, 512, "Testbetrieb")
     assert ward.font == str(tmp_path / "letters.ttf")
+    assert ward.stand_ins == {ObjectKind.SEG: ObjectKind.SC, ReportForm.COMPREHENSIVE_3D: ReportForm.BASIC_TEXT}
     meanings = [ward.meaning(ABNORMALITY_BY_NAME[label].code) for label in ("Effusion", "Edema")]
     assert meanings == ["Erguss", "Lungenödem"]
 
@@ -183,7 +187,35 @@ REFUSED: Mapping[str, tuple[str, list[str]]] = {
     "AE title empty": ('[dicom]\nae_title = "  "\n', ["dicom.ae_title = '  '"]),
     "AE title with backslash": ("[dicom]\nae_title = 'A\\B'\n", ["dicom.ae_title", "backslash"]),
     "AE title of a destination": (PACS.replace('"PACS"', '"Ä"'), ["destination.0.ae_title = 'Ä'"]),
-    "destination without port": ('[[destination]]\nname = "a"\nae_title = "A"\nhost = "h"\n', ["destination.0.port"]),
+    "destination without port": (
+        '[[destination]]\nname = "a"\nae_title = "A"\nhost = "h"\n',
+        ["destination.0", "write ae_title, host and port (C-STORE), or stow_url (STOW-RS)"],
+    ),
+    "destination by both ways": (PACS + 'stow_url = "https://h/studies"\n', ["destination.0", "not both"]),
+    "token without an address": (PACS + 'stow_token_file = "t"\n', ["destination.0", "need stow_url"]),
+    "commitment by STOW-RS": (STOW + "commitment = true\n", ["destination.0", "STOW-RS knows no storage commitment"]),
+    "token and password": (STOW + 'stow_token_file = "t"\nstow_password_file = "p"\n', ["destination.0", "not both"]),
+    "token in the clear": (
+        STOW.replace("https", "http") + 'stow_token_file = "t"\n',
+        ["destination.0", "a token or password needs https"],
+    ),
+    "password in an address": (
+        STOW.replace("//", "//user:hunter2@"),
+        ["destination.0.stow_url = 'https://user:***@h/studies'", "stow_password_file"],
+    ),
+    "address that is none": (STOW.replace("https", "ftp"), ["destination.0.stow_url", "https://HOST/PATH/studies"]),
+    "commitment of images by STOW-RS": (
+        STOW + '[dicom]\ncommitment = true\ncommitment_destination = "web"\n' + MODALITY,
+        ["dicom.commitment_destination = 'web'", "STOW-RS"],
+    ),
+    "stand-in for itself": (
+        '[[profile]]\nname = "w"\nstand_ins = { SEG = "PR", PR = "SEG" }\n',
+        ["profile.0.stand_ins", "would stand in for itself"],
+    ),
+    "stand-in that says something else": (
+        '[[profile]]\nname = "w"\nstand_ins = { SEG = "basic text" }\n',
+        ["profile.0.stand_ins", "'basic text' does not say what 'SEG' says"],
+    ),
     "destination twice": (PACS + PACS, ["destination.name = 'pacs'", "twice"]),
     "destination is ourselves": (
         PACS.replace("192.0.2.1", "127.0.0.1").replace("104", "11112"),

@@ -1,8 +1,7 @@
 """Objects that a destination does not take: what it gets instead, and what it is told of it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,10 +22,7 @@ from pydicom.uid import (
 )
 from rich.console import Console
 
-from cxr_triage.daemon.deliver import Courier
-from cxr_triage.daemon.dicom_client import DicomTransport
-from cxr_triage.daemon.dicom_server import VERIFICATION
-from cxr_triage.daemon.results.profiles import AIR, PROFILES, Profile
+from cxr_triage.daemon.results.profiles import AIR
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.status import as_dict, print_tables
@@ -34,11 +30,11 @@ from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping, StandIns
+from cxr_triage.storage.ledger import Dispatch, Housekeeping, StandIns
 from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.records import DeliveryState, Instead, ResultObject, Untaken
-from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
-from sites import Site
+from deliveries import LEASE, NEVER, Pacs
+from sites import Site, courier, settle
 from steps import SetClock
 
 SEG, PR, SC = SegmentationStorage, GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
@@ -51,52 +47,6 @@ EVERYTHING = (SEG, PR, SC, SR_3D, SR, SENTENCES, KO)
 def site(tmp_path: Path, database: Database) -> Site:
     """Give an empty site, once per kind of database."""
     return Site(tmp_path, database)
-
-
-def settle(
-    site: Site,
-    takes: Mapping[str, Sequence[str]],
-    *,
-    profile: str = "air",
-    profiles: Mapping[str, Profile] = PROFILES,
-    ledger: StandIns | None = None,
-) -> dict[str, list[str]]:
-    """Deliver to PACS that take these SOP Classes, and make stand-ins, until nothing is left to do.
-
-    Returns:
-        SOP Classes of what each was sent, in the order in which it came.
-    """
-    told: dict[str, list[str]] = {}
-    with ExitStack() as served:
-        couriers = []
-        for name, classes in takes.items():
-            pacs = Pacs()
-            port = served.enter_context(pacs.serving(*(classes or [VERIFICATION])))
-            told[name] = pacs.asked
-            couriers.append(courier(site, name, port))
-        maker = site.maker(*((name, profile) for name in takes), profiles=profiles, ledger=ledger)
-        while sum(each.deliver_batch(NEVER) for each in couriers) or maker.decide_pending() or due(site):
-            site.clock.now += timedelta(seconds=20)
-    return told
-
-
-def due(site: Site) -> bool:
-    """Whether a decision is still to be made."""
-    counted = Housekeeping(site.database).counts().not_taken.values()
-    return any(each.instead is Instead.DUE for found in counted for each in found)
-
-
-def courier(site: Site, name: str, port: int) -> Courier:
-    """Give the sender for a destination."""
-    return Courier(
-        destination=name,
-        transport=DicomTransport(pacs_at(port)),
-        dispatch=Dispatch(site.database, lease=LEASE),
-        circuits=Circuits(site.database),
-        outbox=site.outbox,
-        owner_id="deliver-test",
-        patience=HASTY,
-    )
 
 
 def reported(site: Site, *names: str, profile: str = "air", **tags: Any) -> str:

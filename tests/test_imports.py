@@ -29,12 +29,14 @@ LIVES_IN = {
         "daemon/receive.py",
         "daemon/deliver.py",
         "daemon/commitment/",
+        "daemon/conformance/",
         "daemon/dicom_client.py",
         "daemon/dicom_server.py",
         "daemon/worklist/",
         "daemon/demo/",
     ],
-    "highdicom": ["daemon/results/"],
+    "highdicom": ["daemon/results/", "daemon/conformance/terms.py"],
+    "httpx": ["daemon/dicom_web.py"],
     "apscheduler": ["daemon/upkeep.py", "daemon/rhythm.py"],
     "pebble": ["daemon/isolation.py"],
     "starlette": ["daemon/web/"],
@@ -46,6 +48,7 @@ LIVES_IN = {
         "daemon/setting_types.py",
         "daemon/setting_errors.py",
         "daemon/reference.py",
+        "daemon/simulation/scenario.py",
     ],
     "pydantic_settings": ["daemon/settings.py"],
     "torch": [
@@ -59,7 +62,7 @@ LIVES_IN = {
         "training/",
     ],
     "jinja2": ["training/evaluation/report.py"],
-    "matplotlib": ["training/evaluation/"],
+    "matplotlib": ["training/evaluation/", "daemon/simulation/plots.py"],
     "monai": ["model/network.py", "training/evaluation/segmentation.py", "training/pretrained.py"],
     "safetensors": ["model/predictor.py", "training/"],
     # The daemon configures it in one place, and its other modules ask that place for a logger.
@@ -186,6 +189,7 @@ TOO_MUCH = [
     ("cxr_triage.daemon.web.app", {"torch", "pynetdicom", "highdicom"}),
     ("cxr_triage.daemon.worklist.mwl", {"torch", "highdicom"}),
     ("cxr_triage.daemon.check", {"torch", "highdicom"}),
+    ("cxr_triage.daemon.conformance.command", {"torch"}),
     ("cxr_triage.daemon.display.command", {"torch", "pynetdicom", "highdicom", "sqlalchemy"}),
 ]
 

@@ -156,7 +156,7 @@ class Asker:
             UnreachableError: nobody knows whether it does.
         """
         conversation = _Conversation(self._taker, self._destination)
-        with connected(self._peer, _contexts(), handlers=conversation.handlers) as association:
+        with connected(self._peer, request_contexts(), handlers=conversation.handlers) as association:
             require_offer(association, self._peer)
             action(association, request, self._peer)
             log.info("storage commitment requested", **request.log_context())
@@ -235,7 +235,7 @@ def verify_offer(peer: Peer) -> None:
         UnreachableError: no association.
         RefusedError: an association, but not for this.
     """
-    with connected(peer, _contexts()) as association:
+    with connected(peer, request_contexts()) as association:
         require_offer(association, peer)
 
 
@@ -249,6 +249,6 @@ def require_offer(association: Association, peer: Peer) -> None:
         raise RefusedError(f"{peer} does not offer storage commitment: switch it on there, or off here")
 
 
-def _contexts() -> list[PresentationContext]:
+def request_contexts() -> list[PresentationContext]:
     """Verification beside it, which every application has: so an association says what is not offered."""
     return [build_context(VERIFICATION), commitment_context()]

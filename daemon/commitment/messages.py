@@ -10,6 +10,7 @@ from pydicom.uid import UID
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
+from cxr_triage.daemon.answers import Answered
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.commitment_records import CommitmentReport, Failure, Reference
 
@@ -36,6 +37,43 @@ RESOURCE_LIMITATION: Final = 0x0213
 
 #: References in one message: more than any study has, few enough that reading them blocks nobody.
 MAXIMUM_REFERENCES: Final = 10_000
+#: All that an N-ACTION is answered with.
+ACTION_ANSWERS: Final = {
+    SUCCESS: Answered("Success", "the request is durably recorded; also for the same request again"),
+    NO_SUCH_SOP_INSTANCE: Answered("No Such SOP Instance", "it is not for the well-known instance", "correct it"),
+    INVALID_ARGUMENT_VALUE: Answered(
+        "Invalid Argument Value",
+        "no valid transaction UID, no references, one instance under two classes, or unreadable",
+        "correct it",
+    ),
+    NO_SUCH_ACTION_TYPE: Answered("No Such Action", f"its type is not {REQUEST_STORAGE_COMMITMENT}", "correct it"),
+    NOT_AUTHORISED: Answered(
+        "Not Authorized",
+        "the calling AE title has no `[[modality]]` table: it could never be told the result",
+        "have the table added",
+    ),
+    RESOURCE_LIMITATION: Answered(
+        "Resource Limitation",
+        f"the database did not take it, or more than {MAXIMUM_REFERENCES:,} references",
+        "ask again",
+    ),
+}
+#: All that an N-EVENT-REPORT is answered with.
+REPORT_ANSWERS: Final = {
+    SUCCESS: Answered("Success", "recorded; also when it says nothing new, which changes nothing"),
+    NO_SUCH_SOP_INSTANCE: Answered("No Such SOP Instance", "it is not about the well-known instance"),
+    NO_SUCH_EVENT_TYPE: Answered("No Such Event Type", f"neither {ALL_COMMITTED} nor {FAILURES_EXIST}"),
+    INVALID_ARGUMENT_VALUE: Answered(
+        "Invalid Argument Value",
+        "an unknown transaction UID or another destination's, an object or class that was not asked for, an object "
+        "named twice, or unreadable: nothing is changed",
+    ),
+    RESOURCE_LIMITATION: Answered(
+        "Resource Limitation",
+        f"the database did not take it, or more than {MAXIMUM_REFERENCES:,} references",
+        "report it again",
+    ),
+}
 #: PS3.5 9.1, but for leading zeros, which real devices write and which harm nobody.
 _UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _UID_LENGTH: Final = 64

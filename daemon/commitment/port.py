@@ -22,6 +22,7 @@ from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.events import Event, EventHandlerType
 
 from cxr_triage.daemon.commitment.messages import (
+    ACTION_ANSWERS,
     INVALID_ARGUMENT_VALUE,
     NO_SUCH_ACTION_TYPE,
     NO_SUCH_SOP_INSTANCE,
@@ -275,6 +276,7 @@ def _calling_ae_title(event: Event) -> str:
 
 
 def _answer(status: int, comment: str = "") -> Dataset:
+    assert status in ACTION_ANSWERS
     elements = Dataset()
     elements.Status = status
     if comment:

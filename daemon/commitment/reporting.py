@@ -7,6 +7,7 @@ from typing import Final
 
 from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
 
 from cxr_triage.daemon.commitment.messages import (
     SOP_CLASS,
@@ -27,7 +28,7 @@ from cxr_triage.storage.ledger import ModalityCommitments
 log = get_logger(__name__)
 
 #: PS3.4 J.3.3: who reports is SCP, also where it opens the association.
-_ROLE: Final = build_role(SOP_CLASS, scp_role=True)
+REPORTING_ROLE: Final = build_role(SOP_CLASS, scp_role=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,8 +98,7 @@ class Reporter:
         return True
 
     def _tell(self, told: ModalityReport) -> None:
-        contexts = [build_context(VERIFICATION), commitment_context()]
-        with connected(self._peer, contexts, roles=[_ROLE]) as association:
+        with connected(self._peer, report_contexts(), roles=[REPORTING_ROLE]) as association:
             if not _may_report(association):
                 raise RefusedError(f"{self._peer} does not let us be SCP of storage commitment (role selection)")
             tell(association, told.report, str(self._peer))
@@ -114,6 +114,11 @@ class Reporter:
             self._requests.record_report_failed(told, error=str(error), retry_at=retry_at)
         except StaleAttemptError:
             log.warning("storage commitment report taken over", **told.log_context())
+
+
+def report_contexts() -> list[PresentationContext]:
+    """Verification beside it, which every application has: so an association says what is not offered."""
+    return [build_context(VERIFICATION), commitment_context()]
 
 
 def tell(association: Association, report: CommitmentReport, who: str) -> None:

@@ -15,6 +15,7 @@ from cxr_triage.daemon.commitment.messages import (
     INVALID_ARGUMENT_VALUE,
     NO_SUCH_EVENT_TYPE,
     NO_SUCH_SOP_INSTANCE,
+    REPORT_ANSWERS,
     RESOURCE_LIMITATION,
     SOP_INSTANCE,
     SUCCESS,
@@ -117,5 +118,6 @@ class ReportTaker:
 
 
 def _refused(reason: str, status: int) -> int:
+    assert status in REPORT_ANSWERS
     log.warning("storage commitment report refused", reason=reason, status=f"0x{status:04X}")
     return status

@@ -49,9 +49,9 @@ ARTIFICIAL_INTELLIGENCE: Final = CodedConcept.from_code(codes.cid7162.Artificial
 
 def private_scheme() -> CodingSchemeIdentificationItem:
     """What 99CXRTRIAGE is (PS3.3 Table 8-1: designators from 99 are private)."""
-    return CodingSchemeIdentificationItem(
-        designator=PRIVATE_SCHEME,
-        name="cxr-triage codes",
-        uid=CODING_SCHEME_UID,
-        responsible_organization=MANUFACTURER,
+    scheme = CodingSchemeIdentificationItem(
+        designator=PRIVATE_SCHEME, name="cxr-triage codes", responsible_organization=MANUFACTURER
     )
+    # highdicom writes the UID of a registered scheme only; any that has one is to say it (PS3.3 C.12.1.1.7).
+    scheme.CodingSchemeUID = CODING_SCHEME_UID
+    return scheme

@@ -10,10 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from cxr_triage.daemon.results.codes import PLAIN_CHEST_XRAY
-from cxr_triage.daemon.results.finishing import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSION
+from cxr_triage.daemon.results.finishing import MANUFACTURER, MODEL_NAME, SOFTWARE_VERSION, device_uid
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.uids import derived_uid
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.header import items, text
 from cxr_triage.model.prediction import BundleIdentity
@@ -45,7 +44,7 @@ class Report:
 def observer(bundle: BundleIdentity) -> ObserverContext:
     """The observer is a device: this software with these weights (PS3.16 TID 1004)."""
     device = DeviceObserverIdentifyingAttributes(
-        uid=derived_uid("device", MODEL_NAME, SOFTWARE_VERSION, bundle.sha256),
+        uid=device_uid(bundle.sha256),
         name=MODEL_NAME,
         manufacturer_name=MANUFACTURER,
         model_name=f"{MODEL_NAME} {SOFTWARE_VERSION}, {bundle.name} {bundle.version}",

@@ -7,14 +7,16 @@ from importlib.metadata import version
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
+from highdicom.sr import CodedConcept
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, GrayscaleSoftcopyPresentationStateStorage
 
 from cxr_triage.daemon.results.patient import copy_patient_and_study
 from cxr_triage.daemon.results.profiles import Profile
-from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
+from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
 from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision, StoredPrediction
@@ -22,6 +24,8 @@ from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision, St
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"
 SOFTWARE_VERSION: Final = version("cxr-triage")
+#: Of every object, as it is kept and sent.
+TRANSFER_SYNTAX: Final = ExplicitVRLittleEndian
 #: Part of every derived UID.
 EMITTER: Final = f"{SOFTWARE_VERSION}/1"
 #: Body Part Examined (PS3.16 Annex L): not of a pair, so that no Laterality is called for (PS3.3 C.7.3.1).
@@ -73,6 +77,11 @@ def equipment(bundle: BundleIdentity) -> dict[str, Any]:
     }
 
 
+def device_uid(weights_sha256: str) -> str:
+    """The UID of the device that this software with these weights is."""
+    return derived_uid("device", MODEL_NAME, SOFTWARE_VERSION, weights_sha256)
+
+
 def image_object_uid(kind: ObjectKind, stored: StoredPrediction, profile: Profile, part: str = "instance") -> str:
     """What the UID of an object about an image, or of a part of it, is derived from."""
     content = [stored.sop_instance_uid, stored.sha256, stored.prediction.bundle.sha256]
@@ -109,16 +118,28 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
     correct_ambiguous_vr(dataset, is_little_endian=True)
     with quiet_pydicom():
         copy_patient_and_study(source, dataset)
-    # highdicom names itself there, with the time of day; the equipment module says what made the object.
-    dataset.pop("ContributingEquipmentSequence", None)
+    # highdicom names itself there, with the time of day.
+    dataset.ContributingEquipmentSequence = [_contributing(dataset)]
     for prefix in ("InstanceCreation", SERIES, CONTENT, PRESENTATION):
         dataset.pop(f"{prefix}Date", None)
         dataset.pop(f"{prefix}Time", None)
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    dataset.file_meta.ImplementationVersionName = f"CXRTRIAGE_{SOFTWARE_VERSION}"[:16]  # PS3.5 6.2, VR SH
+    dataset.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     content = _identify(dataset)
     _date(dataset, _in_zone_of(source, moment))
     return content
+
+
+def _contributing(dataset: Dataset) -> Dataset:
+    """The algorithm as equipment that contributed to an object (PS3.3 C.12.1.1.9), where IHE AI Results look for it."""
+    item, purpose = Dataset(), codes.DCM.ProcessingEquipment
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+    item.Manufacturer = dataset.Manufacturer
+    item.ManufacturerModelName = dataset.ManufacturerModelName
+    item.SoftwareVersions = dataset.SoftwareVersions
+    item.DeviceSerialNumber = dataset.DeviceSerialNumber
+    item.DeviceUID = device_uid(dataset.DeviceSerialNumber)
+    return item
 
 
 class Encoded(NamedTuple):
@@ -132,7 +153,7 @@ class Encoded(NamedTuple):
 
 def encode(dataset: Dataset) -> Encoded:
     """Turn a finished object into the bytes that are kept and sent."""
-    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert dataset.file_meta.TransferSyntaxUID == TRANSFER_SYNTAX
     buffer = BytesIO()
     dataset.preamble = bytes(PREAMBLE_BYTES - len(b"DICM"))
     with quiet_pydicom():

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from cxr_triage.daemon.results.document import Report
 from cxr_triage.daemon.results.key_objects import build_ko
@@ -23,6 +24,11 @@ from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject
 
 #: Kinds that show the source's pixels, or how they are displayed.
 PICTURED = frozenset({ObjectKind.PR, ObjectKind.SC})
+
+
+def sop_class(kind: ObjectKind, profile: Profile) -> UID:
+    """Say what an object is to the profile's receivers."""
+    return SOP_CLASSES[profile.form(kind)]
 
 
 class BuiltObject(NamedTuple):
@@ -89,7 +95,9 @@ def build_objects(
     headers = tuple(sources[stored.sop_instance_uid].header for stored in predictions)
     sayable = profile.in_words_of(partial(can_say, headers[0]))
     report = Report(revision=revision, images=images, sources=headers, profile=sayable)
-    return [*built, *_documents(report)]
+    built += _documents(report)
+    assert all(each.dataset.SOPClassUID == sop_class(each.kind, profile) for each in built)
+    return built
 
 
 def build_withdrawal(

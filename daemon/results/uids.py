@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from importlib.metadata import version
 from typing import Final
 
 from cxr_triage.model.findings import Structure
@@ -26,7 +27,8 @@ def finding_uid(stored: StoredPrediction, label: str) -> str:
     return derived_uid("finding", stored.sop_instance_uid, stored.sha256, label)
 
 
-#: Names this implementation in the file meta information (PS3.7 D.3.3.2).
+#: Name this implementation in associations and in file meta information (PS3.7 D.3.3.2; 16 characters at most).
 IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "cxr-triage")
+IMPLEMENTATION_VERSION_NAME: Final = f"CXRTRIAGE_{version('cxr-triage')}"[:16]
 #: Identifies our coding scheme (PS3.3 C.12.1.1.7).
 CODING_SCHEME_UID: Final = derived_uid("coding scheme", "99CXRTRIAGE")

@@ -10,7 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
 from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
 
+from cxr_triage.daemon.answers import Answered
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
@@ -30,11 +32,26 @@ log = get_logger(__name__)
 #: PS3.4 Table K.5-1.
 MODALITY_WORKLIST_FIND: Final = UID("1.2.840.10008.5.1.4.31")
 
-#: PS3.4 Table K.4-1: matches are continuing; every optional key was supported, or one was not.
+#: PS3.4 Table K.4-1.
+SUCCESS: Final = 0x0000
 PENDING: Final = 0xFF00
 PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
 CANCELLED: Final = 0xFE00
 OUT_OF_RESOURCES: Final = 0xA700
+UNABLE_TO_PROCESS: Final = 0xC000
+#: All that a C-FIND is answered with.
+ANSWERS: Final = {
+    PENDING: Answered("Matches are continuing", "an entry; every key of the query was supported"),
+    PENDING_WITHOUT_SOME_KEYS: Answered(
+        "Matches are continuing, warning", "an entry; a key of the query is one that no entry has, and was not matched"
+    ),
+    SUCCESS: Answered("Success", "after the last entry"),
+    CANCELLED: Answered("Matching terminated due to Cancel request", "after a C-CANCEL"),
+    OUT_OF_RESOURCES: Answered("Refused: Out of Resources", "the database was not reached", "ask again"),
+    UNABLE_TO_PROCESS: Answered("Failed: Unable to process", "the query cannot be decoded", "correct it"),
+}
+#: In the order of our preference.
+TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 Response = tuple[int, Dataset | None]
 
@@ -99,15 +116,19 @@ def worklist_server(
     allowed_ae_titles: tuple[str, ...] = (),
 ) -> DicomServer:
     """Put a worklist behind a listening socket: Modality Worklist and Verification as SCP."""
-    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     return DicomServer(
         ae_title=ae_title,
         listener=listener,
-        contexts=[build_context(VERIFICATION), build_context(MODALITY_WORKLIST_FIND, syntaxes)],
+        contexts=worklist_contexts(),
         handlers=[(evt.EVT_C_FIND, _answer_find, [worklist])],
         limits=limits,
         allowed_ae_titles=allowed_ae_titles,
     )
+
+
+def worklist_contexts() -> list[PresentationContext]:
+    """What a station is offered."""
+    return [build_context(VERIFICATION), build_context(MODALITY_WORKLIST_FIND, list(TRANSFER_SYNTAXES))]
 
 
 def _answer_find(event: Event, worklist: Worklist) -> Iterator[Response]:
@@ -115,7 +136,13 @@ def _answer_find(event: Event, worklist: Worklist) -> Iterator[Response]:
     assert requestor is not None
     answers = 0
     try:
-        for response in worklist.find(_identifier(event), calling_ae_title=requestor.calling_ae_title):
+        identifier = _identifier(event)
+    except Exception:  # noqa: BLE001 - pydicom raises whatever it meets in hostile bytes
+        log.warning("worklist query not understood", calling_ae_title=requestor.calling_ae_title)
+        yield UNABLE_TO_PROCESS, None
+        return
+    try:
+        for response in worklist.find(identifier, calling_ae_title=requestor.calling_ae_title):
             if event.is_cancelled:
                 yield CANCELLED, None
                 return

@@ -13,7 +13,6 @@ def not_taken(session: Session) -> dict[str, list[NotTaken]]:
     keys = (
         DeliveryRow.destination,
         ObjectRow.sop_class_uid,
-        ObjectRow.kind,
         DeliveryRow.instead,
         stand_in.sop_class_uid,
     )
@@ -26,7 +25,7 @@ def not_taken(session: Session) -> dict[str, list[NotTaken]]:
         .order_by(*keys)
     )
     found: dict[str, list[NotTaken]] = {}
-    for destination, sop_class, kind, instead, instead_class, count, reason, last_at in counted:
+    for destination, sop_class, instead, instead_class, count, reason, last_at in counted:
         taken = and_(
             DeliveryRow.destination == destination,
             DeliveryRow.state.in_((DeliveryState.STORED, DeliveryState.COMMITTED)),
@@ -37,7 +36,6 @@ def not_taken(session: Session) -> dict[str, list[NotTaken]]:
         found.setdefault(destination, []).append(
             NotTaken(
                 sop_class_uid=sop_class,
-                kind=kind,
                 instead=instead or Instead.DUE,
                 instead_class_uid=instead_class or "",
                 count=count,

@@ -1,0 +1,1 @@
+"""What we say of ourselves to those who connect us: DICOM (PS3.2) and IHE statements, made from the code's tables."""

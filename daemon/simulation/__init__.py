@@ -1,0 +1,1 @@
+"""What the reading list would do to the waiting of studies: traffic, readers and operating points, replayed."""
