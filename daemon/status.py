@@ -16,7 +16,8 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.records import Circuit, Counts, DeliveryState, Instead, NotTaken
 
-DELIVERY_STATES: Final = tuple(DeliveryState)
+#: Columns of the table, as many as a terminal of 80 columns shows; of the rest, a remark tells.
+DELIVERY_STATES: Final = tuple(state for state in DeliveryState if state is not DeliveryState.WITHDRAWN)
 
 
 def as_dict(
@@ -140,6 +141,8 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: not reached since {circuit['since']}: {circuit['reason']}"
     if dead := counts.get(DeliveryState.DEAD):
         yield f"{name}: objects given up: {dead}; `cxr-triage replay --dead {name}` sends them again"
+    if withdrawn := counts.get(DeliveryState.WITHDRAWN):
+        yield f"{name}: objects not sent, since their results were withdrawn: {withdrawn}"
     if row["commitment"]:
         yield f"{name}: delivered when committed; stored waits for that"
     if row["commitment_trouble"]:

@@ -16,12 +16,10 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from cxr_triage.daemon.deliver import Courier
-from cxr_triage.daemon.dicom_client import DicomTransport
-from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping, Rejections
+from cxr_triage.storage.ledger import Housekeeping, Rejections
 from cxr_triage.storage.records import DeliveryState, ObjectKind, ResultObject
-from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
-from sites import Site
+from deliveries import NEVER, Pacs
+from sites import Site, courier
 
 EVERYTHING = (
     SegmentationStorage,
@@ -34,19 +32,6 @@ EVERYTHING = (
 )
 #: Two images, each with a study and a SOP Instance UID that tests know.
 STUDY, FIRST, SECOND = "1.2.3", "1.2.3.1", "1.2.3.2"
-
-
-def courier(site: Site, name: str, port: int) -> Courier:
-    """Give the sender for a destination."""
-    return Courier(
-        destination=name,
-        transport=DicomTransport(pacs_at(port)),
-        dispatch=Dispatch(site.database, lease=LEASE),
-        circuits=Circuits(site.database),
-        outbox=site.outbox,
-        owner_id="deliver-test",
-        patience=HASTY,
-    )
 
 
 def settle(

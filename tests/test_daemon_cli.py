@@ -336,6 +336,7 @@ def test_withdraw_takes_results_back_and_replay_brings_them_back(line: CommandLi
     assert "Withdrawn by a person: the results of 1 of 1 images." in line.said("worklist")
     status = json.loads(line.said("status", "--json"))
     assert (status["revisions"]["withdrawn"], status["destinations"][0]["deliveries"]["withdrawn"]) == (1, 2)
+    assert "pacs: objects not sent, since their results were withdrawn: 2" in line.said("status")
     told = json.loads(line.said("history", STUDY, "--json"))
     [entry] = [entry for entry in told if entry["event"] == "withdrawn"]
     assert entry["detail"] == "patient-safety: 1 images, 2 objects"
