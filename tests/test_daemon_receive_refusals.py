@@ -215,7 +215,7 @@ def test_our_own_results_are_not_taken_back(reception: Reception, sop_class: uid
         transfer_syntax_uid=uid.ExplicitVRLittleEndian,
     )
     with associated(reception.peer, [derived]) as association:
-        assert [context.abstract_syntax for context in association.rejected_contexts] == [sop_class]
+        assert {context.abstract_syntax for context in association.rejected_contexts} == {sop_class}
 
 
 def test_only_allowed_senders_are_served(tmp_path: Path, database: Database) -> None:
