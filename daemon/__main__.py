@@ -374,7 +374,14 @@ def simulate(
 
     settings = _settings(context, config)
     card = read_card(settings.bundle_folder)
-    figures = play(load_scenario(scenario), settings.policy(), card, plot=plot, error=Console(stderr=True))
+    figures = play(
+        load_scenario(scenario),
+        settings.policy(),
+        card,
+        error=Console(stderr=True),
+        sensitivity=settings.model.sensitivity,
+        plot=plot,
+    )
     _show(figures, as_json, print_figures)
 
 

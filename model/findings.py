@@ -82,7 +82,7 @@ SITES: Final = {structure.name: structure.code for structure in STRUCTURES} | {"
 #: Parts of the lung fields by height, from apex to base: qualifiers of SNOMED CT.
 THIRDS: Final = {
     "upper": Code("261183002", "SCT", "Upper"),
-    "middle": Code("260528009", "SCT", "Middle"),
+    "middle": Code("255562008", "SCT", "Mid"),
     "lower": Code("261122009", "SCT", "Lower"),
 }
 

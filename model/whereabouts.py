@@ -95,15 +95,18 @@ def zone_of_point(row: float, column: float, masks_CHW: NDArray[np.bool_]) -> Zo
         column: in pixels of the masks.
         masks_CHW: bool, (3, H, W), in the order of STRUCTURES; both lungs are there.
     """
-    gaps = [_gap(masks_CHW[lung], column) for lung in (LEFT_LUNG, RIGHT_LUNG)]
+    gaps = [_gap(masks_CHW[lung], row, column) for lung in (LEFT_LUNG, RIGHT_LUNG)]
     rows = np.flatnonzero(lungs_of(masks_CHW).any(axis=1))
     share = (row - rows[0]) / (rows[-1] + 1 - rows[0])
     third = _THIRDS[min(max(int(share * len(_THIRDS)), 0), len(_THIRDS) - 1)]
     return Zone("left_lung" if gaps[0] <= gaps[1] else "right_lung", third)
 
 
-def _gap(lung_HW: NDArray[np.bool_], column: float) -> float:
-    """How far a column lies from the middle of a lung's columns, through half their width: lungs differ in width."""
+def _gap(lung_HW: NDArray[np.bool_], row: float, column: float) -> float:
+    """How far a point lies from the middle of a lung's columns, through half their width; within the lung 0."""
+    place = min(int(row), lung_HW.shape[0] - 1), min(int(column), lung_HW.shape[1] - 1)
+    if lung_HW[place]:
+        return 0.0
     columns = np.flatnonzero(lung_HW.any(axis=0))
     half = (columns[-1] + 1 - columns[0]) / 2
     return float(abs(column - (columns[0] + half)) / half)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -206,7 +207,8 @@ def courier(site: Site, name: str, port: int) -> Courier:
     """Give the sender for a destination."""
     return Courier(
         destination=name,
-        transport=DicomTransport(pacs_at(port)),
+        # Patient: nobody here is silent, and a busy machine is no silence.
+        transport=DicomTransport(replace(pacs_at(port), acse_timeout_seconds=30, dimse_timeout_seconds=60)),
         dispatch=Dispatch(site.database, lease=LEASE),
         circuits=Circuits(site.database),
         outbox=site.outbox,

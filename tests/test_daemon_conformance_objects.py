@@ -72,7 +72,7 @@ def made() -> dict[str, list[Dataset]]:
             for each in results.objects(header, profile=profile, predecessors=predecessors):
                 objects.setdefault(name_of(each.dataset), []).append(results.written(each.dataset))
         for each in (*located(profile), *rejected(profile)):
-            objects[name_of(each.dataset)].append(results.written(each.dataset))
+            objects.setdefault(name_of(each.dataset), []).append(results.written(each.dataset))
     return objects
 
 

@@ -184,7 +184,8 @@ def test_every_study_is_read_once_and_no_reader_is_idle_while_one_waits(
     for each, (begun, _) in zip(cases, spans, strict=True):
         for other, _ in spans:
             if each.arrived <= other < begun:  # somebody took another study while this one waited
-                busy = sum(first <= other < last for first, last in spans)
+                # Minutes are sums: the end of one and the beginning of the next differ in the last digit.
+                busy = sum(first <= other + 1e-6 < last for first, last in spans)
                 assert busy == number
     assert all(one.waited >= 0 for one in read)
 
@@ -220,7 +221,7 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     small = {"runs": 2, "traffic": {"studies": 300}}
     card = read_card(None)
     one, same, other = (
-        play(scenario(**small, seed=seed), PATIENT, card, plot=None, error=Console(stderr=True)) for seed in (1, 1, 2)
+        play(scenario(**small, seed=seed), PATIENT, card, error=Console(stderr=True)) for seed in (1, 1, 2)
     )
     assert one == same
     assert one != other
@@ -256,6 +257,7 @@ def test_a_site_s_own_arrivals(tmp_path: Path) -> None:
         ("arrived_at\n2026-03-01T08:00\nyesterday\n", "line 3"),
         ("arrived_at,ordered\n2026-03-01T08:00,SOON\n2026-03-01T08:01,STAT\n", "line 2"),
         ("arrived_at,reading_minutes\n2026-03-01T08:00,-1\n2026-03-01T08:01,5\n", "reading_minutes = -1"),
+        ("arrived_at\n2026-03-01T08:00+01:00\n2026-03-01T08:00Z\n", "several offsets"),
         ("arrived_at,labels\n2026-03-01T08:00,Flu\n2026-03-01T08:01,\n", "no label 'Flu'"),
     ],
 )
@@ -292,7 +294,7 @@ def test_a_list_that_grows_without_end_is_refused() -> None:
     """It has no mean wait."""
     busy = scenario(traffic={"per_hour": 13})
     with pytest.raises(ConfigurationError, match=r"load is 1\.08"):
-        play(busy, PATIENT, read_card(None), plot=None, error=Console(stderr=True))
+        play(busy, PATIENT, read_card(None), error=Console(stderr=True))
 
 
 def test_the_command_says_what_is_saved_and_the_worst_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +311,11 @@ def test_the_command_says_what_is_saved_and_the_worst_case(tmp_path: Path, monke
     figures = json.loads(told.output)
     assert figures["kinds"]["critical"]["saved"]["mean"] > 0
     assert set(figures["flagged_by"]) == set(ABNORMALITY_BY_NAME)
-    (tmp_path / "site-config.toml").write_text('[worklist]\nmode = "shadow"\n', encoding="utf-8")
-    shadow = runner.invoke(app, ["simulate", "--scenario", "site.toml", "--json", "--config", "site-config.toml"])
-    assert json.loads(shadow.output)["kinds"]["critical"]["saved"]["mean"] == 0
+    # Who only looks on asks what it would be like; another sensitivity flags others.
+    (tmp_path / "shadow.toml").write_text('[worklist]\nmode = "shadow"\n', encoding="utf-8")
+    shadow = runner.invoke(app, ["simulate", "--scenario", "site.toml", "--json", "--config", "shadow.toml"])
+    assert json.loads(shadow.output) == figures
+    (tmp_path / "sharp.toml").write_text("[model]\nsensitivity = 0.9\n", encoding="utf-8")
+    sharp = runner.invoke(app, ["simulate", "--scenario", "site.toml", "--json", "--config", "sharp.toml"])
+    assert json.loads(sharp.output)["flagged_by"]["Edema"]["sensitivity"] == pytest.approx(0.9, abs=0.02)
+    assert figures["flagged_by"]["Edema"]["sensitivity"] == pytest.approx(0.5, abs=0.02)

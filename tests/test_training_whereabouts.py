@@ -69,6 +69,13 @@ def test_a_side_is_told_by_its_lower_bound(right: int, wrong: int, told: bool) -
     assert whereabouts_of(figures_of(rows), "Pneumonia") == Whereabouts(side=told)
 
 
+def test_a_handful_on_one_side_vouches_for_nothing() -> None:
+    """Half of the balanced accuracy would rest on nine images."""
+    few = pointed(*[(LEFT, LEFT)] * 9, *[(RIGHT, RIGHT)] * 40)
+    assert whereabouts_of(figures_of(few), "Pneumonia") == Whereabouts()
+    assert whereabouts_of(figures_of([*few, *pointed((LEFT, LEFT))]), "Pneumonia") == Whereabouts(side=True)
+
+
 @pytest.mark.parametrize(
     ("found", "outline_at"),
     [

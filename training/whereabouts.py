@@ -47,10 +47,15 @@ def whereabouts_of(figures: Mapping[str, Any], label: str) -> Whereabouts:
         _above(row["pointing_interval"], row["chance_lung_box"]) and _above(row["gain_interval"], 0.0) for row in boxed
     )
     return Whereabouts(
-        side=bool(zone) and zone["one_sided"] >= MIN_BOXES and _above(zone["side_interval"], 0.5),
+        side=bool(zone) and _both_sides(zone) and _above(zone["side_interval"], 0.5),
         third=bool(zone) and _above(zone["third_interval"], zone["third_guess"]),
         outline_at=max(boxed, key=lambda row: row["boxes"])["iou_threshold"] if outlined else None,
     )
+
+
+def _both_sides(zone: Mapping[str, Any]) -> bool:
+    """Whether enough images have boxes on either side alone: half of the balanced accuracy rests on each."""
+    return bool(min(zone["left"], zone["one_sided"] - zone["left"]) >= MIN_BOXES // 2)
 
 
 def _above(bounds: Sequence[float] | None, least: float | None) -> bool:

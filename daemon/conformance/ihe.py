@@ -15,6 +15,7 @@ STORED_BY: Final[dict[str, tuple[ObjectKind, ...]]] = {
     "Creator Presentation State Stored [RAD-19]": (ObjectKind.PR,),
     "Evidence Document Stored [RAD-43]": (ObjectKind.SR,),
     "Key Image Note Stored [RAD-29]": (ObjectKind.KO,),
+    "Rejection Note Stored [RAD-66]": (ObjectKind.NOTE,),
 }
 
 
@@ -32,12 +33,13 @@ class Primitive(NamedTuple):
 PRIMITIVES: Final = (
     Primitive(
         "Qualitative finding",
-        "TID 1501 in a Comprehensive 3D SR (TID 1500): Present, or a code of ours for below threshold",
+        "TID 1501 in a Comprehensive 3D SR (TID 1500): Present, or (not in `ohif`) a code of ours for below threshold",
         (ObjectKind.SR,),
     ),
     Primitive(
         "Measurement",
-        "TID 300 in the same: probability, operating threshold, cardiothoracic ratio, areas, with UCUM units",
+        "TID 300 in the same: probability, operating threshold (not in `ohif`), cardiothoracic ratio, areas, with UCUM "
+        "units",
         (ObjectKind.SR,),
     ),
     Primitive("Location", "", ()),
@@ -103,6 +105,9 @@ def _profiles_for(primitive: Primitive) -> str:
 
 
 def _profiles_with(kinds: tuple[ObjectKind, ...]) -> str:
+    """Notes are no matter of the profile, but of the destination."""
+    if kinds == (ObjectKind.NOTE,):
+        return f"{_listed(list(PROFILES.values()))}, where `rejection_notes = true`"
     return _listed([each for each in PROFILES.values() if each.objects & set(kinds)])
 
 

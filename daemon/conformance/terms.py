@@ -11,6 +11,7 @@ from cxr_triage.daemon.conformance.markdown import table, text
 from cxr_triage.daemon.results import codes
 from cxr_triage.daemon.results.meanings import MEANINGS
 from cxr_triage.daemon.results.measurement_groups import UNITS
+from cxr_triage.daemon.results.rejection_note import TITLES
 from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
 from cxr_triage.model.findings import (
     ABNORMALITIES,
@@ -126,8 +127,10 @@ def _measurements() -> list[tuple[AnyCode, str]]:
 
 
 def _reporting() -> list[CodedConcept]:
-    """Every concept that the reporting room names."""
-    return [code for code in vars(codes).values() if isinstance(code, CodedConcept)]
+    """Every concept that the reporting room names, and the titles of rejection notes."""
+    named = [code for code in vars(codes).values() if isinstance(code, CodedConcept)]
+    titles = {(title.scheme_designator, title.value): title for title in TITLES.values()}
+    return [*named, *titles.values()]
 
 
 def _words(name: str) -> str:

@@ -131,7 +131,7 @@ def finish(dataset: Dataset, *, source: Dataset, moment: datetime) -> str:
 
 
 def _contributing(dataset: Dataset) -> Dataset:
-    """The algorithm as equipment that contributed to an object (PS3.3 C.12.1.1.9), where IHE AI Results look for it."""
+    """The algorithm as equipment that contributed to an object (PS3.3 C.12.1.1.5), where IHE AI Results look for it."""
     item, purpose = Dataset(), codes.DCM.ProcessingEquipment
     item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
     item.Manufacturer = dataset.Manufacturer

@@ -27,7 +27,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "SCT:42798000": "Fläche",
         "SCT:39607008": "Lunge",
         "SCT:261183002": "Oben",
-        "SCT:260528009": "Mittig",
+        "SCT:255562008": "Mittig",
         "SCT:261122009": "Unten",
     },
     "es": {
@@ -52,7 +52,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "SCT:42798000": "Área",
         "SCT:39607008": "Pulmón",
         "SCT:261183002": "Superior",
-        "SCT:260528009": "Medio",
+        "SCT:255562008": "Medio",
         "SCT:261122009": "Inferior",
     },
     "fr": {
@@ -77,7 +77,7 @@ MEANINGS: Final[dict[str, dict[str, str]]] = {
         "SCT:42798000": "Surface",
         "SCT:39607008": "Poumon",
         "SCT:261183002": "Supérieur",
-        "SCT:260528009": "Moyen",
+        "SCT:255562008": "Moyen",
         "SCT:261122009": "Inférieur",
     },
 }

@@ -18,9 +18,10 @@ from cxr_triage.model.findings import ABNORMALITY_BY_NAME, Finding
 from cxr_triage.model.priority import Level
 
 MINUTES_PER_DAY: Final = 24 * 60
-#: Probability of what is flagged by an operating point that a scenario states: only that it is flagged is known of it.
-STATED_PROBABILITY: Final = 0.75
+#: What an operating point that a scenario states flags has a probability drawn evenly from between these: only that it
+#: is flagged is known of it.
 STATED_THRESHOLD: Final = 0.5
+STATED_TOP: Final = 0.75
 COLUMNS: Final = ("arrived_at", "ordered", "labels", "reading_minutes")
 
 
@@ -56,12 +57,20 @@ class Detector:
         return float(random.uniform(lower, upper))
 
 
-def detectors(scenario: Scenario, card: Card) -> dict[str, Detector]:
-    """How each label is found: as the scenario states it, else as the operating points of the card tell."""
+def detectors(scenario: Scenario, card: Card, sensitivity: float | None = None) -> dict[str, Detector]:
+    """How each label is found: as the scenario states it, else as the operating points of the card tell.
+
+    Args:
+        scenario: what it states goes first.
+        card: of the bundle.
+        sensitivity: that of the site's operating points; None = the card's.
+
+    Raises:
+        ConfigurationError: the card has no operating point of this sensitivity.
+    """
+    chosen = card.require(sensitivity)
     stated = {
-        name: _of_points(
-            [(STATED_THRESHOLD, point.sensitivity, point.specificity)], STATED_THRESHOLD, STATED_PROBABILITY
-        )
+        name: _of_points([(STATED_THRESHOLD, point.sensitivity, point.specificity)], STATED_THRESHOLD, STATED_TOP)
         for name, point in scenario.findings.operating_points.items()
     }
     if not scenario.findings.by_card:
@@ -69,7 +78,7 @@ def detectors(scenario: Scenario, card: Card) -> dict[str, Detector]:
     by_card = {}
     for label in card.labels:
         points = [(point.threshold, point.sensitivity, point.specificity) for point in label.operating_points]
-        by_card[label.name] = _of_points(points, label.at(card.sensitivity).threshold, 1.0)
+        by_card[label.name] = _of_points(points, label.at(chosen).threshold, 1.0)
     return by_card | stated
 
 
@@ -171,6 +180,7 @@ def _read(file: Path) -> Iterator[_Row]:
             table = csv.DictReader(lines)
             _require_columns(file, table.fieldnames or ())
             rows = [_row(file, number, row) for number, row in enumerate(table, start=2)]
+            _require_one_clock(file, [row[0] for row in rows])
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror}): check traffic.arrivals") from None
     except (csv.Error, UnicodeDecodeError) as error:
@@ -182,6 +192,12 @@ def _read(file: Path) -> Iterator[_Row]:
     for arrived_at, level, truth, reading in ordered:
         arrived = (arrived_at - midnight) / timedelta(minutes=1)
         yield _Row(arrived=arrived, ordered=level, truth=truth, reading_minutes=reading)
+
+
+def _require_one_clock(file: Path, times: Sequence[datetime]) -> None:
+    """Hours of the day are those of one clock: times without an offset, or all with the same."""
+    if len({time.utcoffset() for time in times}) > 1:
+        raise ConfigurationError(f"{file}: arrived_at has several offsets from UTC: write all times by one clock")
 
 
 def _require_columns(file: Path, names: Sequence[str]) -> None:
@@ -204,7 +220,7 @@ def _row(
             f"{file}, line {number}: {error}: arrived_at is a time such as 2026-03-01T08:15, ordered one of "
             f"{', '.join(level.name for level in Level)}, labels are names with | between, reading_minutes is positive"
         ) from None
-    return arrived_at.replace(tzinfo=None), level, truth, reading
+    return arrived_at, level, truth, reading
 
 
 def _minutes(cell: str) -> float:

@@ -24,20 +24,29 @@ ASSUMED: Final = (
 )
 
 
-def play(scenario: Scenario, policy: Policy, card: Card, *, plot: Path | None, error: Console) -> dict[str, Any]:
+def play(
+    scenario: Scenario,
+    policy: Policy,
+    card: Card,
+    *,
+    error: Console,
+    sensitivity: float | None = None,
+    plot: Path | None = None,
+) -> dict[str, Any]:
     """Simulate; all figures, JSON-ready, times in minutes.
 
     Args:
         scenario: traffic, readers, findings.
         policy: what findings may do.
         card: says how each label is found, unless the scenario does.
-        plot: where to write one; None: nowhere.
         error: where progress is shown, if that is a terminal.
+        sensitivity: that of the site's operating points; None = the card's.
+        plot: where to write one; None: nowhere.
 
     Raises:
         ConfigurationError: more studies arrive than are read, or plots need a package that is not installed.
     """
-    found_by = detectors(scenario, card)
+    found_by = detectors(scenario, card, sensitivity)
     _require_stable(scenario)
     with Progress(console=error, disable=not error.is_terminal) as progress:
         task = progress.add_task("runs", total=scenario.runs)

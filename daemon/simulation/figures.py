@@ -42,7 +42,7 @@ def simulate(
 
     Args:
         scenario: traffic, readers, findings.
-        policy: what findings may do.
+        policy: what findings may do; its mode does not count: one list is without them, the other is reordered.
         found_by: how each label is found.
         progress: called after each run.
     """
@@ -52,7 +52,7 @@ def simulate(
         scoring = scenario.findings.scoring_seconds / 60
         ordered, triaged = (
             read_all(cases, readers=scenario.readers, policy=each, scoring_minutes=scoring)
-            for each in (replace(policy, mode=Mode.SHADOW), policy)
+            for each in (replace(policy, mode=Mode.SHADOW), replace(policy, mode=Mode.REORDER))
         )
         runs.append(Run(cases=cases, ordered=ordered, triaged=triaged))
         progress()
