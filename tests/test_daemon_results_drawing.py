@@ -63,11 +63,11 @@ def test_a_ragged_outline_has_fewer_points_than_an_element_holds() -> None:
 
 
 def test_a_box_holds_the_mask_or_the_image() -> None:
-    """Whole pixels, closed."""
+    """Whole pixels, closed; the right edge first, beside which viewers write."""
     mask = np.zeros((8, 6), dtype=bool)
-    assert box_around(mask).tolist() == [[0, 0], [6, 0], [6, 8], [0, 8], [0, 0]]
+    assert box_around(mask).tolist() == [[6, 0], [6, 8], [0, 8], [0, 0], [6, 0]]
     mask[2:4, 1:3] = True
-    assert box_around(mask).tolist() == [[1, 2], [3, 2], [3, 4], [1, 4], [1, 2]]
+    assert box_around(mask).tolist() == [[3, 2], [3, 4], [1, 4], [1, 2], [3, 2]]
 
 
 def test_the_lines_of_the_ratio_are_as_long_as_it_says() -> None:

@@ -143,6 +143,23 @@ def test_boxes_of_the_same_place_have_middles_of_different_heights() -> None:
     assert (drawn.min() >= 0, drawn[:, 0].max() <= COLUMNS, drawn[:, 1].max() <= ROWS) == (True, True, True)
 
 
+def test_words_keep_away_from_those_of_structures_and_outlines() -> None:
+    """Beside a lung's box stand the lung's own numbers, beside an outline its finding's: the box is made higher."""
+    header = results.source(rows=ROWS, columns=COLUMNS)
+    findings = [found("Mass"), found("Pneumonia", Zone("left_lung")), found("Edema")]
+    stored = located(header, *findings, Mass=spot(top=40))
+    left_lung = stored.prediction.masks_CHW[0]
+    lines = [line for line in regions(stored, findings, OHIF) if line is not None]
+    heights = [(line[:, 1].min() + line[:, 1].max()) / 2 for line in lines]
+    assert heights[0] == 45.0
+    assert min(abs(height - 45.0) for height in heights[1:]) >= 0.0225 * ROWS
+    middle = np.flatnonzero(left_lung.any(axis=1))[[0, -1]].mean() + 0.5
+    assert abs(heights[1] - middle) >= 0.0225 * ROWS - 0.5
+    # OHIF 3.12 takes the middle of the first two points, 3.13 that of all.
+    assert all(line[:2, 1].mean() == height for line, height in zip(lines[1:], heights[1:], strict=True))
+    assert all((line[:2, 0] == line[:, 0].max()).all() for line in lines[1:])
+
+
 def test_ohif_calls_each_number_by_its_finding() -> None:
     """Its code is that of any probability; what is below threshold stands in a sentence alone."""
     sr = report("ohif", found("Pneumonia", LEFT), found("Mass"), found("Nodule", probability=0.1))

@@ -85,9 +85,9 @@ def _width(mask_HW: NDArray[np.bool_]) -> Width:
 
 
 def box_around(mask_HW: NDArray[np.bool_]) -> Points:
-    """A closed rectangle around the mask, or around the image if the mask is empty."""
+    """A closed rectangle around the mask, or around the image if the mask is empty; its right edge comes first."""
     used = mask_HW if mask_HW.any() else np.ones_like(mask_HW)
     rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    corners = [(right, top), (right, bottom), (left, bottom), (left, top), (right, top)]
     return np.array(corners, dtype=np.float64)

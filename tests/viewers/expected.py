@@ -5,13 +5,23 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from pydicom import Dataset
 
+from cxr_triage.daemon.results.codes import PROBABILITY
 from journal import references
 
 
-def values(sr: Dataset, image: str, concept: str) -> list[str]:
-    """Give every number of one concept, by its code's meaning, about one image, as viewers write it; sorted."""
-    groups = [item for item in _items(sr) if _is_group(item) and image in references(item)]
-    return sorted(_two_places(item) for group in groups for item in _items(group) if _is(item, concept))
+def numbers(sr: Dataset, image: str) -> list[str]:
+    """Give every number about one image as viewers write it: name, value and unit; sorted."""
+    return sorted(_line(item) for group in _groups(sr, image) for item in _items(group) if item.ValueType == "NUM")
+
+
+def probabilities(sr: Dataset, image: str) -> list[str]:
+    """Give those that say how probable a finding is."""
+    items = [item for group in _groups(sr, image) for item in _items(group) if item.ValueType == "NUM"]
+    return sorted(_line(item) for item in items if item.ConceptNameCodeSequence[0].CodeValue == PROBABILITY.value)
+
+
+def _groups(sr: Dataset, image: str) -> list[Dataset]:
+    return [item for item in _items(sr) if _is_group(item) and image in references(item)]
 
 
 def _is_group(item: Dataset) -> bool:
@@ -25,8 +35,9 @@ def _items(within: Dataset) -> Iterator[Dataset]:
         yield from _items(item)
 
 
-def _is(item: Dataset, concept: str) -> bool:
-    return bool(item.ValueType == "NUM" and item.ConceptNameCodeSequence[0].CodeMeaning == concept)
+def _line(item: Dataset) -> str:
+    name, measured = item.ConceptNameCodeSequence[0].CodeMeaning, item.MeasuredValueSequence[0]
+    return f"{name}: {_two_places(item)} {measured.MeasurementUnitsCodeSequence[0].CodeValue}"
 
 
 def _two_places(item: Dataset) -> str:

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, Self
 
 from playwright.sync_api import BrowserContext, Page
@@ -70,6 +71,40 @@ _TAKEN: Final = """uid => {
 #: Over all segmentations that it has taken in.
 _SEGMENTS: Final = """() => (window.services?.segmentationService?.getSegmentations() ?? [])
     .reduce((sum, each) => sum + Object.keys(each.segments ?? {}).length, 0)"""
+#: Of each label of a report: its lines of text, and where they stand.
+_LABELS: Final = """() => [...document.querySelectorAll("svg.svg-layer text")].map(text => {
+    const {x, y, width, height} = text.getBoundingClientRect();
+    return {lines: [...text.querySelectorAll("tspan")].map(each => each.textContent), box: {x, y, width, height}};
+}).filter(label => label.lines.length > 0)"""
+#: How a line begins that names a finding's site (Finding Site, SCT).
+SITE: Final = "363698007: "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a viewport writes of one measurement group."""
+
+    lines: tuple[str, ...]
+    #: x, y, width and height on the page.
+    box: dict[str, float]
+
+    @property
+    def numbers(self) -> list[str]:
+        """Its lines without those that name a site."""
+        return [line for line in self.lines if not line.startswith(SITE)]
+
+    def touches(self, other: "Label") -> bool:
+        """Whether they share a pixel."""
+        mine, its = self.box, other.box
+        across = min(mine["x"] + mine["width"], its["x"] + its["width"]) - max(mine["x"], its["x"])
+        down = min(mine["y"] + mine["height"], its["y"] + its["height"]) - max(mine["y"], its["y"])
+        return across > 0 and down > 0
+
+    def is_within(self, box: Mapping[str, float]) -> bool:
+        """Whether all of it is seen in a part of the page."""
+        across = box["x"] <= self.box["x"] and self.box["x"] + self.box["width"] <= box["x"] + box["width"]
+        down = box["y"] <= self.box["y"] and self.box["y"] + self.box["height"] <= box["y"] + box["height"]
+        return across and down
 
 
 class Ohif:
@@ -119,6 +154,17 @@ class Ohif:
     def segments(self) -> int:
         """How many segments it has read, drawn or not."""
         return int(self.page.evaluate(_SEGMENTS))
+
+    def labels(self) -> list[Label]:
+        """What stands beside the lines of a report, in the order in which it is drawn."""
+        found = self.page.evaluate(_LABELS)
+        return [Label(lines=tuple(each["lines"]), box=each["box"]) for each in found]
+
+    def viewport(self) -> dict[str, float]:
+        """Give x, y, width and height of what shows the image."""
+        shown = self.page.evaluate(_VIEWPORT)
+        assert shown is not None
+        return dict(shown["box"])
 
     def agree(self, question: str) -> None:
         """Say yes."""
