@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What is installed: the tree itself (editable), or the built wheel: `make test INSTALL=wheel`.
 INSTALL ?= editable
 # Debian packages that tests use as real peers.
-PEERS := chromium dcmtk faketime fonts-dejavu-core openssl orthanc orthanc-dicomweb strace systemd
+PEERS := chromium dcmtk dicomscope faketime fonts-dejavu-core openssl orthanc orthanc-dicomweb strace systemd xdotool xvfb
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance viewers chaos soak check format clean
@@ -60,7 +60,7 @@ test-fast: install-for-test  ## tests without the acceptance runs
 test-acceptance: peers install-for-test  ## the whole product as a process, with real peers
 	$(PYTEST) -m acceptance $(ARGS)
 
-viewers: peers install-for-test  ## OHIF and dwv in a browser show what we send; CXR_TRIAGE_VIEWER_PICTURES=folder keeps pictures
+viewers: peers install-for-test  ## OHIF, dwv and DICOMscope show what we send; CXR_TRIAGE_VIEWER_PICTURES=folder keeps pictures
 	$(PYTEST) -m viewers $(ARGS)
 
 chaos: peers tools  ## kill the daemon 500 times on each database, and check what must hold; ARGS="--kills 100"

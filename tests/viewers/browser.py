@@ -69,7 +69,13 @@ class Look:
     place: Place
 
 
-def look(page: Page, box: Mapping[str, float], points: Sequence[tuple[float, float]], *, between: int) -> Look:
+#: Nothing but what is painted: not what a viewer writes over an image.
+PAINTED_ALONE: Final = "* { visibility: hidden !important } canvas { visibility: visible !important }"
+
+
+def look(
+    page: Page, box: Mapping[str, float], points: Sequence[tuple[float, float]], *, between: int, style: str = ""
+) -> Look:
     """Take a picture of a part of a page.
 
     Args:
@@ -77,10 +83,11 @@ def look(page: Page, box: Mapping[str, float], points: Sequence[tuple[float, flo
         box: x, y, width and height of the part.
         points: where the page has the centre of the image's first pixel, of one to its right and of one below it.
         between: how many pixels of the image these two are away from the first.
+        style: of the page while it is looked at.
     """
     left, top = floor(box["x"]), floor(box["y"])
     clip = FloatRect(x=left, y=top, width=floor(box["width"]), height=floor(box["height"]))
-    with Image.open(BytesIO(page.screenshot(clip=clip))) as image:
+    with Image.open(BytesIO(page.screenshot(clip=clip, style=style))) as image:
         picture = np.asarray(image.convert("RGB"))
     (x, y), (right_x, right_y), (below_x, below_y) = points
     place = Place(

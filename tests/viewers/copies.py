@@ -39,4 +39,4 @@ def another_study(
         buffer = BytesIO()
         dcmwrite(buffer, each, enforce_file_format=True)
         ward.pacs.post("/instances", buffer.getvalue())
-    return Shown(image=image, seg=seg, sr=sr)
+    return Shown(image=image, made={"SEG": seg, "SR": sr})

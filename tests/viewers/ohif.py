@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page
 from viewers.browser import PATIENCE_MS, Look, look, opened
 
 NAME: Final = "@ohif/app"
+OLDER, NEWER = "3.12.10", "3.13.2"
 _SOURCE: Final = {
     "friendlyName": "Orthanc",
     "name": "orthanc",
@@ -131,12 +132,12 @@ class Ohif:
         """Everything that stands on the page."""
         return self.page.inner_text("body")
 
-    def look(self, image: str) -> Look | None:
+    def look(self, image: str, *, style: str = "") -> Look | None:
         """What the viewport shows, if it is that image."""
         shown = self.page.evaluate(_VIEWPORT)
         if shown is None or image not in shown["image"]:
             return None
-        return look(self.page, shown["box"], shown["points"], between=100)
+        return look(self.page, shown["box"], shown["points"], between=100, style=style)
 
     def open(self, instance: str) -> None:
         """Open what a result is about, as a person does: by a double click in the study panel."""

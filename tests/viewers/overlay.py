@@ -45,9 +45,9 @@ def likeness(picture: NDArray[np.uint8], image_HW: NDArray[np.generic], place: P
     return float(np.corrcoef(expected, shown)[0, 1])
 
 
-def coloured(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def coloured(before: NDArray[np.uint8], after: NDArray[np.uint8], more_than: int = COLOURED) -> NDArray[np.bool_]:
     """Where colour came that was not there; a radiograph has none."""
-    return np.asarray((np.ptp(after, axis=2) > COLOURED) & (np.ptp(before, axis=2) <= COLOURED))
+    return np.asarray((np.ptp(after, axis=2) > more_than) & (np.ptp(before, axis=2) <= more_than))
 
 
 def iou(found: NDArray[np.bool_], expected: NDArray[np.bool_]) -> float:
@@ -72,7 +72,12 @@ class Agreement:
 
 
 def agreement(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], masks_CHW: NDArray[np.bool_], place: Place
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    masks_CHW: NDArray[np.bool_],
+    place: Place,
+    *,
+    more_than: int = COLOURED,
 ) -> Agreement:
     """Compare what was added to a picture with what had to be.
 
@@ -81,9 +86,10 @@ def agreement(
         after: the same with it.
         masks_CHW: the SEG's own, in the order of the structures.
         place: where the viewer says that the image is.
+        more_than: difference of a pixel's largest and smallest channel that is no colour yet.
     """
     expected = np.stack([place.sampled(mask_HW, after.shape).astype(bool) for mask_HW in masks_CHW])
-    found = coloured(before, after)
+    found = coloured(before, after, more_than)
     # Where a lung and the heart overlap, their colours mix.
     alone = expected.sum(axis=0) <= 1
     own = [

@@ -6,6 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -29,8 +31,16 @@ class Pictures:
         return cls(folder)
 
     def take(self, page: Page, name: str) -> None:
-        """Keep what a page shows now, small enough for a repository."""
+        """Keep what a page shows now."""
         with Image.open(BytesIO(page.screenshot())) as image:
-            path = self.folder / f"{name}.jpg"
-            image.convert("RGB").save(path, quality=QUALITY, optimize=True)
+            self._save(image, name)
+
+    def keep(self, picture: NDArray[np.uint8], name: str) -> None:
+        """Keep a picture of a screen: (row, column, RGB)."""
+        self._save(Image.fromarray(picture), name)
+
+    def _save(self, image: Image.Image, name: str) -> None:
+        """Small enough for a repository."""
+        path = self.folder / f"{name}.jpg"
+        image.convert("RGB").save(path, quality=QUALITY, optimize=True)
         assert path.stat().st_size < LARGEST_BYTES

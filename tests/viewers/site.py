@@ -1,6 +1,7 @@
 """A hospital of one: Orthanc as its archive, and the daemon that answers what modalities send with results."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
 from daemons import DCMTK_OPTIONS, Daemon, send_by_dcmtk, wait_until
 from journal import references
-from peers import Orthanc, orthanc, storescu
+from peers import LOOPBACK, Orthanc, orthanc, storescu
 
 DICOMWEB: Final = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 RESULT_SECONDS: Final = 600
@@ -27,8 +27,18 @@ class Shown:
     """One radiograph in the archive, with what was made of it."""
 
     image: Dataset
-    seg: Dataset
-    sr: Dataset
+    #: By Modality (PS3.3 C.7.3.1.1.1), the latest of each; a Secondary Capture is OT.
+    made: Mapping[str, Dataset]
+
+    @property
+    def seg(self) -> Dataset:
+        """The SEG."""
+        return self.made["SEG"]
+
+    @property
+    def sr(self) -> Dataset:
+        """The SR."""
+        return self.made["SR"]
 
     @property
     def study(self) -> str:
@@ -62,66 +72,52 @@ class Hospital:
 
 
 @contextmanager
-def hospital(folder: Path, images: Sequence[Path], *, profile: str) -> Iterator[Hospital]:
+def hospital(folder: Path, images: Mapping[str, Path], *, like: str, objects: Sequence[str]) -> Iterator[Hospital]:
     """Push radiographs to an archive and to the daemon; once all results came, give the archive.
 
     Args:
         folder: everything is below it.
-        images: files, each in the transfer syntax that it is sent in.
-        profile: of the daemon's destination.
+        images: files by name, each in the transfer syntax that it is sent in.
+        like: what the profile of the daemon's destination is like.
+        objects: what is made for it.
     """
     with orthanc(folder / "orthanc", plugins=[DICOMWEB]) as pacs:
-        with Daemon(folder, destinations={}, extra=_destination(pacs.dicom_port, profile)) as daemon:
-            for path in images:
+        with Daemon(folder, destinations={}, extra=_destination(pacs.dicom_port, like, objects)) as daemon:
+            for path in images.values():
                 option = DCMTK_OPTIONS[read_file_meta_info(path).TransferSyntaxUID]
                 assert storescu(pacs.dicom_port, path, options=["-R", option], called="PACS").returncode == 0
                 assert send_by_dcmtk(path, port=daemon.dicom_port)
-            wait_until(lambda: _complete(pacs, images), seconds=RESULT_SECONDS, what="every image has its SEG and SR")
+            wait_until(lambda: _is_done(daemon, len(images)), seconds=RESULT_SECONDS, what="all results are there")
         yield Hospital(pacs=pacs, shown=_shown(pacs, images))
 
 
-def _destination(port: int, profile: str) -> str:
-    """Give its table of the configuration."""
-    address = f'ae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
-    return f'[[destination]]\nname = "viewer"\n{address}profile = "{profile}"\n'
+def _destination(port: int, like: str, objects: Sequence[str]) -> str:
+    """Give its tables of the configuration."""
+    profile = f'[[profile]]\nname = "viewers"\nlike = "{like}"\nobjects = {json.dumps(objects)}\n'
+    address = f'ae_title = "PACS"\nhost = "{LOOPBACK}"\nport = {port}\n'
+    return f'{profile}[[destination]]\nname = "viewer"\n{address}profile = "viewers"\n'
 
 
-def _stored(pacs: Orthanc) -> list[Dataset]:
+def _is_done(daemon: Daemon, images: int) -> bool:
+    """Every image is scored, every study reported, and everything delivered."""
+    status = json.loads(daemon.run("status", "--json"))
+    return bool(
+        status["images"]["scored"] == images
+        and not status["revisions"]["open"]
+        and status["oldest_undelivered_seconds"] is None
+    )
+
+
+def _shown(pacs: Orthanc, images: Mapping[str, Path]) -> dict[str, Shown]:
     listed = (each["ID"] for each in pacs.get("/instances?expand"))
-    return [dcmread(BytesIO(pacs.get_bytes(f"/instances/{each}/file"))) for each in listed]
-
-
-def _of(stored: Sequence[Dataset], sop_class: str, image: str) -> list[Dataset]:
-    """What refers to an image, the latest last."""
-    found = [ds for ds in stored if ds.SOPClassUID == sop_class and image in references(ds)]
-    return sorted(found, key=lambda ds: int(ds.InstanceNumber))
-
-
-def _complete(pacs: Orthanc, images: Sequence[Path]) -> bool:
-    """Each image has a SEG, and its study's SR is about all of the study's images."""
-    if len(pacs.instances()) < 2 * len(images):
-        return False
-    stored = _stored(pacs)
-    sources = [ds for ds in stored if "PixelData" in ds and ds.SOPClassUID != SegmentationStorage]
-    for image in sources:
-        reports = _of(stored, Comprehensive3DSRStorage, image.SOPInstanceUID)
-        siblings = {ds.SOPInstanceUID for ds in sources if ds.StudyInstanceUID == image.StudyInstanceUID}
-        if not _of(stored, SegmentationStorage, image.SOPInstanceUID):
-            return False
-        if not reports or not siblings <= references(reports[-1]):
-            return False
-    return True
-
-
-def _shown(pacs: Orthanc, images: Sequence[Path]) -> dict[str, Shown]:
-    stored = _stored(pacs)
-    by_uid = {str(ds.SOPInstanceUID): ds for ds in stored}
-    uids = {path.stem: str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in images}
+    stored = [dcmread(BytesIO(pacs.get_bytes(f"/instances/{each}/file"))) for each in listed]
+    # Of two revisions, the later one has the greater number.
+    stored.sort(key=lambda ds: int(ds.InstanceNumber))
+    uids = {name: str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for name, path in images.items()}
     return {
         name: Shown(
-            image=by_uid[uid],
-            seg=_of(stored, SegmentationStorage, uid)[-1],
-            sr=_of(stored, Comprehensive3DSRStorage, uid)[-1],
+            image=next(ds for ds in stored if ds.SOPInstanceUID == uid),
+            made={str(ds.Modality): ds for ds in stored if uid in references(ds)},
         )
         for name, uid in uids.items()
     }

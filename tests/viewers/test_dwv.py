@@ -1,7 +1,5 @@
 """dwv draws lungs and heart where the masks are, and the report's boxes."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import BrowserContext
 
@@ -9,9 +7,7 @@ from daemons import chest_radiographs
 from viewers import dwv
 from viewers.dwv import Dwv
 from viewers.overlay import agreement, likeness
-from viewers.packages import package
 from viewers.pictures import Pictures
-from viewers.proxy import proxy
 from viewers.site import Hospital
 
 pytestmark = [pytest.mark.viewers, pytest.mark.timeout(1200)]
@@ -21,20 +17,13 @@ JPEG_LS = ["03-cedar-cr", "09-hazel-cr"]
 OTHERS = [path.stem for path in chest_radiographs() if path.stem not in JPEG_LS]
 
 
-@pytest.fixture(scope="package")
-def address(ward: Hospital) -> Iterator[str]:
-    """Serve it; gives where."""
-    with proxy(ward.pacs, package(dwv.NAME, dwv.VERSION), dwv.files()) as served:
-        yield served
-
-
 @pytest.mark.parametrize("name", OTHERS)
 def test_dwv_draws_masks_and_takes_the_report(
-    address: str, browser: BrowserContext, ward: Hospital, pictures: Pictures, name: str
+    dwv_address: str, browser: BrowserContext, ward: Hospital, pictures: Pictures, name: str
 ) -> None:
     """Colour is where the SEG's masks are, each structure in its own; the SR adds annotations and breaks nothing."""
     shown = ward.shown[name]
-    with Dwv.of(browser, address) as viewer:
+    with Dwv.of(browser, dwv_address) as viewer:
         data = viewer.load(ward.instance(shown.image))
         before = viewer.look(data)
         assert likeness(before.picture, shown.brightness(), before.place) > 0.99
@@ -55,9 +44,9 @@ def test_dwv_draws_masks_and_takes_the_report(
 
 
 @pytest.mark.parametrize("name", JPEG_LS)
-def test_dwv_has_no_decoder_for_jpeg_ls(address: str, browser: BrowserContext, ward: Hospital, name: str) -> None:
+def test_dwv_has_no_decoder_for_jpeg_ls(dwv_address: str, browser: BrowserContext, ward: Hospital, name: str) -> None:
     """A limit of its own, for which these radiographs are not among the ones above."""
-    with Dwv.of(browser, address) as viewer:
+    with Dwv.of(browser, dwv_address) as viewer:
         viewer.load(ward.instance(ward.shown[name].image))
         (error,) = viewer.errors()
         assert "Unsupported DICOM transfer syntax: '1.2.840.10008.1.2.4.80'" in error

@@ -1,7 +1,6 @@
 """OHIF draws lungs and heart where the masks are, and opens the report, in each of its release lines."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -12,20 +11,16 @@ from playwright.sync_api import BrowserContext, ViewportSize
 import builders
 from cxr_triage.model.findings import Zone
 from daemons import chest_radiographs
-from viewers import ohif
 from viewers.browser import Look
 from viewers.copies import another_study
 from viewers.expected import numbers, probabilities
-from viewers.ohif import Ohif
+from viewers.ohif import NEWER, OLDER, Ohif
 from viewers.overlay import Agreement, agreement, coloured, likeness
-from viewers.packages import package
 from viewers.pictures import Pictures
-from viewers.proxy import proxy
 from viewers.site import Hospital, Shown
 
 pytestmark = [pytest.mark.viewers, pytest.mark.timeout(1200)]
 
-OLDER, NEWER = "3.12.10", "3.13.2"
 #: Two images of one series.
 PAIR = ["05-elder-cr-a", "06-elder-cr-b"]
 ALL = [path.stem for path in chest_radiographs() if path.stem not in PAIR]
@@ -37,16 +32,6 @@ DRAWN = 0.9
 #: Of a reading room: in narrower ones the viewport cuts long labels off at its right edge.
 WIDE = ViewportSize(width=1920, height=1080)
 ERRORS = ("Something went wrong", "Error", "error", "Failed")
-
-
-@pytest.fixture(scope="package")
-def addresses(ward: Hospital) -> Iterator[dict[str, str]]:
-    """Serve each version; gives where."""
-    with ExitStack() as stack:
-        yield {
-            version: stack.enter_context(proxy(ward.pacs, package(ohif.NAME, version), ohif.FILES))
-            for version in (OLDER, NEWER)
-        }
 
 
 def show_image(viewer: Ohif, shown: Shown, *, opens: bool = True) -> Look:
@@ -108,17 +93,17 @@ def require_draws(viewer: Ohif, shown: Shown, pictures: Pictures, name: str, sib
 
 @pytest.mark.parametrize(("version", "name"), [(NEWER, name) for name in ALL] + [(OLDER, name) for name in SOME])
 def test_ohif_draws_masks_and_opens_the_report(
-    addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, version: str, name: str
+    ohif_addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, version: str, name: str
 ) -> None:
     """Colour is where the SEG's masks are, each structure in its own, and all numbers of the SR are on the page."""
     shown = ward.shown[name]
-    with Ohif.of(browser, addresses[version], shown.study) as viewer:
+    with Ohif.of(browser, ohif_addresses[version], shown.study) as viewer:
         require_draws(viewer, shown, pictures, f"ohif-{version}-{name}")
 
 
 @pytest.mark.parametrize("name", PAIR)
 def test_ohif_never_draws_masks_on_the_other_image_of_a_series(
-    addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, name: str
+    ohif_addresses: dict[str, str], browser: BrowserContext, ward: Hospital, pictures: Pictures, name: str
 ) -> None:
     """OHIF looks up a SEG's image by the series alone: it draws the masks in their place, or, a fault, not at all.
 
@@ -126,7 +111,7 @@ def test_ohif_never_draws_masks_on_the_other_image_of_a_series(
     """
     shown = ward.shown[name]
     (other,) = (ward.shown[each] for each in PAIR if each != name)
-    with Ohif.of(browser, addresses[NEWER], shown.study) as viewer:
+    with Ohif.of(browser, ohif_addresses[NEWER], shown.study) as viewer:
         show_image(viewer, shown)
         taken = viewer.image_of(str(shown.seg.SOPInstanceUID))
         print(f"ohif-{NEWER}-{name}: its SEG is taken to be about {taken}")  # noqa: T201 - to be read with -rP
