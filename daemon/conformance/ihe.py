@@ -15,6 +15,7 @@ STORED_BY: Final[dict[str, tuple[ObjectKind, ...]]] = {
     "Creator Presentation State Stored [RAD-19]": (ObjectKind.PR,),
     "Evidence Document Stored [RAD-43]": (ObjectKind.SR,),
     "Key Image Note Stored [RAD-29]": (ObjectKind.KO,),
+    "Rejection Note Stored [RAD-66]": (ObjectKind.NOTE,),
 }
 
 
@@ -103,7 +104,8 @@ def _profiles_for(primitive: Primitive) -> str:
 
 
 def _profiles_with(kinds: tuple[ObjectKind, ...]) -> str:
-    return _listed([each for each in PROFILES.values() if each.objects & set(kinds)])
+    # Whether notes are sent is the destination's matter, not its profile's.
+    return _listed([each for each in PROFILES.values() if each.objects & set(kinds) or ObjectKind.NOTE in kinds])
 
 
 def _listed(profiles: Sequence[Profile]) -> str:
