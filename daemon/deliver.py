@@ -18,7 +18,7 @@ from cxr_triage.daemon import breaker
 from cxr_triage.daemon.breaker import Stage
 from cxr_triage.daemon.commitment.workers import commitment_workers
 from cxr_triage.daemon.dicom_client import SUCCESS, Part10File
-from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.logs import describe_with_frames, get_logger
 from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
 from cxr_triage.daemon.roles import DELIVER
 from cxr_triage.daemon.settings import Settings
@@ -172,7 +172,7 @@ class Courier:
             UnreachableError: the destination gave no answer, or one that may be another one later; this is recorded.
         """
         try:
-            status = session.store(file)
+            status = _store(session, file)
         except NotTakenError as error:
             self._not_taken(delivery, error)
         except RefusedError as error:
@@ -275,6 +275,21 @@ class Courier:
     def _given_up_because(self, error: TriageError) -> str:
         hours = self._patience.give_up_after / timedelta(hours=1)
         return f"given up after {hours:g} h: {error}"
+
+
+def _store(session: Session, file: Part10File) -> int:
+    """Send an object; what nobody foresaw counts as no answer, and costs time and not the courier.
+
+    Raises:
+        TriageError: as `Session.store`.
+    """
+    try:
+        return session.store(file)
+    except TriageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one odd answer must not end the courier
+        log.error("sending failed", exception=describe_with_frames(error))  # noqa: TRY400 - never its own words
+        raise UnreachableError(f"sending ended in {type(error).__name__}") from None
 
 
 def _interruptions(delivery: Delivery) -> int:

@@ -282,7 +282,7 @@ def connected(
         )
     except OSError as error:
         raise UnreachableError(f"{peer} has no address: check the host name") from error
-    if not association.is_established and association.rejected_contexts:
+    if not association.is_established and _says_what_it_can(association):
         raise NothingAgreedError(f"{peer} took none of the offered presentation contexts", association)
     if not association.is_established:
         raise UnreachableError(_why_not(association, peer))
@@ -397,10 +397,23 @@ def _agreed(association: Association, file: Part10File, peer: Peer) -> UID:
     raise DeclinedError(f"{told}: {', '.join(reasons) or 'it was not offered'}")
 
 
+def _says_what_it_can(association: Association) -> bool:
+    """Whether a peer that takes no context says so of what it supports.
+
+    One that declines Verification, too, without saying that it does not support it, is not ready for anything: it is
+    left alone like one that does not answer.
+    """
+    rejected = association.rejected_contexts
+    declined = any(each.abstract_syntax == dicom_server.VERIFICATION and each.result in DECLINED for each in rejected)
+    return bool(rejected) and not declined
+
+
 def _why_not(association: Association, peer: Peer) -> str:
     # Where the peer rejects at once and closes, pynetdicom takes its connection for one that never was, and leaves the
     # answer unread.
     answer = association.acceptor.primitive or association.dul.peek_next_pdu()
     if isinstance(answer, A_ASSOCIATE) and answer.result:
         return f"{peer} rejected the association ({answer.reason_str}): check the AE titles on both sides"
+    if association.rejected_contexts:
+        return f"{peer} took none of the offered presentation contexts, Verification included"
     return f"{peer} gave no DICOM answer: check host and port, and that a DICOM service listens there"

@@ -4,8 +4,9 @@ import base64
 import json
 import secrets
 import ssl
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +26,8 @@ from cxr_triage.model.errors import (
 
 #: Longest answer that is read; one instance's takes a few hundred bytes.
 LONGEST_ANSWER_BYTES: Final = 1 << 20
+#: Digits of an unsigned short (PS3.5 6.2, VR US).
+MOST_DIGITS: Final = 5
 #: Bytes of a file that are read at once.
 _CHUNK: Final = 1 << 16
 #: Failure Reasons (0008,1197) of PS3.18 Table I.2-2 and PS3.7 C.5 by which a server does not support the SOP Class or
@@ -79,8 +82,10 @@ class StowTransport:
             UnreachableError: it is not there, or does not let us in.
         """
         boundary = _boundary()
-        with self._client() as client:
-            request = client.build_request("POST", self.url, content=_tail(boundary), headers=_multipart(boundary))
+        tail = _tail(boundary)
+        headers = _multipart(boundary) | {"Content-Length": str(len(tail))}
+        with self._client() as client, _answered_in_time(self, client) as sent:
+            request = client.build_request("POST", self.address(), content=_sending(tail, sent), headers=headers)
             status, _ = _exchange(self, request, client)
         _require_a_server(self, status)
 
@@ -94,6 +99,19 @@ class StowTransport:
         del files  # HTTP agrees upon nothing in advance
         with self._client() as client:
             yield StowSession(self, client)
+
+    def address(self) -> httpx.URL:
+        """Give the address as the library reads it.
+
+        Raises:
+            UnreachableError: it cannot.
+        """
+        try:
+            address = httpx.URL(self.url)
+            _ = address.host  # decoded only here
+        except (httpx.InvalidURL, UnicodeError):
+            raise UnreachableError(f"{self} is no address: check stow_url") from None
+        return address
 
     def _client(self) -> httpx.Client:
         timeout = httpx.Timeout(
@@ -168,13 +186,14 @@ class StowSession:
         head, tail = _head(boundary), _tail(boundary)
         try:
             size = len(head) + file.path.stat().st_size + len(tail)
-            request = self._client.build_request(
-                "POST",
-                self._transport.url,
-                content=_body(head, file.path, tail),
-                headers=_multipart(boundary) | {"Content-Length": str(size)},
-            )
-            status, content = _exchange(self._transport, request, self._client)
+            with _answered_in_time(self._transport, self._client) as sent:
+                request = self._client.build_request(
+                    "POST",
+                    self._transport.address(),
+                    content=_body(head, file.path, tail, sent),
+                    headers=_multipart(boundary) | {"Content-Length": str(size)},
+                )
+                status, content = _exchange(self._transport, request, self._client)
         except OSError as error:
             raise ResultError(f"{file.path.name} cannot be read ({error.strerror})") from error
         return _outcome(self._transport, file, status, content)
@@ -197,13 +216,32 @@ def _tail(boundary: str) -> bytes:
     return f"\r\n--{boundary}--\r\n".encode()
 
 
-def _body(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
-    """A message of one part (PS3.18 8.6.1.2.1), without holding the file in memory."""
+def _body(head: bytes, path: Path, tail: bytes, sent: Callable[[], None]) -> Iterator[bytes]:
+    """A message of one part (PS3.18 8.6.1.2.1), without holding the file in memory; `sent` is called when it is out."""
     yield head
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
+    yield from _sending(tail, sent)
+
+
+def _sending(tail: bytes, sent: Callable[[], None]) -> Iterator[bytes]:
     yield tail
+    sent()
+
+
+@contextmanager
+def _answered_in_time(transport: StowTransport, client: httpx.Client) -> Iterator[Callable[[], None]]:
+    """Give what starts the time for an answer, head and content; past it the connection is closed beneath its reader.
+
+    The library's own limits are on the silence between two bytes: a server that sends one now and then would hold us.
+    """
+    timer = threading.Timer(2 * transport.answer_timeout_seconds, client.close)
+    timer.daemon = True
+    try:
+        yield timer.start
+    finally:
+        timer.cancel()
 
 
 def _exchange(transport: StowTransport, request: httpx.Request, client: httpx.Client) -> tuple[int, bytes]:
@@ -302,7 +340,10 @@ def _item_of(answer: dict[str, Any], sequence: str, file: Part10File) -> dict[st
 
 def _number(item: dict[str, Any], attribute: str) -> int | None:
     for value in _values(item, attribute):
-        if isinstance(value, int | str) and str(value).isdecimal():
+        if isinstance(value, int) and 0 <= value <= 0xFFFF:
+            return value
+        # Some servers write a number as a string.
+        if isinstance(value, str) and len(value) <= MOST_DIGITS and value.isdecimal():
             return int(value)
     return None
 

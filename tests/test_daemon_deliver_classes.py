@@ -72,6 +72,16 @@ def test_a_pacs_that_takes_no_class_at_all_answers(results: Results) -> None:
     assert results.circuit().changed_at is None
 
 
+@pytest.mark.parametrize("result", [USER_REJECTION, NO_REASON])
+def test_a_pacs_that_declines_everything_is_left_alone(results: Results, result: int) -> None:
+    """Verification, too, and without saying that it does not support it: it is not ready, and no form is used up."""
+    results.report("pacs")
+    with scp({}) as port, rewriting(port, {ABSTRACT_SYNTAX: result}) as (line, _):
+        results.courier(line).deliver_batch(NEVER)
+    assert results.states() == {DeliveryState.PENDING: 2}
+    assert (results.circuit().failures, "Verification included" in results.circuit().reason) == (1, True)
+
+
 def test_a_status_says_so_too(results: Results) -> None:
     """PS3.7 C.5, "Refused: SOP class not supported", where the association had promised otherwise."""
     pacs = Pacs(statuses=[0x0122, 0x0000])

@@ -1,6 +1,7 @@
 """STOW-RS against Orthanc, and against servers that fail in every way: the same outbox, patience and circuit."""
 
 import gzip
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -379,3 +380,54 @@ def test_a_question_stores_nothing(tmp_path: Path) -> None:
         with pytest.raises(UnreachableError, match="status 404: nothing is there"):
             StowTransport(url=f"{server.http}/nowhere/studies").verify()
         assert server.instances() == []
+
+
+def test_a_number_that_is_none_is_no_number(results: Results) -> None:
+    """Nor is it the end of the sender: five thousand digits for a reason are a failure without one."""
+    results.report("pacs")
+
+    def answer(request: Request) -> None:
+        reason = {"vr": "US", "Value": ["9" * 5000]}
+        item = {"00081155": {"vr": "UI", "Value": [request.uid]}, "00081197": reason}
+        request.say(409, json.dumps({FAILED: {"vr": "SQ", "Value": [item]}}).encode())
+
+    web = Web(answer=answer)
+    with web.serving() as url:
+        sender = courier(results, url)
+        eventually(lambda: not sender.deliver_batch(NEVER) and DeliveryState.DEAD in results.states())
+    assert any("gives no reason" in (error or "") for error in results.errors())
+
+
+@pytest.mark.parametrize("url", ["https://xn--/studies", f"https://{'a' * 70000}/studies"])
+def test_an_address_that_is_none_costs_time_only(results: Results, url: str) -> None:
+    """It is named, and nothing is given up for it."""
+    results.report("pacs")
+    deliver(results, url)
+    assert results.states() == WAITING
+    assert "check stow_url" in Circuits(results.database).of("pacs").reason
+
+
+def test_a_head_that_drips_is_no_answer(results: Results) -> None:
+    """A byte now and then is not silence; the answer as a whole has its time."""
+    results.report("pacs")
+    stop = threading.Event()
+    with socket.create_server((LOOPBACK, 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not stop.wait(0.2):
+                    try:
+                        connection.sendall(b"x")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        sender = courier(results, f"http://{LOOPBACK}:{listening.getsockname()[1]}/studies", answer_timeout_seconds=1)
+        assert sender.deliver_batch(NEVER)
+        stop.set()
+        thread.join()
+    assert results.states() == WAITING
+    assert "gave no answer" in Circuits(results.database).of("pacs").reason
