@@ -12,7 +12,7 @@ from cxr_triage.daemon.results.objects import (
     can_be_of,
     form_of,
 )
-from cxr_triage.daemon.results.profiles import Form, Profile, ReportForm
+from cxr_triage.daemon.results.profiles import SOP_CLASSES, Form, Profile, ReportForm
 from cxr_triage.daemon.setbacks import Backoff, Setbacks
 from cxr_triage.daemon.workbench import Workbench
 from cxr_triage.model.errors import ResultError, StaleAttemptError
@@ -109,6 +109,8 @@ class StandInMaker:
     def _replace_report(self, untaken: Untaken, form: ReportForm, profile: Profile) -> bool:
         following = profile.instead_of(form)
         assert isinstance(following, ReportForm)
+        if self._used_again(untaken, following):
+            return True
         revision, predictions, cited, known = self._ledger.revision_of(untaken)
         if revision.withdrawal is None and any(self._bench.is_gone(stored) for stored in predictions):
             self._without(untaken, Instead.NOTHING)
@@ -129,11 +131,19 @@ class StandInMaker:
         if following is None or profile.has(following):
             self._without(untaken, Instead.NOTHING if following is None else Instead.PROFILE)
             return False
+        if self._used_again(untaken, following):
+            return True
         source = self._bench.source(stored, header, pictured=ObjectKind(following) in PICTURED)
         with quiet_pydicom():
             built = build_image_stand_in(following, stored, source, profile)
         self._record(untaken, built, following, profile)
         return True
+
+    def _used_again(self, untaken: Untaken, form: Form) -> bool:
+        used = self._ledger.use_again(untaken, SOP_CLASSES[form])
+        if used:
+            log.info("stand-in used again", form=form.value, **_context(untaken))
+        return used
 
     def _without(self, untaken: Untaken, instead: Instead) -> None:
         self._ledger.record_without(untaken, instead)

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 from rich.console import Console
 
-from cxr_triage.daemon.results.profiles import AIR
+from cxr_triage.daemon.results.profiles import AIR, PROFILES
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.status import as_dict, print_tables
@@ -265,6 +265,31 @@ def test_what_is_offered_again_in_vain_goes_on_where_it_had_ended(site: Site) ->
     assert Dispatch(site.database, lease=LEASE).replay_not_taken("pacs") == 2
     assert sorted(settle(site, {"pacs": (PR, SENTENCES)})["pacs"]) == sorted([PR, SENTENCES])
     assert site.files() == files
+
+
+def test_a_stand_in_is_the_same_under_other_words_of_its_profile(site: Site) -> None:
+    """Offered again after the site changed its profile: what was made before goes again, and nothing besides."""
+    reported(site)
+    settle(site, {"pacs": (PR, SENTENCES)})
+    before = {each.sop_instance_uid for each in site.reporting.objects()}
+    assert Dispatch(site.database, lease=LEASE).replay_not_taken("pacs") == 2
+    other = PROFILES | {"air": replace(PROFILES["air"], notice="Another word", meanings={"SCT:60046008": "Erguss"})}
+    assert settle(site, {"pacs": (PR, SENTENCES)}, profiles=other)["pacs"] == []
+    assert {each.sop_instance_uid for each in site.reporting.objects()} == before
+    assert set(states(site)) == {DeliveryState.STORED, DeliveryState.NOT_TAKEN}
+
+
+def test_two_destinations_share_the_stand_ins_of_each_revision(site: Site) -> None:
+    """Also where one comes when the other has had two revisions: its reports name what that one has as predecessors."""
+    study = reported(site, "one", "two")
+    settle(site, {"one": (PR, SR)})
+    reported(site, "one", "two", StudyInstanceUID=study)
+    settle(site, {"one": (PR, SR)})
+    made_for_one = [each.sop_instance_uid for each in made(site, SR)]
+    assert len(made_for_one) == 2
+    told = settle(site, {"two": (PR, SR)})
+    assert told["two"].count(SR) == 2
+    assert [each.sop_instance_uid for each in made(site, SR)] == made_for_one
 
 
 def test_without_its_image_nothing_can_be_made(site: Site) -> None:

@@ -104,7 +104,8 @@ class Housekeeping:
 
         Images received before that time, scored and reported or unsuitable, of finished studies; objects made before
         that time whose deliveries are all done: stored, or committed to where the destination does that, or not taken
-        and decided upon. Files of failed images and of dead deliveries stay, and images of which a stand-in is due.
+        and decided upon. Files of failed images and of dead deliveries stay, and images while results of their study
+        are on their way: a stand-in may have to be made of them.
         """
         with self._database.read() as session:
             images = session.execute(_forgettable_images(before).limit(limit))
@@ -157,8 +158,9 @@ def _forgettable_images(before: datetime) -> Select[int, str]:
     finished = exists().where(
         StudyRow.study_instance_uid == InstanceRow.study_instance_uid, StudyRow.finished_at.is_not(None)
     )
-    stand_in_due = exists().where(
-        DeliveryRow.instead == Instead.DUE,
+    # What is on its way may turn out not to be taken, and then its stand-in is made of the image.
+    stand_in_possible = exists().where(
+        or_(DeliveryRow.instead == Instead.DUE, DeliveryRow.state == DeliveryState.PENDING),
         ObjectRow.id == DeliveryRow.object_id,
         ObjectRow.study_instance_uid == InstanceRow.study_instance_uid,
     )
@@ -167,7 +169,7 @@ def _forgettable_images(before: datetime) -> Select[int, str]:
         InstanceRow.received_at < before,
         or_(reported, InstanceRow.state == InstanceState.UNSUITABLE),
         or_(InstanceRow.study_instance_uid.is_(None), finished),
-        ~stand_in_due,
+        ~stand_in_possible,
     )
     return select(InstanceRow.id, InstanceRow.path).where(*needless).order_by(InstanceRow.received_at, InstanceRow.id)
 

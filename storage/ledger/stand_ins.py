@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from sqlalchemy import exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
@@ -133,6 +133,28 @@ class StandIns:
                 headers.header_of(session.get_one(HeaderRow, images[0].instance_id)),
             )
 
+    def use_again(self, untaken: Untaken, sop_class_uid: str) -> bool:
+        """Decide by a stand-in of this SOP Class that was made of the same before; whether there is one.
+
+        It may have been made for another destination, under other words of the profile, or by an earlier release: what
+        it stands for has one stand-in of each class, whenever it is asked for.
+
+        Raises:
+            StaleAttemptError: it was decided otherwise meanwhile: nothing is recorded.
+        """
+        with self._database.transaction() as session:
+            locked_study(session, untaken.object.study_instance_uid)
+            delivery, original = self._undecided(session, untaken)
+            row = _made_before(session, original, sop_class_uid, untaken.destination)
+            if row is None:
+                return False
+            _link_as(session, original, row)
+            self._put_up(session, row, untaken.destination)
+            delivery.instead, delivery.instead_id = Instead.STAND_IN, row.id
+            told = f"{row.kind.value} {row.sop_instance_uid}, made before, to {untaken.destination}"
+            note(session, self._clock(), _ACTOR, Event.STAND_IN_MADE, original, told)
+            return True
+
     def record_stand_in(self, untaken: Untaken, made: ResultObject) -> bool:
         """Put a stand-in up for delivery to that destination, and decide by it; at once.
 
@@ -191,6 +213,40 @@ class StandIns:
             return
         row.state, row.changed_at = DeliveryState.PENDING, now
         row.instead = row.instead_id = None
+
+
+def _made_before(session: Session, original: ObjectRow, sop_class_uid: str, destination: str) -> ObjectRow | None:
+    """A stand-in that this destination has, or else one whose file is still there; the first that was made."""
+    theirs = aliased(RevisionObjectRow)
+    ours = aliased(RevisionObjectRow)
+    same_revision = exists().where(
+        theirs.object_id == ObjectRow.id, ours.object_id == original.id, ours.revision_id == theirs.revision_id
+    )
+    has_it = exists().where(
+        DeliveryRow.object_id == ObjectRow.id,
+        DeliveryRow.destination == destination,
+        DeliveryRow.state.in_((DeliveryState.STORED, DeliveryState.COMMITTED)),
+    )
+    of_the_same = (
+        ObjectRow.source_instance_id == original.source_instance_id
+        if original.source_instance_id is not None
+        else same_revision
+    )
+    return session.scalar(
+        select(ObjectRow)
+        .where(
+            ObjectRow.stand_in,
+            ObjectRow.study_instance_uid == original.study_instance_uid,
+            ObjectRow.profile == original.profile,
+            ObjectRow.sop_class_uid == sop_class_uid,
+            # What was rejected comes back under other UIDs.
+            ObjectRow.rejected.is_not_distinct_from(original.rejected),
+            of_the_same,
+            or_(has_it, ObjectRow.owns_file),
+        )
+        .order_by(has_it.desc(), ObjectRow.id)
+        .limit(1)
+    )
 
 
 def _link_as(session: Session, original: ObjectRow, made: ObjectRow) -> None:
