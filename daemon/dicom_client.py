@@ -10,7 +10,12 @@ from typing import Final, NamedTuple
 
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+)
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
@@ -41,6 +46,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 SUCCESS = 0x0000
 #: PS3.7 C.5.5: an object of this UID is there. Ours derive from content, so it is this one, sent before.
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
+DUPLICATE_REJECTION_NOTE: Final = 0xA770
 #: Largest P-DATA-TF PDU that we take on associations of ours (PS3.8 D.1): answers are small.
 MAXIMUM_PDU_BYTES: Final = 16382
 
@@ -98,6 +104,17 @@ STORE_STATUSES: Final = (
         Outcome.REFUSED,
     ),
     StoreStatus(range(0x10000), "any other", "unknown to us", Outcome.REFUSED),
+)
+#: What dcm4chee answers to a Key Object Selection where it acts on it as a rejection note (its StoreService.java), by
+#: numbers that are "out of resources" in the standard: one note is not to have the whole destination left alone.
+NOTE_STATUSES: Final = (
+    StoreStatus({DUPLICATE_REJECTION_NOTE}, "0xA770", "Duplicate rejection note", Outcome.STORED),
+    StoreStatus(
+        range(0xA771, 0xA775),
+        "0xA771 to 0xA774",
+        "Note about an instance that is not there, is of another class, or was rejected before",
+        Outcome.REFUSED,
+    ),
 )
 #: Results of a presentation context (PS3.8 Table 9-18) that say what the peer can. The others, user rejection (1) and
 #: no reason (2), may be a decision of the moment, and some software answers so for whatever it does not know.
@@ -338,18 +355,21 @@ def store(association: Association, file: Part10File, peer: Peer) -> int:
     if "Status" not in answer:
         raise UnreachableError(f"{peer} gave no answer to C-STORE")
     status = int(answer.Status)
-    if is_stored(status):
+    outcome = outcome_of(status, file.sop_class_uid)
+    if outcome is Outcome.STORED:
         return status
-    if may_pass(status):
+    if outcome is Outcome.LATER:
         raise OutOfResourcesError(f"{peer} cannot store now (status 0x{status:04X})")
-    if outcome_of(status) is Outcome.NOT_TAKEN:
+    if outcome is Outcome.NOT_TAKEN:
         raise NotTakenError(f"{peer} answered C-STORE with status 0x{status:04X} (SOP class not supported)")
     raise RefusedError(f"{peer} answered C-STORE with status 0x{status:04X}")
 
 
-def outcome_of(status: int) -> Outcome:
-    """Say what a C-STORE status means to us."""
-    return next(each.outcome for each in STORE_STATUSES if status in each.statuses)
+def outcome_of(status: int, sop_class_uid: str = "") -> Outcome:
+    """Say what a C-STORE status means to us, given to an object of that class."""
+    is_key_object = sop_class_uid == KeyObjectSelectionDocumentStorage
+    known: tuple[StoreStatus, ...] = (*NOTE_STATUSES, *STORE_STATUSES) if is_key_object else STORE_STATUSES
+    return next(each.outcome for each in known if status in each.statuses)
 
 
 def is_stored(status: int) -> bool:

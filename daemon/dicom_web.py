@@ -15,7 +15,14 @@ from typing import Any, Final
 
 import httpx
 
-from cxr_triage.daemon.dicom_client import DUPLICATE_SOP_INSTANCE, SUCCESS, Part10File, may_pass
+from cxr_triage.daemon.dicom_client import (
+    DUPLICATE_REJECTION_NOTE,
+    DUPLICATE_SOP_INSTANCE,
+    SUCCESS,
+    Outcome,
+    Part10File,
+    outcome_of,
+)
 from cxr_triage.model.errors import (
     NotTakenError,
     OutOfResourcesError,
@@ -282,7 +289,7 @@ def _outcome(transport: StowTransport, file: Part10File, status: int, content: b
     answer = _parsed(content)
     failed = _item_of(answer, _FAILED, file)
     if failed is not None:
-        return _failure(transport, _number(failed, _FAILURE_REASON))
+        return _failure(transport, file, _number(failed, _FAILURE_REASON))
     stored = _item_of(answer, _REFERENCED, file)
     if stored is not None and status in {200, 202}:
         return _number(stored, _WARNING_REASON) or SUCCESS
@@ -294,7 +301,7 @@ def _outcome(transport: StowTransport, file: Part10File, status: int, content: b
     raise UnreachableError(f"{transport} answered with status {status}, and does not say that it has the object")
 
 
-def _failure(transport: StowTransport, reason: int | None) -> int:
+def _failure(transport: StowTransport, file: Part10File, reason: int | None) -> int:
     """Judge a Failure Reason as the C-STORE status that it is named after."""
     if reason is None:
         raise RefusedError(f"{transport} did not store it, and gives no reason")
@@ -303,7 +310,10 @@ def _failure(transport: StowTransport, reason: int | None) -> int:
         return reason
     if reason in UNSUPPORTED:
         raise NotTakenError(f"{told}: not supported")
-    if may_pass(reason):
+    outcome = outcome_of(reason, file.sop_class_uid)
+    if reason == DUPLICATE_REJECTION_NOTE and outcome is Outcome.STORED:
+        return reason
+    if outcome is Outcome.LATER:
         raise OutOfResourcesError(told)
     raise RefusedError(told)
 

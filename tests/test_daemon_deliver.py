@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SegmentationStorage
 from pynetdicom import build_context, evt
 from pynetdicom.events import Event
 
 from cxr_triage.daemon.deliver import DeliverRole
-from cxr_triage.daemon.dicom_client import Peer, connected, is_stored, may_pass, verify
+from cxr_triage.daemon.dicom_client import (
+    Outcome,
+    Peer,
+    connected,
+    is_stored,
+    may_pass,
+    outcome_of,
+    verify,
+)
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings
@@ -76,6 +84,21 @@ def test_statuses_that_say_nothing_against_the_object_may_pass(status: int) -> N
 def test_statuses_against_the_object_are_refusals(status: int) -> None:
     """PS3.4 Table B.2-1 and PS3.7 9.1.1.1.9; also what C-STORE does not know."""
     assert (may_pass(status), is_stored(status)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (0xA770, Outcome.STORED),
+        *((status, Outcome.REFUSED) for status in range(0xA771, 0xA775)),
+        (0xA700, Outcome.LATER),
+        (0xA775, Outcome.LATER),
+    ],
+)
+def test_what_dcm4chee_answers_to_a_note_is_about_the_note(status: int, outcome: Outcome) -> None:
+    """Numbers that are "out of resources" for everything else."""
+    assert outcome_of(status, KeyObjectSelectionDocumentStorage) is outcome
+    assert outcome_of(status, SegmentationStorage) is outcome_of(status) is Outcome.LATER
 
 
 @given(st.integers(min_value=0, max_value=0xFFFF))

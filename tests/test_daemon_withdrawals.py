@@ -17,8 +17,15 @@ from cxr_triage.daemon.withdraw import withdraw_study
 from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.clock import utc_now
+from cxr_triage.storage.commitment_records import (
+    NO_SUCH_OBJECT_INSTANCE,
+    CommitmentReport,
+    Failure,
+    Reception,
+    Subject,
+)
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.ledger import Dispatch, Housekeeping, Reporting
+from cxr_triage.storage.ledger import Circuits, Commitments, Dispatch, Housekeeping, Reporting
 from cxr_triage.storage.records import (
     DeliveryState,
     InstanceState,
@@ -139,6 +146,48 @@ def test_all_that_a_destination_has_is_rejected(site: Site, reason: Reason, code
     assert (title(first), rejected(first)) == ("113001", uids(old, KO))
     assert (title(second), rejected(second)) == (code, uids(old, SEG, PR, SR) | uids(new))
     assert told == [made.sop_instance_uid, second.SOPInstanceUID]
+
+
+def test_a_note_does_not_wait_for_a_report_that_is_refused(site: Site) -> None:
+    """Nothing stands instead of what was withdrawn: a PACS that does not take the report that says so is still told."""
+    report(site)
+    settle(site, {"pacs": True})
+    site.withdraw(STUDY, "pacs")
+    say_so(site)
+    with Pacs(statuses=[0xC000]).serving(*EVERYTHING) as port:
+        deliver(site, "pacs", port)
+    assert states(site)[DeliveryState.DEAD] == 1
+    settle(site, {"pacs": True})
+    assert len(notes(site)) == 1
+
+
+def test_a_note_that_a_pacs_refuses_leaves_the_pacs_alone_with_nothing_else(site: Site) -> None:
+    """dcm4chee, where it does not have an instance: the note is given up, and the destination is up."""
+    report(site)
+    settle(site, {"pacs": True})
+    site.withdraw(STUDY, "pacs")
+    say_so(site)
+    settle(site, {"pacs": True}, pacs={"pacs": Pacs(statuses=[0x0000, 0xA772])})
+    assert states(site)[DeliveryState.DEAD] == 1
+    assert not Circuits(site.database).of("pacs").is_open
+
+
+def test_what_is_withdrawn_is_not_asked_to_be_kept_nor_sent_again(site: Site) -> None:
+    """Where no note is taken, too: a PACS that does not commit to it gets it no more."""
+    report(site)
+    settle(site, {"pacs": False})
+    ledger = Commitments(site.database, lease=LEASE, clock=lambda: utc_now() + timedelta(days=1))
+    request = ledger.plan("tester", "pacs", limit=3, settle=timedelta(0), subjects=[Subject.RESULTS])
+    assert request is not None
+    site.withdraw(STUDY)
+    assert ledger.plan("tester", "pacs", limit=9, settle=timedelta(0), subjects=[Subject.RESULTS]) is None
+    failed = tuple(Failure(reference, NO_SUCH_OBJECT_INSTANCE) for reference in request.references)
+    lost = CommitmentReport(transaction_uid=request.transaction_uid, committed=(), failed=failed)
+    at_once = {"resend_at": lambda _: utc_now(), "ask_again_at": lambda _: utc_now()}
+    assert ledger.record_report(lost, destinations=["pacs"], **at_once) is Reception.RECORDED
+    assert states(site) == {DeliveryState.STORED: 4}
+    counts = Housekeeping(site.database, committing=["pacs"]).counts()
+    assert counts.oldest_undelivered_at is None
 
 
 def test_what_was_not_sent_is_not_sent(site: Site) -> None:

@@ -24,6 +24,7 @@ from cxr_triage.storage.commitment_records import (
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.modality_commitments import image_to_ask, settle_images
+from cxr_triage.storage.ledger.revisions import is_usable
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import DeliveryState
 from cxr_triage.storage.schema import (
@@ -235,6 +236,8 @@ class Commitments:
             return
         if row.state is not DeliveryState.STORED or row.rejected_by_id is not None or _asked_since(session, item):
             return
+        if session.scalar(select(~is_usable()).where(ObjectRow.id == row.object_id)):  # withdrawn: not to be sent again
+            return
         row.commitment_failures += 1
         # What comes now is a step of its own, with chances of its own.
         row.failures = row.refusals = 0
@@ -259,7 +262,7 @@ class Commitments:
 
 def _result_to_ask(destination: str, now: datetime, settle: timedelta) -> ColumnElement[bool]:
     """Which deliveries are stored, not asked for, and can be sent again should the destination not have them."""
-    in_outbox = exists().where(ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file)
+    in_outbox = exists().where(ObjectRow.id == DeliveryRow.object_id, ObjectRow.owns_file, is_usable())
     return and_(
         DeliveryRow.destination == destination,
         DeliveryRow.state == DeliveryState.STORED,

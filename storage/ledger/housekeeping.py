@@ -21,6 +21,7 @@ from cxr_triage.storage.records import (
     Instead,
     OwnedFile,
     Place,
+    Reason,
     RevisionState,
     SetAside,
 )
@@ -186,10 +187,11 @@ def _forgettable_objects(before: datetime, committing: Collection[str]) -> Selec
 def _uncommitted(committing: Collection[str]) -> ColumnElement[bool]:
     """Which deliveries are stored and still need their destination's commitment, and their file in the outbox.
 
-    Objects whose files went before the destination was asked for commitment are done.
+    Objects whose files went before the destination was asked for commitment are done, and so is what was withdrawn.
     """
     made = aliased(ObjectRow)
-    in_outbox = exists().where(made.id == DeliveryRow.object_id, made.owns_file)
+    withdrawn = and_(made.rejected.is_not(None), made.rejected != Reason.SUPERSEDED)
+    in_outbox = exists().where(made.id == DeliveryRow.object_id, made.owns_file, ~withdrawn)
     return and_(
         DeliveryRow.state == DeliveryState.STORED,
         DeliveryRow.rejected_by_id.is_(None),

@@ -209,7 +209,9 @@ def _to_tell() -> ColumnElement[bool]:
         delivery.object_id == instead.id,
         delivery.destination == DeliveryRow.destination,
         or_(
-            delivery.state.in_((DeliveryState.PENDING, DeliveryState.DEAD)),
+            delivery.state == DeliveryState.PENDING,
+            # What was given up is worth waiting for where it stands instead, not where nothing does.
+            and_(delivery.state == DeliveryState.DEAD, ObjectRow.rejected == Reason.SUPERSEDED),
             delivery.instead == Instead.DUE,
         ),
     )
