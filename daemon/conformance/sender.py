@@ -1,6 +1,6 @@
 """Chapter 4.2.2: the application entity that calls PACS, and modalities that asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from cxr_triage.daemon.commitment.asking import BATCH as REQUEST_BATCH
@@ -10,7 +10,14 @@ from cxr_triage.daemon.conformance.markdown import named, status, table, text
 from cxr_triage.daemon.conformance.negotiation import contexts_table
 from cxr_triage.daemon.conformance.policies import initiator_policies
 from cxr_triage.daemon.deliver import BATCH
-from cxr_triage.daemon.dicom_client import DECLINED, STORE_STATUSES, UNSUPPORTED, Outcome
+from cxr_triage.daemon.dicom_client import (
+    DECLINED,
+    NOTE_STATUSES,
+    STORE_STATUSES,
+    UNSUPPORTED,
+    Outcome,
+    StoreStatus,
+)
 from cxr_triage.daemon.dicom_web import UNSUPPORTED as STOW_UNSUPPORTED
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES, Form, Profile
 from cxr_triage.storage.commitment_records import DUPLICATE_TRANSACTION_UID
@@ -31,7 +38,8 @@ def sender() -> str:
         policies=initiator_policies(),
         batch=BATCH,
         sent=contexts_table(negotiation.sent()),
-        store_statuses=_store_statuses_table(),
+        store_statuses=_statuses_table(STORE_STATUSES, "status that we get"),
+        note_statuses=_statuses_table(NOTE_STATUSES, "status of a Key Object Selection"),
         unsupported=_results(UNSUPPORTED),
         not_taken=_DONE[Outcome.NOT_TAKEN],
         declined=_results(DECLINED),
@@ -73,9 +81,9 @@ def _chain(profile: Profile, first: Form) -> Iterator[Form]:
         following = profile.instead_of(following)
 
 
-def _store_statuses_table() -> str:
-    rows = [(each.written, each.meaning, _done(each.outcome, each.written)) for each in STORE_STATUSES]
-    return table(("status that we get", "meaning", "what we do"), rows)
+def _statuses_table(statuses: Iterable[StoreStatus], title: str) -> str:
+    rows = [(each.written, each.meaning, _done(each.outcome, each.written)) for each in statuses]
+    return table((title, "meaning", "what we do"), rows)
 
 
 def _done(outcome: Outcome, written: str) -> str:
