@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import results
+from cxr_triage.daemon.results.finishing import numbered
 from cxr_triage.storage.records import ObjectKind, Reason
 from rejecting import rejected, title
 
@@ -43,3 +44,12 @@ def test_images_are_pointed_at_as_images() -> None:
     note = results.note(header, built).dataset
     kinds = [item.ValueType for item in note.ContentSequence if "ReferencedSOPSequence" in item]
     assert kinds == ["IMAGE", "COMPOSITE", "COMPOSITE"]
+
+
+@pytest.mark.parametrize(("words", "number"), [("a" * 56, 7), ("a" * 56, 123), ("a" * 64, 10_000), ("short", 2)])
+def test_a_numbered_description_has_its_number_and_fits(words: str, number: int) -> None:
+    """At most 64 characters (PS3.5 6.2, LO)."""
+    described = numbered(words, number)
+    assert described.endswith(f", rev {number}")
+    assert described.startswith(words[:50])
+    assert len(described) <= 64

@@ -32,6 +32,8 @@ EMITTER: Final = f"{SOFTWARE_VERSION}/1"
 CHEST: Final = "CHEST"
 #: When it was made, by prefix of a date and a time; a presentation state has a pair of its own (PS3.3 C.11.10).
 SERIES, CONTENT, PRESENTATION = "Series", "Content", "PresentationCreation"
+#: Characters of a Series Description (PS3.5 6.2, LO).
+LONGEST_DESCRIPTION: Final = 64
 #: PS3.3 C.12.1.1.8.
 _OFFSET: Final = re.compile(r"([+-])(\d{2})(\d{2})")
 
@@ -96,7 +98,13 @@ def image_series_description(kind: ObjectKind, stored: StoredPrediction, profile
     No attribute of theirs says so, as Predecessor Documents Sequence does of documents.
     """
     description = profile.series_description(kind)
-    return description if stored.version == 1 else f"{description}, rev {stored.version}"
+    return description if stored.version == 1 else numbered(description, stored.version)
+
+
+def numbered(description: str, number: int) -> str:
+    """A Series Description with the number of its revision; what does not fit is cut off before that (PS3.5 6.2, LO)."""
+    suffix = f", rev {number}"
+    return f"{description[: LONGEST_DESCRIPTION - len(suffix)]}{suffix}"
 
 
 def document_uid(kind: ObjectKind, revision: Revision, profile: Profile, part: str = "instance") -> str:

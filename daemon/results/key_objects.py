@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_triage.daemon.results.codes import OF_INTEREST
 from cxr_triage.daemon.results.document import Report, observer, sentences
-from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, source_stand_in, stand_in
+from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, numbered, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.prediction import BundleIdentity
@@ -79,7 +79,7 @@ def selection(
         series_number=profile.series_number(kind),
         sop_instance_uid=document_uid(kind, revision, profile),
         instance_number=revision.number,
-        series_description=f"{profile.series_description(kind)}, rev {revision.number}",
+        series_description=numbered(profile.series_description(kind), revision.number),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **equipment(bundle),
     )

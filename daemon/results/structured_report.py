@@ -10,7 +10,7 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 from cxr_triage.daemon.results.basic_text import basic_text, withdrawal_text
 from cxr_triage.daemon.results.codes import private_scheme
 from cxr_triage.daemon.results.document import Report
-from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, source_stand_in, stand_in
+from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, numbered, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_report import measurement_report
 from cxr_triage.daemon.results.profiles import WITHDRAWN_SERIES, ReportForm
 from cxr_triage.storage.records import ObjectKind
@@ -55,7 +55,7 @@ def build_sr(report: Report) -> Document:
         is_final=False,
         is_verified=False,
         previous_versions=[stand_in(each) for each in predecessors] or None,
-        series_description=f"{description}, rev {revision.number}",
+        series_description=numbered(description, revision.number),
         coding_schemes=[private_scheme()],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **equipment(report.bundle),
