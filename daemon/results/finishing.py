@@ -102,7 +102,7 @@ def image_series_description(kind: ObjectKind, stored: StoredPrediction, profile
 
 
 def numbered(description: str, number: int) -> str:
-    """A Series Description with the number of its revision; what does not fit is cut off before that (PS3.5 6.2, LO)."""
+    """A Series Description with the number of its revision; what does not fit before that is cut off (PS3.5 6.2)."""
     suffix = f", rev {number}"
     return f"{description[: LONGEST_DESCRIPTION - len(suffix)]}{suffix}"
 
