@@ -337,9 +337,10 @@ IMAGE_RULES: Final = (
     ),
     Rule(
         name="image-voi-function",
-        needs='no VOI LUT Function; 3.13.2 throws "Invalid VOI LUT function", 3.12.10 does not',
+        needs='no VOI LUT Function, whatever it says; 3.13.2 throws "Invalid VOI LUT function" and sets no window, so '
+        "that most such images stay black; 3.12.10 draws them",
         change="leave VOILUTFunction out: its default is LINEAR (PS3.3 C.11.2.1.3)",
-        source="observed on a DX, 3.13.2 in headless Chromium",
+        source="cornerstonejs/cornerstone3D, core/src/utilities/windowLevel.ts, toLowHighRange; observed on a DX",
         look=lambda dataset: Look(
             ok="VOILUTFunction" not in dataset,
             found="VOI LUT Function: " + ("there" if "VOILUTFunction" in dataset else "none"),

@@ -64,6 +64,14 @@ _ENTRY: Final = """uid => {
     const about = set => set.SOPInstanceUID === uid || set.instances?.some(each => each.SOPInstanceUID === uid);
     return all.find(about)?.displaySetInstanceUID ?? null;
 }"""
+#: Whether OHIF lists an instance as one that it cannot show.
+_UNSUPPORTED: Final = """uid => {
+    const about = set => set.SOPInstanceUID === uid || set.instances?.some(each => each.SOPInstanceUID === uid);
+    return window.services.displaySetService.getActiveDisplaySets().some(set => set.unsupported && about(set));
+}"""
+#: What failed while nobody was waiting for it: the browser does not count these among uncaught errors.
+_REJECTED: Final = """window.rejected = [];
+window.addEventListener("unhandledrejection", event => window.rejected.push(String(event.reason)));"""
 _TAKEN: Final = """uid => {
     const all = window.services?.displaySetService?.getActiveDisplaySets() ?? [];
     const taken = all.find(set => set.SOPInstanceUID === uid)?.referencedDisplaySetInstanceUID;
@@ -124,6 +132,7 @@ class Ohif:
         with opened(browser) as page:
             # Its guided tour would lie over the first image.
             page.add_init_script("localStorage.setItem('shownTours', '[\"basicViewerTour\"]')")
+            page.add_init_script(_REJECTED)
             viewer = cls(page)
             page.goto(f"{address}/viewer?StudyInstanceUIDs={study}")
             yield viewer
@@ -146,6 +155,14 @@ class Ohif:
         self.until(lambda: self.look("") is not None, what="its first image is open")
         entry = self.page.locator(f"[id='thumbnail-{self.page.evaluate(_ENTRY, instance)}']")
         entry.dblclick()
+
+    def cannot_show(self, instance: str) -> bool:
+        """Whether it lists an instance with a warning, as something that it has no page for."""
+        return bool(self.page.evaluate(_UNSUPPORTED, instance))
+
+    def failed(self) -> list[str]:
+        """Everything that its scripts threw, whoever waited for it."""
+        return [*self.errors, *map(str, self.page.evaluate("window.rejected ?? []"))]
 
     def image_of(self, seg: str) -> str:
         """Which image it takes a SEG to be about: the first of what it finds."""
