@@ -24,6 +24,7 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import StaleAttemptError, StorageError, UnavailableError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
@@ -251,6 +252,10 @@ def test_an_image_whose_file_was_removed_after_its_time_hinders_no_later_revisio
     """A study that comes back after the retention is reported by what is still there."""
     study = site.score()
     site.reporter("air").report_pending()
+    dispatch = Dispatch(site.database, lease=timedelta(minutes=5))
+    while due := dispatch.claim("deliver-test", "pacs-air", 9):
+        for delivery in due:
+            dispatch.record_stored(delivery)
     ReadingList(site.database).finish(study, actor="reader")
     housekeeping = Housekeeping(site.database)
     images = [file for file in housekeeping.forgettable_files(builders.MORNING + YEAR) if file.place == "inbox"]
