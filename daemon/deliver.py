@@ -93,6 +93,11 @@ class Courier:
             except StorageError as error:
                 log.exception("ledger not reached", destination=self._destination, exc_info=error)
                 worked, unsure = False, True
+            except Exception as error:  # noqa: BLE001 - the last line of defence: the other couriers go on
+                log.error(  # noqa: TRY400 - never its own words
+                    "delivery failed", destination=self._destination, exception=describe_with_frames(error)
+                )
+                worked, unsure = False, True
             if not worked:
                 self._wake.wait(self._patience.poll.total_seconds())
 

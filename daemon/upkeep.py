@@ -75,7 +75,12 @@ class Upkeep:
         self._commitments = Commitments(database, lease=lease, clock=clock)
         self._modality_commitments = ModalityCommitments(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
-        self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
+        self._housekeeping = Housekeeping(
+            database,
+            committing=settings.committing,
+            destinations=[destination.name for destination in settings.destinations],
+            clock=clock,
+        )
         inbox, outbox = Inbox(settings.inbox_folder, clock=clock), Outbox(settings.outbox_folder, clock=clock)
         self._folders: Mapping[Place, DurableFolder] = {"inbox": inbox, "outbox": outbox}
         adoption = Adoption(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmwrite
 from pydicom.uid import SegmentationStorage
+from structlog.testing import capture_logs
 
 from builders import radiograph_dataset
 from cxr_triage.daemon.deliver import BATCH
@@ -243,6 +244,26 @@ def test_a_destination_that_stops_reading_is_left(tmp_path: Path) -> None:
         impatient = dataclasses.replace(pacs_at(stalled), network_timeout_seconds=1, dimse_timeout_seconds=1)
         with pytest.raises(UnreachableError), associated(impatient, [file]) as association:
             store(association, file, impatient)
+
+
+def test_what_nobody_foresaw_ends_no_courier(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged without its own words, and what was claimed then goes at once, not at the end of its lease."""
+    results.report("pacs")
+    failures: list[str] = []
+
+    def fail_once(path: Path) -> bool:
+        if not failures:
+            failures.append("DOE^JANE")
+            raise ValueError(failures[0])
+        return type(results.outbox).is_gone(results.outbox, path)
+
+    monkeypatch.setattr(results.outbox, "is_gone", fail_once)
+    with capture_logs() as lines, Pacs().serving() as port, couriers(results.courier(port)):
+        eventually(lambda: results.states() == {DeliveryState.STORED: 2})
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert (line["event"], line["destination"]) == ("delivery failed", "pacs")
+    assert "ValueError" in line["exception"]
+    assert failures[0] not in repr(lines)
 
 
 def test_a_destination_that_is_down_delays_no_other(results: Results, tmp_path: Path) -> None:

@@ -315,6 +315,27 @@ def test_images_stay_while_a_stand_in_is_due(site: Site) -> None:
     assert {each.place for each in Housekeeping(site.database).forgettable_files(late)} == {"inbox", "outbox"}
 
 
+def test_no_image_stays_for_a_destination_that_is_gone(site: Site) -> None:
+    """Nothing is sent there, nor decided for it, however long it is waited for."""
+    study = reported(site, "gone", "silent")
+    site.reading_list.finish(study, actor="reader")
+    late = utc_now() + timedelta(days=1)
+    with Pacs().serving(SR) as port:
+        sender = courier(site, "gone", port)
+        while sender.deliver_batch(NEVER):
+            pass
+    assert (instead(site, "gone")[SEG], states(site, "silent")) == ((Instead.DUE, ""), {DeliveryState.PENDING: 2})
+
+    def places(*configured: str) -> set[str]:
+        keeping = Housekeeping(site.database, destinations=configured)
+        return {each.place for each in keeping.forgettable_files(late)}
+
+    assert places("gone") == set()
+    assert places("silent") == set()
+    assert places("other") == {"inbox"}
+    assert places() == {"inbox"}
+
+
 class _FailsOnce(StandIns):
     """A ledger whose database goes away once, before or after a commit."""
 

@@ -122,6 +122,21 @@ def test_files_go_when_nothing_needs_them_and_they_are_old(house: House) -> None
     assert house.steps.housekeeping.counts().instances[InstanceState.SCORED] == 1
 
 
+def test_images_stay_only_for_destinations_that_are_configured(house: House, database: Database) -> None:
+    """Of what is on its way there a stand-in may have to be made; an object's own file stays in any case."""
+    image = house.score(STUDY)
+    report = house.report(STUDY, deliver=False)
+    house.steps.reading_list.finish(STUDY, actor="test")
+    house.steps.clock.move(timedelta(hours=73))
+    file = house.settings.run_folder.parent / "with-destination.toml"
+    file.write_text(f'[[destination]]\nname = "{PACS[0]}"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 104\n')
+    there = house.settings.model_copy(update={"destination": load_settings(file).destination})
+    Upkeep(there, database, clock=house.steps.clock).forget_files()
+    assert (image.exists(), report.exists()) == (True, True)
+    house.upkeep.forget_files()
+    assert (image.exists(), report.exists()) == (False, True)
+
+
 def test_files_stay_while_a_backup_is_made(house: House, database: Database) -> None:
     """It has still to copy them; the next run removes them."""
     image = house.score(STUDY)

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.storage.clock import Clock, utc_now
@@ -38,16 +38,25 @@ _PATHS_AT_ONCE: Final = 500
 class Housekeeping:
     """Counts, and the end of files."""
 
-    def __init__(self, database: Database, *, committing: Collection[str] = (), clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        committing: Collection[str] = (),
+        destinations: Collection[str] | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
         """Keep house.
 
         Args:
             database: of the ledger.
             committing: destinations where an object counts as delivered only once they have committed to it.
+            destinations: those that are configured; None: all that the ledger knows. No image stays for others.
             clock: gives the present.
         """
         self._database = database
         self._committing = committing
+        self._destinations = destinations
         self._clock = clock
 
     def ping(self) -> None:
@@ -106,10 +115,10 @@ class Housekeeping:
         Images received before that time, scored and reported or unsuitable, of finished studies; objects made before
         that time whose deliveries are all done: stored, or committed to where the destination does that, or not taken
         and decided upon. Files of failed images and of dead deliveries stay, and images while results of their study
-        are on their way: a stand-in may have to be made of them.
+        are on their way to a configured destination: a stand-in may have to be made of them.
         """
         with self._database.read() as session:
-            images = session.execute(_forgettable_images(before).limit(limit))
+            images = session.execute(_forgettable_images(before, self._destinations).limit(limit))
             objects = session.execute(_forgettable_objects(before, self._committing).limit(limit))
             return [
                 *(OwnedFile(place="inbox", id=row_id, path=Path(path)) for row_id, path in images),
@@ -152,7 +161,7 @@ def _owned(session: Session, table: type[InstanceRow] | type[ObjectRow], paths: 
     return session.scalars(select(table.path).where(table.path.in_(asked), table.owns_file))
 
 
-def _forgettable_images(before: datetime) -> Select[int, str]:
+def _forgettable_images(before: datetime, destinations: Collection[str] | None) -> Select[int, str]:
     reported = and_(
         InstanceRow.state == InstanceState.SCORED, or_(InstanceRow.covered_by.is_not(None), InstanceRow.withdrawn)
     )
@@ -164,6 +173,8 @@ def _forgettable_images(before: datetime) -> Select[int, str]:
         or_(DeliveryRow.instead == Instead.DUE, DeliveryRow.state == DeliveryState.PENDING),
         ObjectRow.id == DeliveryRow.object_id,
         ObjectRow.study_instance_uid == InstanceRow.study_instance_uid,
+        # Nobody sends to another one, nor decides for it.
+        true() if destinations is None else DeliveryRow.destination.in_(destinations),
     )
     needless = (
         InstanceRow.owns_file,
