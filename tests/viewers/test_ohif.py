@@ -128,7 +128,7 @@ def test_ohif_never_draws_masks_on_the_other_image_of_a_series(
 
 @pytest.mark.parametrize("version", [OLDER, NEWER])
 def test_ohif_writes_every_finding_where_it_can_be_read(
-    addresses: dict[str, str],
+    ohif_addresses: dict[str, str],
     browser: BrowserContext,
     ward: Hospital,
     pictures: Pictures,
@@ -143,7 +143,7 @@ def test_ohif_writes_every_finding_where_it_can_be_read(
         builders.finding("Consolidation"),
     )
     shown = another_study(ward, ward.shown["04-dogwood-dx"], findings=findings)
-    with Ohif.of(browser, addresses[version], shown.study) as viewer:
+    with Ohif.of(browser, ohif_addresses[version], shown.study) as viewer:
         viewer.page.set_viewport_size(WIDE)
         show_image(viewer, shown)
         show_report(viewer, [shown])
