@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.viewers, pytest.mark.timeout(600)]
 DCMP2PGM: Final = "/usr/bin/dcmp2pgm"
 #: DX, CR, MONOCHROME1, and pixels that are not square.
 SOME: Final = ["04-dogwood-dx", "02-birch-cr", "07-fir-dx-monochrome1", TALL_PIXELS]
-#: DICOMscope draws this many of the image's pixels to the left of, and above, where a point is: it counts them from 1
-#: where the standard has since said that it means 0 (PS3.3 C.10.5.1.2), and once more from the first displayed pixel.
+#: DICOMscope draws so many of the image's pixels left of, and above, where a point is (PS3.3 C.10.5.1.2): seen with a
+#: square that is none of ours, in images of 64 to 1724 columns.
 BESIDE: Final = 2
 #: How far a line may be from where it must be, in pixels of the screen; its own thickness is a pixel of the image.
 NEAR: Final = 2
