@@ -103,6 +103,12 @@ class Steps:
         self.reporting.complete_revision(revision, objects, destinations or [PACS])
         return revision, objects
 
+    def deliver(self, destination: str = PACS[0]) -> None:
+        """Let a destination take all that is due for it."""
+        while due := self.dispatch.claim(OWNER, destination, 9):
+            for delivery in due:
+                self.dispatch.record_stored(delivery)
+
     def listed(self, study: str) -> ListedStudy:
         """Give a study as the reading list has it."""
         [listed] = [each for each in self.reading_list.studies() if each.study_instance_uid == study]

@@ -71,6 +71,7 @@ def test_scored_image_is_not_stored_again_after_its_time(steps: Steps) -> None:
     """Its result stands, and its file was removed on purpose."""
     image = steps.score("1.2.3")
     steps.report("1.2.3")
+    steps.deliver()
     steps.reading_list.finish("1.2.3", actor="reader")
     steps.housekeeping.record_forgotten(steps.housekeeping.forgettable_files(MORNING + timedelta(days=1)))
     assert steps.intake.known(image.sop_instance_uid, image.sha256) == KnownContent(None)
