@@ -157,10 +157,17 @@ def test_what_waits_for_a_removed_destination_is_said(
     results: Results, tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At each start; and it goes when a destination of that name is there again."""
+    words, told = "objects wait for a destination that is not configured", []
+
+    def said() -> str:
+        # All so far: a look may fall into the middle of a line.
+        told.append(capsys.readouterr().out)
+        return "".join(told)
+
     results.report("old")
     with storescp(tmp_path / "pacs") as port:
         with running(DeliverRole(settings_for(tmp_path, sqlite_url, new=port)).run):
-            eventually(lambda: "objects wait for a destination that is not configured" in capsys.readouterr().out)
+            eventually(lambda: words in said())
         assert results.states("old") == {DeliveryState.PENDING: 2}
         with running(DeliverRole(settings_for(tmp_path, sqlite_url, old=port)).run):
             eventually(lambda: results.states("old") == {DeliveryState.STORED: 2})
