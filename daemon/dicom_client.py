@@ -372,16 +372,6 @@ def outcome_of(status: int, sop_class_uid: str = "") -> Outcome:
     return next(each.outcome for each in known if status in each.statuses)
 
 
-def is_stored(status: int) -> bool:
-    """Whether a C-STORE status means that the destination has the object."""
-    return outcome_of(status) is Outcome.STORED
-
-
-def may_pass(status: int) -> bool:
-    """Whether a C-STORE status means that the destination may take the object another time."""
-    return outcome_of(status) is Outcome.LATER
-
-
 def _contexts(files: Iterable[Part10File]) -> list[PresentationContext]:
     """One context per class and transfer syntax, so that each file can go as it is where the peer takes that."""
     wanted = dict.fromkeys(

@@ -1,6 +1,7 @@
 """Destinations that take rejection notes are told what not to use any more, once they have what stands instead."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from cxr_triage.daemon.logs import get_logger
@@ -9,7 +10,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.rejection_note import build_note
 from cxr_triage.daemon.setbacks import Backoff, Setbacks
 from cxr_triage.daemon.workbench import Workbench
-from cxr_triage.model.errors import ResultError, StaleAttemptError
+from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.ledger import Rejections
@@ -85,14 +86,7 @@ class RejectionMaker:
         header = self._bench.header_or(rejection.predictions[0], rejection.header)
         with quiet_pydicom():
             built = BuiltObject(build_note(rejection, header, profile), ObjectKind.NOTE, "")
-        with self._bench.storing(built, profile) as made:
-            try:
-                taken = self._ledger.record_note(rejection, made)
-            except (ResultError, StaleAttemptError):
-                self._bench.discard([made])
-                raise
-            if not taken:
-                self._bench.discard([made])
+        made = self._bench.recorded(built, profile, partial(self._ledger.record_note, rejection))
         log.info(
             "rejection note made",
             destination=rejection.destination,

@@ -1,6 +1,7 @@
 """What a destination gets instead of objects that it does not take: made when that has been found out, not before."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from cxr_triage.daemon.logs import get_logger
@@ -15,7 +16,7 @@ from cxr_triage.daemon.results.objects import (
 from cxr_triage.daemon.results.profiles import SOP_CLASSES, Form, Profile, ReportForm
 from cxr_triage.daemon.setbacks import Backoff, Setbacks
 from cxr_triage.daemon.workbench import Workbench
-from cxr_triage.model.errors import ResultError, StaleAttemptError
+from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.ledger import StandIns
@@ -150,15 +151,8 @@ class StandInMaker:
         log.warning("nothing is made instead of an object", instead=instead.value, **_context(untaken))
 
     def _record(self, untaken: Untaken, built: BuiltObject, form: Form, profile: Profile) -> None:
-        """Store first, record second, as for a revision's objects."""
-        with self._bench.storing(built, profile.as_stand_in(form)) as made:
-            try:
-                taken = self._ledger.record_stand_in(untaken, made)
-            except (ResultError, StaleAttemptError):
-                self._bench.discard([made])
-                raise
-            if not taken:
-                self._bench.discard([made])
+        record = partial(self._ledger.record_stand_in, untaken)
+        made = self._bench.recorded(built, profile.as_stand_in(form), record)
         log.info("stand-in made", made=form.value, stand_in_uid=made.sop_instance_uid, **_context(untaken))
 
 

@@ -14,6 +14,7 @@ from cxr_triage.daemon.results.patient import COPIED, LOSSY, header_known
 from cxr_triage.daemon.results.picture import Picture
 from cxr_triage.daemon.results.presentation_state import GRAYSCALE
 from cxr_triage.daemon.results.profiles import Profile
+from cxr_triage.model.errors import ResultError, StaleAttemptError
 from cxr_triage.model.header import open_dataset
 from cxr_triage.storage.inbox import DurableFolder
 from cxr_triage.storage.records import InstanceHeader, ResultObject, StoredPrediction
@@ -77,6 +78,28 @@ class Workbench:
                 sha256=file.sha256,
                 stand_in=profile.site_name != profile.name,
             )
+
+    def recorded(self, built: BuiltObject, profile: Profile, record: Callable[[ResultObject], bool]) -> ResultObject:
+        """Store an object, and then record it: what the ledger knows is on disk, and what it does not take is removed.
+
+        Args:
+            built: what to store.
+            profile: whose it is.
+            record: tells the ledger; whether that owns the file now.
+
+        Raises:
+            StaleAttemptError, ResultError: as `record`, nothing stays.
+            TriageError: as `storing` and `record`; should an answer to a commit get lost, the file stays.
+        """
+        with self.storing(built, profile) as made:
+            try:
+                taken = record(made)
+            except (ResultError, StaleAttemptError):
+                self.discard([made])
+                raise
+            if not taken:
+                self.discard([made])
+        return made
 
     def discard(self, stored: Iterable[ResultObject]) -> None:
         """Remove files that the ledger did not take."""

@@ -1,6 +1,5 @@
 """Who and which study: the source's own elements, copied byte for byte with their oddities."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Final
 
@@ -12,6 +11,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
 
+from cxr_triage.daemon.indexing import KEYWORDS
 from cxr_triage.storage.records import InstanceHeader
 
 #: PS3.3 C.7.1.1 Patient Module and C.7.1.3 Clinical Trial Subject Module.
@@ -62,20 +62,8 @@ ENCODING: Final = ("SpecificCharacterSet", "TimezoneOffsetFromUTC")
 LOSSY: Final = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 #: Everything of the source's header that is copied.
 COPIED: Final = (*ENCODING, *PATIENT, *STUDY)
-#: What the ledger keeps of it, by the name there.
-KNOWN: Final[Mapping[str, str]] = {
-    "patient_name": "PatientName",
-    "patient_id": "PatientID",
-    "issuer_of_patient_id": "IssuerOfPatientID",
-    "patient_birth_date": "PatientBirthDate",
-    "patient_sex": "PatientSex",
-    "accession_number": "AccessionNumber",
-    "study_id": "StudyID",
-    "study_date": "StudyDate",
-    "study_time": "StudyTime",
-    "study_description": "StudyDescription",
-    "referring_physician_name": "ReferringPhysicianName",
-}
+#: What the ledger keeps of patient and study, by the name there.
+KNOWN: Final = {field: keyword for field, keyword in KEYWORDS.items() if keyword in (*PATIENT, *STUDY)}
 
 #: VRs whose bytes depend on the byte order.
 _BINARY: Final = frozenset(
