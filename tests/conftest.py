@@ -13,6 +13,7 @@ from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.migrate import migrate
 from deliveries import Results
+from kept_logging import kept_logging
 from postgres import PostgresServer, running_postgres
 from steps import Steps
 
@@ -21,6 +22,13 @@ hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
 DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Put logging back after each test: what one configures, by a command or a role, is not the next one's."""
+    with kept_logging():
+        yield
 
 
 @pytest.fixture(scope="session")

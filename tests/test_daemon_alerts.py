@@ -17,7 +17,6 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Circuits
 from cxr_triage.storage.records import Circuit, DeliveryState, Instead
 from cxr_triage.storage.service_clock import Reading
-from kept_logging import kept_logging
 from steps import OWNER, PACS, Steps
 
 AGREED = Reading(wall=MORNING, now=MORNING, jumped=False)
@@ -142,10 +141,9 @@ def test_an_alert_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """When it appears and when it goes; while it lasts its message may change."""
     stream, told = io.StringIO(), AlertLog()
     dead = Alert(name=AlertName.DELIVERIES_DEAD, subject="pacs", message="1 object")
-    with kept_logging():
-        configure_logs(LogSettings(), role="upkeep", stream=stream)
-        for current in ([], [dead], [replace(dead, message="2 objects")], [dead, replace(dead, subject="archive")], []):
-            told.tell(current)
+    configure_logs(LogSettings(), role="upkeep", stream=stream)
+    for current in ([], [dead], [replace(dead, message="2 objects")], [dead, replace(dead, subject="archive")], []):
+        told.tell(current)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["event"], line["level"], line["alert"], line["subject"]) for line in lines] == [
         ("alert raised", "error", "deliveries_dead", "pacs"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage, SegmentationStorage
 from pynetdicom import build_context, evt
 from pynetdicom.events import Event
+from structlog.testing import capture_logs
 
 from cxr_triage.daemon.deliver import DeliverRole
 from cxr_triage.daemon.dicom_client import (
@@ -151,21 +152,13 @@ def test_a_batch_ends_before_its_lease(results: Results) -> None:
     assert results.states() == {DeliveryState.STORED: 6}
 
 
-def test_what_waits_for_a_removed_destination_is_said(
-    results: Results, tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_waits_for_a_removed_destination_is_said(results: Results, tmp_path: Path, sqlite_url: str) -> None:
     """At each start; and it goes when a destination of that name is there again."""
-    words, told = "objects wait for a destination that is not configured", []
-
-    def said() -> str:
-        # All so far: a look may fall into the middle of a line.
-        told.append(capsys.readouterr().out)
-        return "".join(told)
-
+    words = "objects wait for a destination that is not configured"
     results.report("old")
     with storescp(tmp_path / "pacs") as port:
-        with running(DeliverRole(settings_for(tmp_path, sqlite_url, new=port)).run):
-            eventually(lambda: words in said())
+        with capture_logs() as lines, running(DeliverRole(settings_for(tmp_path, sqlite_url, new=port)).run):
+            eventually(lambda: any((line["event"], line.get("destination")) == (words, "old") for line in lines))
         assert results.states("old") == {DeliveryState.PENDING: 2}
         with running(DeliverRole(settings_for(tmp_path, sqlite_url, old=port)).run):
             eventually(lambda: results.states("old") == {DeliveryState.STORED: 2})

@@ -20,7 +20,6 @@ from cxr_triage.model.errors import ConfigurationError, StorageError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.migrate import is_new
 from cxr_triage.storage.service_clock import boottime_seconds
-from kept_logging import kept_logging
 
 #: `run_role` as a process: signals go to processes. The role says on standard output what happens to it.
 PROCESS = """
@@ -185,21 +184,21 @@ def test_the_modality_worklist_is_a_role_only_where_it_is_enabled() -> None:
 
 def test_an_unknown_role_is_refused(config: Path) -> None:
     """Naming those that there are."""
-    with kept_logging(), pytest.raises(ConfigurationError, match="'infre' is no role: write one of receive"):
+    with pytest.raises(ConfigurationError, match="'infre' is no role: write one of receive"):
         run_role("infre", load_settings(config))
 
 
 def test_a_number_that_no_process_has_is_refused(config: Path) -> None:
     """As many receivers as are configured, and one process of every other role."""
-    with kept_logging(), pytest.raises(ConfigurationError, match=r"--number 3: dicom\.receivers = 2"):
+    with pytest.raises(ConfigurationError, match=r"--number 3: dicom\.receivers = 2"):
         run_role("receive", load_settings(config), number=3)
-    with kept_logging(), pytest.raises(ConfigurationError, match="--number 2: infer is one process"):
+    with pytest.raises(ConfigurationError, match="--number 2: infer is one process"):
         run_role("infer", load_settings(config), number=2)
 
 
 def test_a_role_that_is_switched_off_is_refused(config: Path) -> None:
     """Also when a unit or a person starts it by name."""
-    with kept_logging(), pytest.raises(ConfigurationError, match=r"worklist\.enabled = false"):
+    with pytest.raises(ConfigurationError, match=r"worklist\.enabled = false"):
         run_role("worklist", load_settings(config))
 
 

@@ -21,7 +21,6 @@ from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import InstanceState, ObjectKind
-from kept_logging import kept_logging
 from peers import eventually, running
 from steps import LEASE, PACS, Steps
 
@@ -193,10 +192,9 @@ def test_leases_are_given_back_while_the_clock_is_not_believed(house: House) -> 
 def test_alerts_are_told(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """In the log, once."""
     house.steps.clock.jump = timedelta(days=365)
-    with kept_logging():
-        configure_logs(LogSettings(), role="upkeep")
-        for _ in range(3):
-            house.upkeep.tell_alerts()
+    configure_logs(LogSettings(), role="upkeep")
+    for _ in range(3):
+        house.upkeep.tell_alerts()
     assert capsys.readouterr().err.count("clock_jumped") == 1
 
 
