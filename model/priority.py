@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -78,6 +78,10 @@ class Policy:
             if wait <= timedelta(0):
                 raise ValueError(f"maximum_wait of {level.name} is {wait}: use a time longer than zero")
 
+    def without_moves(self) -> "Policy":
+        """Give what is in force while a person has paused triage: findings are shown at most, and move nothing."""
+        return replace(self, mode=Mode.ADVISE) if self.mode is Mode.REORDER else self
+
     def digest(self) -> str:
         """SHA-256 of the whole policy as canonical JSON, lower-case hex: equal digests, equal order."""
         content = {
@@ -106,8 +110,8 @@ class Priority:
     overdue_at: datetime
 
 
-#: Class at that instant, 0 = overdue, -utility, time, Study Instance UID: the smallest is read first.
-SortKey = tuple[int, int, float, datetime, str]
+#: 0 = claimed, class at that instant, 0 = overdue, -utility, time, Study Instance UID: the smallest is read first.
+SortKey = tuple[int, int, int, float, datetime, str]
 
 
 def prioritise(
@@ -117,6 +121,7 @@ def prioritise(
     arrived_at: datetime,
     policy: Policy,
     model: str = "",
+    images: Mapping[Finding, str] | None = None,
 ) -> Priority:
     """Say where a study belongs.
 
@@ -126,6 +131,7 @@ def prioritise(
         arrived_at: when the study's first image was acknowledged, UTC.
         policy: what the site decided.
         model: name and version of the weights, for the reason; empty = not said.
+        images: of which image a finding is, for the reason, as in "frontal image 2"; None or left out = not said.
     """
     shown = [] if policy.mode is Mode.SHADOW else [finding for finding in findings if finding.present]
     leading = _leading_finding(shown, policy)
@@ -134,7 +140,7 @@ def prioritise(
         ordered=ordered,
         effective=min(ordered, policy.raise_to) if moved else ordered,
         utility=0.0 if leading is None else _utility(leading, policy),
-        reason=_reason(leading, shown, ordered=ordered, policy=policy, model=model),
+        reason=_reason(leading, shown, ordered=ordered, policy=policy, source=_source(leading, model, images or {})),
         overdue_at=arrived_at + policy.maximum_wait[ordered],
     )
 
@@ -146,17 +152,23 @@ def sort_key(
     study_instance_uid: str,
     now: datetime,
     policy: Policy,
+    claimed_at: datetime | None = None,
 ) -> SortKey:
     """Give the place of a study at one instant: sort ascending, the first is read first.
+
+    A study that a reader has opened stays where it is, ahead of all that wait and in the order in which they were
+    opened, whatever becomes known of it.
 
     Findings order studies inside a class only up to the level that they may raise to, so that no finding ever
     lets a study pass an ordered STAT. Overdue studies go by how long they are overdue, whatever was found.
     """
+    if claimed_at is not None:
+        return (0, 0, 0, 0.0, claimed_at, study_instance_uid)
     level = level_at(priority, now=now)
     if is_overdue(priority, now=now):
-        return (level, 0, 0.0, priority.overdue_at, study_instance_uid)
+        return (1, level, 0, 0.0, priority.overdue_at, study_instance_uid)
     findings_count = policy.mode is Mode.REORDER and level >= policy.raise_to
-    return (level, 1, -priority.utility if findings_count else 0.0, arrived_at, study_instance_uid)
+    return (1, level, 1, -priority.utility if findings_count else 0.0, arrived_at, study_instance_uid)
 
 
 def is_overdue(priority: Priority, *, now: datetime) -> bool:
@@ -183,6 +195,10 @@ class Rankable(Protocol):
     @property
     def arrived_at(self) -> datetime:
         """When its first image was acknowledged, UTC."""
+
+    @property
+    def claimed_at(self) -> datetime | None:
+        """When a reader opened it, UTC; None: it waits."""
 
     @property
     def priority(self) -> Priority:
@@ -243,13 +259,20 @@ def rank(studies: Iterable[Study], *, now: datetime, policy: Policy) -> list[Ran
 
 
 def next_to_read(studies: Iterable[Study], *, now: datetime, policy: Policy) -> Study | None:
-    """Give the study that `rank` puts first; None where there is none."""
-    return min(studies, key=lambda study: _place(study, study.priority, now, policy), default=None)
+    """Give the study that `rank` puts first of those that nobody reads yet; None where there is none."""
+    waiting = (study for study in studies if study.claimed_at is None)
+    return min(waiting, key=lambda study: _place(study, study.priority, now, policy), default=None)
 
 
 def _place(study: Rankable, priority: Priority, now: datetime, policy: Policy) -> SortKey:
-    uid = study.study_instance_uid
-    return sort_key(priority, arrived_at=study.arrived_at, study_instance_uid=uid, now=now, policy=policy)
+    return sort_key(
+        priority,
+        arrived_at=study.arrived_at,
+        study_instance_uid=study.study_instance_uid,
+        now=now,
+        policy=policy,
+        claimed_at=study.claimed_at,
+    )
 
 
 def reason_at(priority: Priority, *, now: datetime, policy: Policy) -> str:
@@ -271,12 +294,18 @@ def _leading_finding(present: Iterable[Finding], policy: Policy) -> Finding | No
     return max(counting, key=lambda finding: (_utility(finding, policy), finding.label), default=None)
 
 
-def _reason(leading: Finding | None, present: Iterable[Finding], *, ordered: Level, policy: Policy, model: str) -> str:
+def _source(leading: Finding | None, model: str, images: Mapping[Finding, str]) -> str:
+    """Say where the leading finding comes from: "; frontal image 2; model first 1.0.0"."""
+    image = images.get(leading, "") if leading is not None else ""
+    return "".join(f"; {part}" for part in (image, f"model {model}" if model else "") if part)
+
+
+def _reason(leading: Finding | None, present: Iterable[Finding], *, ordered: Level, policy: Policy, source: str) -> str:
     if leading is None:
         idle = ", ".join(sorted({finding.label.replace("_", " ") for finding in present}))
         aside = f": found, with a severity weight of 0: {idle}" if idle else ""
         return f"Ordered {ordered.name}; not prioritised{aside}."
-    found = _finding_in_words(leading, policy, model)
+    found = _finding_in_words(leading, policy, source)
     if policy.mode is Mode.ADVISE:
         return f"Ordered {ordered.name}, kept there (advice only): {found}."
     if ordered > policy.raise_to:
@@ -286,8 +315,7 @@ def _reason(leading: Finding | None, present: Iterable[Finding], *, ordered: Lev
     return f"Ordered {ordered.name}, kept there (findings raise to {policy.raise_to.name} at most): {found}."
 
 
-def _finding_in_words(finding: Finding, policy: Policy, model: str) -> str:
+def _finding_in_words(finding: Finding, policy: Policy, source: str) -> str:
     label = finding.label.replace("_", " ")
     numbers = f"threshold {finding.threshold:.3f}, severity weight {policy.severity[finding.label]:g}"
-    by_whom = f"; model {model}" if model else ""
-    return f"{label} {finding.probability:.3f} ({numbers}{by_whom})"
+    return f"{label} {finding.probability:.3f} ({numbers}{source})"

@@ -376,6 +376,10 @@ class ListedStudy:
     priority: Priority
     #: The same policy, without findings.
     priority_without_findings: Priority
+    #: When a reader opened it, UTC; None: it waits.
+    claimed_at: datetime | None = None
+    #: Who reads it; empty: nobody.
+    claimed_by: str = ""
     #: Images by state.
     images: dict[InstanceState, int]
     #: What was not done for it, or taken back, and why: one sentence each, without patient data.

@@ -20,6 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
 from cxr_triage.storage.commitment_records import CommitmentState, ModalityRequestState, Outcome
+from cxr_triage.storage.list_records import Change
 from cxr_triage.storage.records import DeliveryState, InstanceState, Instead, ObjectKind, Reason, RevisionState
 
 Id = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
@@ -51,6 +52,7 @@ class Base(DeclarativeBase):
         CommitmentState: StateText(CommitmentState),
         ModalityRequestState: StateText(ModalityRequestState),
         Outcome: StateText(Outcome),
+        Change: StateText(Change),
         dict[str, Any]: JSON,
         list[float]: JSON,
         list[int]: JSON,
@@ -96,6 +98,42 @@ class StudyRow(Base):
     plain_utility: Mapped[float]
     plain_reason: Mapped[str]
     plain_overdue_at: Mapped[datetime | None]
+    #: When a reader opened it; None: nobody reads it.
+    claimed_at: Mapped[datetime | None]
+    #: Who reads it: an AE title, or a person.
+    claimed_by: Mapped[str | None]
+
+
+class ReadingListRow(Base):
+    """The reading list as a whole: one row; none as long as nothing has changed."""
+
+    __tablename__ = "reading_list"
+
+    id: Mapped[Id]
+    #: Changes of its order so far.
+    changes: Mapped[Number]
+    #: Since when findings move nothing, by whom, and why; None: they do.
+    paused_at: Mapped[datetime | None]
+    paused_by: Mapped[str | None]
+    pause_reason: Mapped[str | None]
+
+
+class ListChangeRow(Base):
+    """One change of the reading list's order: what every face shows from then on. No patient data."""
+
+    __tablename__ = "list_change"
+
+    #: Changes of the list so far, this one included.
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
+    change: Mapped[Change]
+    actor: Mapped[str]
+    ordered: Mapped[Level]
+    effective: Mapped[Level]
+    utility: Mapped[float]
+    #: Why the study stands where it stands from then on.
+    reason: Mapped[str]
 
 
 class InstanceRow(Leased, Base):
@@ -476,6 +514,10 @@ class Event(StrEnum):
     CIRCUIT_CLOSED = "circuit_closed"
     FILE_FORGOTTEN = "file_forgotten"
     CLOCK_ACCEPTED = "clock_accepted"
+    CLAIMED = "claimed"
+    GIVEN_BACK = "given_back"
+    PAUSED = "paused"
+    RESUMED = "resumed"
 
 
 class AuditRow(Base):

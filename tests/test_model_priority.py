@@ -48,6 +48,7 @@ class WaitingStudy:
     arrived_at: datetime
     priority: Priority
     priority_without_findings: Priority
+    claimed_at: datetime | None = None
     remarks: tuple[str, ...] = ()
 
 

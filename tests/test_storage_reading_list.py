@@ -49,11 +49,17 @@ def test_finding_raises_a_study_in_the_transaction_that_records_it(steps: Steps)
 
 
 def test_most_urgent_finding_of_all_images_counts(steps: Steps) -> None:
-    """A later image with nothing on it takes nothing back."""
+    """A later image with nothing on it takes nothing back; from then on, the reason names the image."""
     steps.score("1.1", finding("Pneumothorax", 0.9))
     before = steps.listed("1.1").priority
+    assert "frontal image" not in before.reason
     steps.score("1.1", finding("Nodule", 0.1))
-    assert steps.listed("1.1").priority == before
+    after = steps.listed("1.1").priority
+    assert replace(after, reason=before.reason) == before
+    assert after.reason.endswith("severity weight 1; frontal image 1; model first 1.0.0).")
+    steps.score("1.1", finding("Pneumothorax", 0.95))
+    assert "Pneumothorax 0.950" in steps.listed("1.1").priority.reason
+    assert "frontal image 3" in steps.listed("1.1").priority.reason
 
 
 @pytest.mark.parametrize("ordered", EVERY_LEVEL)

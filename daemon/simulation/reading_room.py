@@ -34,6 +34,7 @@ class _Waiting:
     arrived_at: datetime
     priority: Priority
     priority_without_findings: Priority
+    claimed_at: None = None
     remarks: tuple[str, ...] = ()
 
 

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.columns import UtcTime
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.schema import AuditRow, Base, Event, PredictionRow, RevisionRow
+from cxr_triage.storage.schema import AuditRow, Base, Event, ListChangeRow, PredictionRow, RevisionRow
 
 #: What was told outside (dates in reports, the history) stays as it was told; no wait is counted from it.
-_TOLD: Final = {row.__tablename__ for row in (AuditRow, PredictionRow, RevisionRow)}
+_TOLD: Final = {row.__tablename__ for row in (AuditRow, ListChangeRow, PredictionRow, RevisionRow)}
 #: Our function within SQLite, which keeps times as text.
 _MOVE: Final = "cxr_triage_move"
 

@@ -5,17 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import headers
+from cxr_triage.storage.ledger import changes, headers
+from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
 from cxr_triage.storage.ledger.studies import locked_study, plain_priority_of, priority_of, recompute
 from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Snapshot
 from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState, ListedStudy
-from cxr_triage.storage.schema import AuditRow, Event, HeaderRow, InstanceRow, RemarkRow, StudyRow
+from cxr_triage.storage.schema import (
+    AuditRow,
+    Event,
+    HeaderRow,
+    InstanceRow,
+    ListChangeRow,
+    RemarkRow,
+    StudyRow,
+)
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
@@ -30,17 +40,23 @@ class ReadingList:
         self._database = database
         self._clock = clock
 
+    def snapshot(self) -> Snapshot:
+        """Every open study with an indexed image at one instant, with the version that this order has."""
+        with self._database.read() as session:
+            now = self._clock()
+            return Snapshot(
+                version=changes.version(session, now), at=now, pause=changes.pause(session), studies=_studies(session)
+            )
+
     def studies(self) -> list[ListedStudy]:
         """Every open study with an indexed image, as one snapshot, in the order of arrival: not yet ranked."""
         with self._database.read() as session:
-            rows = session.scalars(select(StudyRow).where(_LISTED).order_by(StudyRow.arrived_at)).all()
-            images, first_headers = _images(session), _first_headers(session)
-            remarks = _remarks(session, images)
-            return [
-                _listed_study(row, images[uid], first_headers[uid], remarks[uid])
-                for row in rows
-                for uid in (row.study_instance_uid,)
-            ]
+            return _studies(session)
+
+    def version(self) -> ListVersion:
+        """Give the version of the list now: whoever has a snapshot of this version need not read it again."""
+        with self._database.read() as session:
+            return changes.version(session, self._clock())
 
     def set_ordered(self, study_instance_uid: str, level: Level, *, actor: str, policy: Policy) -> None:
         """Set what a person or their system ordered, up or down, also before the first image of the study is here."""
@@ -66,22 +82,100 @@ class ReadingList:
             )
             if study is None:
                 return False
-            study.finished_at = self._clock()
-            note(session, self._clock(), actor, Event.FINISHED, study)
+            finish_study(session, study, now=self._clock(), actor=actor)
             return True
 
+    def claim(self, study_instance_uid: str, *, by: str, actor: str) -> bool:
+        """Open a study for a reader: it keeps its place, and no other reader is given it.
+
+        Returns:
+            Whether it is this reader's now. If not, it is another's, or not on the list.
+        """
+        with self._database.transaction() as session:
+            study = session.scalar(
+                select(StudyRow).where(_LISTED, StudyRow.study_instance_uid == study_instance_uid).with_for_update()
+            )
+            return study is not None and claim_study(session, study, by=by, now=self._clock(), actor=actor)
+
+    def give_back(self, study_instance_uid: str, *, actor: str) -> bool:
+        """Put a study back unread that a reader had opened.
+
+        Returns:
+            Whether one had.
+        """
+        with self._database.transaction() as session:
+            study = session.scalar(
+                select(StudyRow).where(_LISTED, StudyRow.study_instance_uid == study_instance_uid).with_for_update()
+            )
+            return study is not None and give_back_study(session, study, now=self._clock(), actor=actor)
+
     def finish_aged(self, before: datetime) -> int:
-        """Take the studies off the list that arrived before that time; how many."""
-        aged = _LISTED & (StudyRow.arrived_at < before)
+        """Take the studies off the list that arrived, and were last opened, before that time; how many."""
+        unread = StudyRow.claimed_at.is_(None) | (StudyRow.claimed_at < before)
+        aged = _LISTED & (StudyRow.arrived_at < before) & unread
         with self._database.read() as session:
             if session.scalar(select(StudyRow.study_instance_uid).where(aged).limit(1)) is None:
                 return 0
         with self._database.transaction() as session:
             rows = session.scalars(_locked(aged)).all()
             for study in rows:
-                study.finished_at = self._clock()
-                note(session, self._clock(), _ACTOR, Event.FINISHED, study, "by age")
+                finish_study(session, study, now=self._clock(), actor=_ACTOR, detail="by age")
             return len(rows)
+
+    def note_overdue(self) -> int:
+        """Write down which studies have become overdue; how many.
+
+        The order shows it without: this is for those who are told of changes.
+        """
+        told = exists().where(
+            ListChangeRow.study_instance_uid == StudyRow.study_instance_uid,
+            ListChangeRow.change == Change.OVERDUE,
+            ListChangeRow.at >= StudyRow.overdue_at,
+        )
+        overdue = _LISTED & StudyRow.claimed_at.is_(None) & (StudyRow.overdue_at < self._clock()) & ~told
+        with self._database.read() as session:
+            if session.scalar(select(StudyRow.study_instance_uid).where(overdue).limit(1)) is None:
+                return 0
+        with self._database.transaction() as session:
+            rows = session.scalars(_locked(overdue)).all()
+            for study in rows:
+                changes.changed(session, study, Change.OVERDUE, now=self._clock(), actor=_ACTOR)
+            return len(rows)
+
+    def pause(self, reason: str, *, actor: str, policy: Policy) -> bool:
+        """Let findings move nothing until `resume`: the order is the ordered one.
+
+        Returns:
+            Whether that is new: paused already, it stays so for the reason that was given first.
+        """
+        return self._switch(Pause(at=self._clock(), by=actor, reason=reason), actor, policy)
+
+    def resume(self, *, actor: str, policy: Policy) -> bool:
+        """Let findings move studies again, as the policy says.
+
+        Returns:
+            Whether triage was paused.
+        """
+        return self._switch(None, actor, policy)
+
+    def _switch(self, pause: Pause | None, actor: str, policy: Policy) -> bool:
+        """Every later recomputation follows it; then those before are done again."""
+        with self._database.transaction() as session:
+            row = changes.locked_list(session)
+            if (row.paused_at is None) == (pause is None):
+                return False
+            row.paused_at = pause.at if pause else None
+            row.paused_by = pause.by if pause else None
+            row.pause_reason = pause.reason if pause else None
+            event, why = (Event.PAUSED, pause.reason) if pause else (Event.RESUMED, "")
+            note(session, self._clock(), actor, event, None, why)
+        self.reprioritise(policy)
+        return True
+
+    def paused(self) -> Pause | None:
+        """Say whether triage is paused."""
+        with self._database.read() as session:
+            return changes.pause(session)
 
     def reprioritise(self, policy: Policy) -> int:
         """Recompute every open study under a changed policy.
@@ -93,6 +187,16 @@ class ReadingList:
             studies = session.scalars(_locked(_LISTED)).all()
             now = self._clock()
             return sum(recompute(session, study, policy, now=now, actor=_ACTOR) for study in studies)
+
+    def changes_of(self, study_instance_uid: str) -> Sequence[ListChange]:
+        """Give every change of the list that was about a study, oldest first."""
+        with self._database.read() as session:
+            return changes.changes_of(session, study_instance_uid)
+
+    def changes_after(self, number: int, limit: int) -> Sequence[ListChange]:
+        """Give the next changes of the list after that many, in order."""
+        with self._database.read() as session:
+            return changes.changes_after(session, number, limit)
 
     def history(self, study_instance_uid: str) -> list[AuditEntry]:
         """What happened to a study and its images, oldest first: why it stood where it stood, and when."""
@@ -108,6 +212,17 @@ class ReadingList:
                 )
                 for row in session.scalars(entries)
             ]
+
+
+def _studies(session: Session) -> list[ListedStudy]:
+    rows = session.scalars(select(StudyRow).where(_LISTED).order_by(StudyRow.arrived_at)).all()
+    images, first_headers = _images(session), _first_headers(session)
+    remarks = _remarks(session, images)
+    return [
+        _listed_study(row, images[uid], first_headers[uid], remarks[uid])
+        for row in rows
+        for uid in (row.study_instance_uid,)
+    ]
 
 
 def _locked(which: ColumnElement[bool]) -> Select[StudyRow]:
@@ -213,6 +328,8 @@ def _listed_study(
         arrived_at=row.arrived_at,
         priority=priority_of(row),
         priority_without_findings=plain_priority_of(row),
+        claimed_at=row.claimed_at,
+        claimed_by=row.claimed_by or "",
         images=images,
         remarks=remarks,
         header=header,

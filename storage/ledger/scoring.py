@@ -219,6 +219,7 @@ class Scoring:
         if study.finished_at is not None and row.received_at > study.finished_at:
             study.finished_at = None
             study.arrived_at = row.received_at
+            study.overdue_at = study.plain_overdue_at = None  # it is to be prioritised as if it had just come
             note(session, self._clock(), _ACTOR, Event.REOPENED, study)
         elif study.arrived_at is None or row.received_at < study.arrived_at:
             study.arrived_at = row.received_at

@@ -1,10 +1,11 @@
 """A study's row, and its priority: recomputed in the transaction that changes what it depends on.
 
-Whoever changes a study locks it before any of its images: one order of locks, so that no two wait for each other.
+Whoever changes a study locks it before any of its images, and recomputes it last: one order of locks, so that no two
+wait for each other.
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,7 +13,9 @@ from sqlalchemy.orm import Session
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Level, Policy, Priority, prioritise
 from cxr_triage.storage.database import lock_name
+from cxr_triage.storage.ledger.changes import changed, locked_list, pause_of
 from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.list_records import Change, in_force
 from cxr_triage.storage.schema import Event, FindingRow, InstanceRow, PredictionRow, StudyRow
 
 #: What a study is until somebody says otherwise.
@@ -49,16 +52,32 @@ def recompute(session: Session, study: StudyRow, policy: Policy, *, now: datetim
     """Say anew where a study belongs, once it has arrived; whether that changed. What was ordered is never touched."""
     if study.arrived_at is None:
         return False
-    findings, model = _findings(session, study.study_instance_uid)
-    ordered, arrived_at = study.ordered, study.arrived_at
-    priority = prioritise(findings, ordered=ordered, arrived_at=arrived_at, policy=policy, model=model)
-    plain = prioritise((), ordered=ordered, arrived_at=arrived_at, policy=policy)
-    if study.overdue_at is not None and (priority, plain) == (priority_of(study), plain_priority_of(study)):
+    # Locked already here, so that nobody pauses triage between this look and the end of the transaction.
+    policy = in_force(policy, pause_of(locked_list(session)))
+    priority, plain = _priorities(session, study, study.arrived_at, policy)
+    is_new = study.overdue_at is None
+    if not is_new and (priority, plain) == (priority_of(study), plain_priority_of(study)):
         return False
     _write(study, priority, plain)
-    detail = f"{ordered.name} -> {priority.effective.name}, utility {priority.utility:.4f}: {priority.reason}"
+    detail = f"{study.ordered.name} -> {priority.effective.name}, utility {priority.utility:.4f}: {priority.reason}"
     note(session, now, actor, Event.PRIORITISED, study, detail)
+    if study.finished_at is None:
+        changed(session, study, Change.LISTED if is_new else Change.MOVED, now=now, actor=actor)
     return True
+
+
+def _priorities(session: Session, study: StudyRow, arrived_at: datetime, policy: Policy) -> tuple[Priority, Priority]:
+    """Prioritise a study with its findings, and without."""
+    sightings = _sightings(session, study.study_instance_uid)
+    priority = prioritise(
+        sightings.images,
+        ordered=study.ordered,
+        arrived_at=arrived_at,
+        policy=policy,
+        model=sightings.models,
+        images=sightings.images,
+    )
+    return priority, prioritise((), ordered=study.ordered, arrived_at=arrived_at, policy=policy)
 
 
 def priority_of(study: StudyRow) -> Priority:
@@ -92,8 +111,17 @@ def _write(study: StudyRow, priority: Priority, plain: Priority) -> None:
     study.overdue_at, study.plain_overdue_at = priority.overdue_at, plain.overdue_at
 
 
-def _findings(session: Session, study_instance_uid: str) -> tuple[list[Finding], str]:
-    """Findings of all images of a study that were not withdrawn, and which models they are from, in words.
+class _Sightings(NamedTuple):
+    """What was found in a study."""
+
+    #: Each different finding, and the first image that it was made on: empty where there is only one.
+    images: dict[Finding, str]
+    #: Which weights found it, in words.
+    models: str
+
+
+def _sightings(session: Session, study_instance_uid: str) -> _Sightings:
+    """Give the findings of all images of a study that were not withdrawn.
 
     Also of one whose file was lost after it was scored: what was seen on it is true.
     """
@@ -102,7 +130,12 @@ def _findings(session: Session, study_instance_uid: str) -> tuple[list[Finding],
         .join(PredictionRow, PredictionRow.instance_id == FindingRow.instance_id)
         .join(InstanceRow, InstanceRow.id == FindingRow.instance_id)
         .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.withdrawn.is_(False))
-        .order_by(FindingRow.instance_id, FindingRow.position)
+        .order_by(InstanceRow.received_at, InstanceRow.id, FindingRow.position)
     ).all()
-    findings = [Finding(label=row.label, probability=row.probability, threshold=row.threshold) for row, _, _ in rows]
-    return findings, ", ".join(sorted({f"{name} {version}" for _, name, version in rows}))
+    instances = dict.fromkeys(row.instance_id for row, *_ in rows)
+    numbers = {instance: number for number, instance in enumerate(instances, start=1)}
+    images: dict[Finding, str] = {}
+    for row, *_ in rows:
+        found = Finding(label=row.label, probability=row.probability, threshold=row.threshold)
+        images.setdefault(found, f"frontal image {numbers[row.instance_id]}" if len(numbers) > 1 else "")
+    return _Sightings(images, ", ".join(sorted({f"{name} {version}" for _, name, version in rows})))

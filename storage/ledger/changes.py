@@ -1,0 +1,102 @@
+"""Every change of the reading list's order: numbered and kept, in the transaction that makes it.
+
+The one row of the list is locked by it, so it comes last in a transaction, after every lock on a study.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cxr_triage.storage.database import lock_name
+from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause
+from cxr_triage.storage.schema import ListChangeRow, ReadingListRow, StudyRow
+
+#: The list's only row.
+THE_LIST: Final = 1
+
+
+def changed(session: Session, study: StudyRow, change: Change, *, now: datetime, actor: str) -> None:
+    """Write down that the order of the list is another one from now on."""
+    the_list = locked_list(session)
+    the_list.changes += 1
+    session.add(
+        ListChangeRow(
+            number=the_list.changes,
+            at=now,
+            study_instance_uid=study.study_instance_uid,
+            change=change,
+            actor=actor,
+            ordered=study.ordered,
+            effective=study.effective,
+            utility=study.utility,
+            reason=study.reason,
+        )
+    )
+
+
+def locked_list(session: Session) -> ReadingListRow:
+    """Lock the list's row."""
+    row = session.get(ReadingListRow, THE_LIST, with_for_update=True, populate_existing=True)
+    if row is not None:
+        return row
+    lock_name(session, "reading list")
+    row = session.get(ReadingListRow, THE_LIST, with_for_update=True, populate_existing=True)
+    if row is None:
+        row = ReadingListRow(id=THE_LIST, changes=0)
+        session.add(row)
+        session.flush()
+    return row
+
+
+def version(session: Session, now: datetime) -> ListVersion:
+    """Give the version of the list at one instant."""
+    overdue = select(func.count()).where(
+        StudyRow.arrived_at.is_not(None),
+        StudyRow.finished_at.is_(None),
+        StudyRow.claimed_at.is_(None),
+        StudyRow.overdue_at < now,
+    )
+    row = session.get(ReadingListRow, THE_LIST)
+    return ListVersion(changes=row.changes if row else 0, overdue=session.scalar(overdue) or 0)
+
+
+def pause(session: Session) -> Pause | None:
+    """Say whether triage is paused."""
+    return pause_of(session.get(ReadingListRow, THE_LIST))
+
+
+def pause_of(row: ReadingListRow | None) -> Pause | None:
+    """Read the pause from the list's row."""
+    if row is None or row.paused_at is None:
+        return None
+    return Pause(at=row.paused_at, by=row.paused_by or "", reason=row.pause_reason or "")
+
+
+def changes_of(session: Session, study_instance_uid: str) -> Sequence[ListChange]:
+    """Give all changes that were about a study, oldest first."""
+    mine = select(ListChangeRow).where(ListChangeRow.study_instance_uid == study_instance_uid)
+    return [change_of(row) for row in session.scalars(mine.order_by(ListChangeRow.number))]
+
+
+def changes_after(session: Session, number: int, limit: int) -> Sequence[ListChange]:
+    """Give the next changes after that many, in order: what a face is still to be told."""
+    later = select(ListChangeRow).where(ListChangeRow.number > number).order_by(ListChangeRow.number)
+    return [change_of(row) for row in session.scalars(later.limit(limit))]
+
+
+def change_of(row: ListChangeRow) -> ListChange:
+    """Read a change back."""
+    return ListChange(
+        number=row.number,
+        at=row.at,
+        study_instance_uid=row.study_instance_uid,
+        change=row.change,
+        actor=row.actor,
+        ordered=row.ordered,
+        effective=row.effective,
+        utility=row.utility,
+        reason=row.reason,
+    )

@@ -1,0 +1,91 @@
+"""The reading list as a whole: its version, what changes it, and whether triage is paused."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cxr_triage.model.priority import Level, Policy, Ranked, rank
+from cxr_triage.storage.records import ListedStudy
+
+
+class Change(StrEnum):
+    """What changed the order of the list."""
+
+    #: The study came onto the list, or back onto it.
+    LISTED = "listed"
+    #: Its order, its findings or the policy gave it another priority.
+    MOVED = "moved"
+    #: It waited longer than its ordered level may.
+    OVERDUE = "overdue"
+    #: A reader opened it.
+    CLAIMED = "claimed"
+    #: A reader put it back unread.
+    GIVEN_BACK = "given_back"
+    #: It left the list.
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class ListVersion:
+    """Which state of the list somebody sees: equal versions, equal order."""
+
+    #: Changes of the list so far.
+    changes: int
+    #: Studies that wait and were overdue then: time alone changes the order by making one more of them overdue.
+    overdue: int
+
+    def __str__(self) -> str:
+        """Write it as every face does: "1832.2"."""
+        return f"{self.changes}.{self.overdue}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """Triage is paused: findings move nothing until a person resumes it."""
+
+    #: Since when, UTC.
+    at: datetime
+    #: Who paused it.
+    by: str
+    #: Why, in that person's words.
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """The list at one instant: all faces show the order that it gives."""
+
+    version: ListVersion
+    #: UTC.
+    at: datetime
+    #: None: findings move studies as the policy says.
+    pause: Pause | None
+    #: In the order of arrival.
+    studies: list[ListedStudy]
+
+    def ranked(self, policy: Policy) -> list[Ranked[ListedStudy]]:
+        """Give the studies in the order in which they are to be read."""
+        return rank(self.studies, now=self.at, policy=in_force(policy, self.pause))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListChange:
+    """One change of the order of the list. No patient data."""
+
+    #: Changes of the list so far, this one included: the same number in every face's message.
+    number: int
+    #: UTC.
+    at: datetime
+    study_instance_uid: str
+    change: Change
+    actor: str
+    ordered: Level
+    effective: Level
+    #: 0 to 1.
+    utility: float
+    reason: str
+
+
+def in_force(policy: Policy, pause: Pause | None) -> Policy:
+    """Give what a policy comes to, paused or not."""
+    return policy if pause is None else policy.without_moves()
