@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Final
 
 from cxr_triage.daemon.emission import require_fonts
@@ -31,7 +32,7 @@ from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
-from cxr_triage.storage.ledger import Rejections, Reporting, StandIns, Withdrawals
+from cxr_triage.storage.ledger import Completeness, Rejections, Reporting, StandIns, Withdrawals
 from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
 from cxr_triage.storage.service_clock import ServiceClock
 
@@ -220,8 +221,12 @@ class ReportRole:
 
     def _reporter(self, database: Database, pictures: Pictures) -> Reporter:
         settings, clock = self._settings, ServiceClock.of(self._settings.run_folder)
+        completeness = Completeness(
+            quiet=timedelta(seconds=settings.report.quiet_seconds),
+            force=timedelta(seconds=settings.report.force_seconds),
+        )
         return Reporter(
-            Reporting(database, clock=clock),
+            Reporting(database, completeness=completeness, clock=clock),
             bench=self._bench(pictures, clock),
             destinations=self._destinations,
             policy_digest=settings.policy().digest(),

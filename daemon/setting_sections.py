@@ -26,6 +26,7 @@ from cxr_triage.daemon.setting_types import (
     Port,
     RaiseTo,
     Seconds,
+    SecondsOrZero,
     SeverityTable,
     StandIns,
     StowUrl,
@@ -165,6 +166,16 @@ class ReportSettings(Section):
     poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
     deadline_seconds: Seconds = Field(
         default=60, description="Longest time to read the pixels of an image that results are drawn on."
+    )
+    quiet_seconds: SecondsOrZero = Field(
+        default=5,
+        description="How long a study must have been without a new image before its result is made: the modality may "
+        "still be sending. Its place on the list does not wait for this.",
+    )
+    force_seconds: SecondsOrZero = Field(
+        default=300,
+        description="Longest wait of a scored image for the others of its study: then its result is made without "
+        "them, and revised when they are scored.",
     )
 
 

@@ -118,7 +118,7 @@ class Daemon:
             f"[worklist]\nenabled = true\nport = {self.worklist_port}\n[web]\nport = {self.web_port}\n{tables}{extra}"
         )
         #: Looked at by each start.
-        self.environment = dict(environment or {})
+        self.environment = {"CXR_TRIAGE_REPORT__QUIET_SECONDS": "0"} | dict(environment or {})
         self.process: subprocess.Popen[str] | None = None
         #: What every process started here wrote to standard output.
         self.said: list[str] = []

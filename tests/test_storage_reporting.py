@@ -7,7 +7,10 @@ import pytest
 
 from builders import finding, prediction, received_instance, result_object
 from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
-from cxr_triage.model.prediction import BundleIdentity
+from cxr_triage.model.prediction import BundleIdentity, Refusal
+from cxr_triage.model.priority import Level
+from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import Completeness, Reporting
 from cxr_triage.storage.records import DeliveryState, ObjectKind, OwnedFile, RevisionState
 from steps import Steps
 
@@ -19,6 +22,53 @@ def test_study_is_to_report_when_all_its_images_are_scored(steps: Steps) -> None
     assert steps.reporting.studies_to_report(10) == []
     steps.scoring.record_failure(steps.claim_to_score(), error_class="x", explanation="x", retry_at=None)
     assert steps.reporting.studies_to_report(10) == ["1.1"]
+
+
+@pytest.fixture
+def patient(database: Database, steps: Steps) -> Reporting:
+    """Give the ledger of a report role that waits for more images."""
+    completeness = Completeness(quiet=timedelta(seconds=10), force=timedelta(minutes=5))
+    return Reporting(database, completeness=completeness, clock=steps.clock)
+
+
+def test_a_study_is_complete_when_it_has_been_quiet(steps: Steps, patient: Reporting) -> None:
+    """Each further image of it begins the wait anew; its place on the list does not wait."""
+    steps.score("1.1", finding())
+    assert (patient.studies_to_report(9), steps.listed("1.1").priority.effective) == ([], Level.HIGH)
+    steps.clock.move(timedelta(seconds=9))
+    steps.score("1.1")
+    steps.clock.move(timedelta(seconds=9))
+    assert patient.studies_to_report(9) == []
+    steps.clock.move(timedelta(seconds=1))
+    assert patient.studies_to_report(9) == ["1.1"]
+
+
+def test_an_unsuitable_image_holds_no_study_back(steps: Steps, patient: Reporting) -> None:
+    """A lateral one that comes last is set aside, and is waited for no longer."""
+    steps.score("1.1")
+    steps.clock.move(timedelta(seconds=10))
+    steps.index("1.1")
+    assert patient.studies_to_report(9) == []
+    steps.scoring.record_unsuitable(steps.claim_to_score(), Refusal(reason="view", explanation="It is a lateral view."))
+    assert patient.studies_to_report(9) == ["1.1"]
+
+
+def test_a_scored_image_does_not_wait_for_the_others_for_ever(steps: Steps, patient: Reporting) -> None:
+    """After the longest wait it is reported without them; they make a revision of it."""
+    first = steps.score("1.1", finding())
+    steps.index("1.1")
+    steps.clock.move(timedelta(minutes=5) - timedelta(seconds=1))
+    assert patient.studies_to_report(9) == []
+    steps.clock.move(timedelta(seconds=1))
+    assert patient.studies_to_report(9) == ["1.1"]
+    revision, _ = steps.report("1.1")
+    assert [image.sop_instance_uid for image in steps.reporting.predictions(revision)] == [first.sop_instance_uid]
+    assert patient.studies_to_report(9) == []
+    steps.scoring.record_scored(steps.claim_to_score(), prediction(findings=()), steps.policy)
+    assert patient.studies_to_report(9) == ["1.1"]
+    again, _ = steps.report("1.1")
+    assert (again.number, len(steps.reporting.predictions(again))) == (2, 2)
+    assert again.predecessors
 
 
 def test_reported_study_is_not_reported_again_until_something_is_new(steps: Steps) -> None:

@@ -9,7 +9,7 @@ from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.rejections import Rejections
-from cxr_triage.storage.ledger.reporting import Reporting
+from cxr_triage.storage.ledger.reporting import Completeness, Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
 from cxr_triage.storage.ledger.withdrawals import Withdrawals
@@ -18,6 +18,7 @@ __all__ = [
     "Circuits",
     "ClockChange",
     "Commitments",
+    "Completeness",
     "Dispatch",
     "Housekeeping",
     "Intake",

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.model.errors import StaleAttemptError, StorageError
@@ -48,6 +49,15 @@ _ACTOR: Final = "report"
 _IS_OPEN_WITHDRAWAL: Final = (RevisionRow.state == RevisionState.OPEN) & RevisionRow.withdrawal.is_not(None)
 
 
+class Completeness(NamedTuple):
+    """When a study counts as complete. A lateral or otherwise unsuitable image never holds it back."""
+
+    #: Without a new image for so long.
+    quiet: timedelta = timedelta(0)
+    #: In any case when a scored image has waited for so long.
+    force: timedelta = timedelta.max
+
+
 class _Image(NamedTuple):
     """A scored content of a SOP Instance."""
 
@@ -58,30 +68,30 @@ class _Image(NamedTuple):
     edition: int
 
 
+_AT_ONCE: Final = Completeness()
+
+
 class Reporting:
     """Turns scored images into revisions. An open revision is made again from the same rows until it is complete."""
 
-    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, *, completeness: Completeness = _AT_ONCE, clock: Clock = utc_now) -> None:
         self._database = database
+        self._completeness = completeness
         self._clock = clock
 
     def studies_to_report(self, limit: int) -> list[str]:
-        """Studies with scored images that no reported revision covers, and with no indexed image still to score.
+        """Studies with scored images that no reported revision covers, and that are complete.
 
         Before them, studies whose result was withdrawn and where no report says so yet.
         """
         withdrawn = select(RevisionRow.study_instance_uid).where(_IS_OPEN_WITHDRAWAL).order_by(RevisionRow.id)
-        waiting = aliased(InstanceRow)
-        still_to_score = exists().where(
-            waiting.study_instance_uid == InstanceRow.study_instance_uid, waiting.state == InstanceState.INDEXED
-        )
         studies = (
             select(InstanceRow.study_instance_uid)
             .where(
                 InstanceRow.state == InstanceState.SCORED,
                 InstanceRow.covered_by.is_(None),
                 InstanceRow.withdrawn.is_(False),
-                ~still_to_score,
+                _is_complete(self._completeness, self._clock()),
             )
             .group_by(InstanceRow.study_instance_uid)
             .order_by(func.min(InstanceRow.ordered), func.min(InstanceRow.received_at))
@@ -337,6 +347,30 @@ def _digest(study_instance_uid: str, images: Sequence[_Image], policy_digest: st
     )
     identity = json.dumps([study_instance_uid, contents, policy_digest], separators=(",", ":"))
     return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _is_complete(completeness: Completeness, now: datetime) -> ColumnElement[bool]:
+    """Whether the study of an image waits for no other image of it, or has waited long enough."""
+    other, earlier = aliased(InstanceRow), aliased(InstanceRow)
+    of_study = other.study_instance_uid == InstanceRow.study_instance_uid
+    newcomer = other.state.in_((InstanceState.INDEXED, InstanceState.SCORED)) & (
+        other.received_at > _before(now, completeness.quiet)
+    )
+    awaited = exists().where(of_study, or_(other.state == InstanceState.INDEXED, newcomer))
+    waited = exists().where(
+        earlier.study_instance_uid == InstanceRow.study_instance_uid,
+        earlier.state == InstanceState.SCORED,
+        earlier.covered_by.is_(None),
+        earlier.withdrawn.is_(False),
+        earlier.received_at <= _before(now, completeness.force),
+    )
+    return or_(~awaited, waited)
+
+
+def _before(now: datetime, wait: timedelta) -> datetime:
+    """Subtract, down to the beginning of time."""
+    beginning = datetime.min.replace(tzinfo=UTC)
+    return now - wait if wait < now - beginning else beginning
 
 
 def _withdrawal_of(session: Session, study_instance_uid: str) -> RevisionRow | None:
