@@ -134,6 +134,10 @@ class ListChangeRow(Base):
     utility: Mapped[float]
     #: Why the study stands where it stands from then on.
     reason: Mapped[str]
+    #: The rest of what its place is computed from, so that the list of any past instant can be shown.
+    arrived_at: Mapped[datetime]
+    overdue_at: Mapped[datetime]
+    claimed_at: Mapped[datetime | None]
 
 
 class InstanceRow(Leased, Base):

@@ -33,6 +33,9 @@ def upgrade() -> None:
         sa.Column("effective", sa.SmallInteger(), nullable=False),
         sa.Column("utility", sa.Double(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("overdue_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["study_instance_uid"], ["study.study_instance_uid"], name=op.f("fk_list_change_study_instance_uid_study")
         ),
