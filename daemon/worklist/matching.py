@@ -30,9 +30,9 @@ _COMBINED: Final = {
 class IdentifierError(TriageError):
     """An identifier breaks a rule: the message says which, within the 64 characters of LO, and quotes nothing."""
 
-    def __init__(self, tag: BaseTag, message: str) -> None:
+    def __init__(self, tag: BaseTag | None, message: str) -> None:
         super().__init__(message)
-        #: The offending element.
+        #: The offending element; None: what offends is that there is none.
         self.tag = tag
 
 
