@@ -38,7 +38,8 @@ class Finder:
             StorageError: the ledger could not be reached.
         """
         if not keys(identifier):
-            raise nothing_asked()
+            # Also where no data set came at all: an answer to it would have no element either.
+            raise IdentifierError(None, "the identifier has no key")
         board = self._board()
         query = Query(identifier, worklist_entries(board, station_ae_title=calling_ae_title))
         return _answers(query, board.places, CharacterSets(identifier))
@@ -54,11 +55,6 @@ class Finder:
         level = level_of(identifier)
         things, attributes = things_at(level, self._board(), identifier)
         return _answers(Query[Any](identifier, attributes), things, CharacterSets(identifier))
-
-
-def nothing_asked() -> IdentifierError:
-    """Say that an identifier has no key: an answer to it would have no element either."""
-    return IdentifierError(None, "the identifier has no key")
 
 
 def _answers(query: Query[Thing], things: Iterable[Thing], character_sets: CharacterSets) -> Iterator[Answer]:

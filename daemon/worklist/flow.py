@@ -20,8 +20,12 @@ def keep_pace(association: Association) -> None:
     """Wait until little is left to be sent and all that the peer sent is read, or the association has ended."""
     if association.dul.to_provider_queue.qsize() < WAITING_PARTS and not _has_more(association):
         return
-    while association.is_established and (not association.dul.to_provider_queue.empty() or _has_more(association)):
+    while not association.acse.is_aborted() and association.dul.is_alive() and _is_behind(association):
         time.sleep(_LOOK_SECONDS)
+
+
+def _is_behind(association: Association) -> bool:
+    return not association.dul.to_provider_queue.empty() or _has_more(association)
 
 
 def _has_more(association: Association) -> bool:

@@ -9,8 +9,6 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
-from pynetdicom.dimse_messages import C_FIND_RQ
-from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
@@ -20,7 +18,7 @@ from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.worklist.board import Boards
-from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder, nothing_asked
+from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder
 from cxr_triage.daemon.worklist.flow import keep_pace
 from cxr_triage.daemon.worklist.matching import IdentifierError
 from cxr_triage.model.errors import StorageError
@@ -41,8 +39,6 @@ CANCELLED: Final = 0xFE00
 OUT_OF_RESOURCES: Final = 0xA700
 IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
 UNABLE_TO_PROCESS: Final = 0xC000
-#: Command Data Set Type (0000,0800), PS3.7 9.3.2.1.
-NO_DATA_SET: Final = 0x0101
 #: All that a C-FIND is answered with.
 ANSWERS: Final = {
     PENDING: Answered("Matches are continuing", "an entry; every key of the query was supported"),
@@ -107,7 +103,7 @@ def worklist_server(
         ae_title=ae_title,
         listener=listener,
         contexts=worklist_contexts(study_root=study_root),
-        handlers=[(evt.EVT_C_FIND, _answer_find, [finder]), (evt.EVT_DIMSE_RECV, _refuse_without_identifier)],
+        handlers=[(evt.EVT_C_FIND, _answer_find, [finder])],
         limits=limits,
         allowed_ae_titles=allowed_ae_titles,
     )
@@ -158,22 +154,6 @@ def _identifier(event: Event) -> Dataset:
         identifier = event.identifier
         identifier.walk(lambda _dataset, _element: None)
     return identifier
-
-
-def _refuse_without_identifier(event: Event) -> None:
-    """Answer a query that says that no data set follows: pynetdicom drops it, and the station would wait."""
-    message = event.message
-    command = message.command_set
-    if not isinstance(message, C_FIND_RQ) or command.CommandDataSetType != NO_DATA_SET:
-        return
-    log.warning("worklist query refused", reason=str(nothing_asked()), calling_ae_title=_calling_ae_title(event))
-    answer = C_FIND()
-    answer.MessageIDBeingRespondedTo = command.MessageID
-    answer.AffectedSOPClassUID = command.AffectedSOPClassUID
-    answer.Status = IDENTIFIER_DOES_NOT_MATCH
-    answer.ErrorComment = str(nothing_asked())  # type: ignore[assignment] # pynetdicom declares what it is at first
-    assert message.context_id is not None
-    event.assoc.dimse.send_msg(answer, message.context_id)
 
 
 def _refusal(error: IdentifierError) -> Dataset:
