@@ -9,6 +9,7 @@ from cxr_triage.daemon.worklist.board import Board
 from cxr_triage.daemon.worklist.character_sets import CharacterSets
 from cxr_triage.daemon.worklist.entries import worklist_entries
 from cxr_triage.daemon.worklist.matching import IdentifierError, Query, keys
+from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 from cxr_triage.daemon.worklist.study_entries import level_of, things_at
 
 Thing = TypeVar("Thing")
@@ -44,7 +45,7 @@ class Finder:
         query = Query(identifier, worklist_entries(board, station_ae_title=calling_ae_title))
         return _answers(query, board.places, CharacterSets(identifier))
 
-    def studies(self, identifier: Dataset, *, calling_ae_title: str) -> Iterator[Answer]:
+    def studies(self, identifier: Dataset, *, calling_ae_title: str, agreed: Agreed = NOTHING) -> Iterator[Answer]:
         """Give the listed studies, or what is in one, that are asked for.
 
         Raises:
@@ -54,7 +55,7 @@ class Finder:
         del calling_ae_title
         level = level_of(identifier)
         things, attributes = things_at(level, self._board(), identifier)
-        return _answers(Query[Any](identifier, attributes), things, CharacterSets(identifier))
+        return _answers(Query[Any](identifier, attributes, agreed=agreed), things, CharacterSets(identifier))
 
 
 def _answers(query: Query[Thing], things: Iterable[Thing], character_sets: CharacterSets) -> Iterator[Answer]:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from pydicom import config
@@ -21,6 +22,7 @@ from cxr_triage.daemon.worklist.board import Boards
 from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder
 from cxr_triage.daemon.worklist.flow import keep_pace
 from cxr_triage.daemon.worklist.matching import IdentifierError
+from cxr_triage.daemon.worklist.negotiated import agreed_in, answered
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import ReadingList
@@ -103,7 +105,7 @@ def worklist_server(
         ae_title=ae_title,
         listener=listener,
         contexts=worklist_contexts(study_root=study_root),
-        handlers=[(evt.EVT_C_FIND, _answer_find, [finder])],
+        handlers=[(evt.EVT_C_FIND, _answer_find, [finder]), (evt.EVT_SOP_EXTENDED, _negotiate)],
         limits=limits,
         allowed_ae_titles=allowed_ae_titles,
     )
@@ -115,9 +117,17 @@ def worklist_contexts(*, study_root: bool) -> list[PresentationContext]:
     return [build_context(VERIFICATION), *(build_context(model, list(TRANSFER_SYNTAXES)) for model in models)]
 
 
+def _negotiate(event: Event) -> dict[UID, bytes]:
+    """Answer what is proposed for Study Root; nothing is for modality worklists that we do."""
+    proposals: Mapping[UID, bytes] = event.app_info  # type: ignore[attr-defined] # set for this event alone
+    return {model: answered(proposed) for model, proposed in proposals.items() if model == STUDY_ROOT_FIND}
+
+
 def _answer_find(event: Event, finder: Finder) -> Iterator[Response]:
-    find = finder.studies if event.context.abstract_syntax == STUDY_ROOT_FIND else finder.worklist
-    told = {"calling_ae_title": _calling_ae_title(event), "model": event.context.abstract_syntax.name}
+    find: Callable[..., Iterator[Answer]] = finder.worklist
+    if event.context.abstract_syntax == STUDY_ROOT_FIND:
+        find = partial(finder.studies, agreed=agreed_in(event.assoc, STUDY_ROOT_FIND))
+    told = {"calling_ae_title": _calling_ae_title(event), "sop_class_uid": str(event.context.abstract_syntax)}
     try:
         identifier = _identifier(event)
     except Exception:  # noqa: BLE001 - pydicom raises whatever it meets in hostile bytes
