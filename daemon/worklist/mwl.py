@@ -105,7 +105,10 @@ def worklist_server(
         ae_title=ae_title,
         listener=listener,
         contexts=worklist_contexts(study_root=study_root),
-        handlers=[(evt.EVT_C_FIND, _answer_find, [finder]), (evt.EVT_SOP_EXTENDED, _negotiate)],
+        handlers=[
+            (evt.EVT_C_FIND, _answer_find, [finder]),
+            *([(evt.EVT_SOP_EXTENDED, _negotiate)] if study_root else []),
+        ],
         limits=limits,
         allowed_ae_titles=allowed_ae_titles,
     )
