@@ -172,9 +172,11 @@ def test_dcmtk_cancels_in_a_hundred_thousand(crowd: Board, tmp_path: Path) -> No
 class Counted(Sequence[Place]):
     """Places that count how many of them were taken."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[Place], *, seconds: float = 0) -> None:
         self.taken = 0
         self._places = places
+        #: How long it takes to take one.
+        self._seconds = seconds
 
     def __len__(self) -> int:
         """How many there are."""
@@ -183,7 +185,21 @@ class Counted(Sequence[Place]):
     def __getitem__(self, index: Any) -> Any:
         """Take one."""
         self.taken += 1
+        threading.Event().wait(self._seconds)
         return self._places[index]
+
+
+def test_answers_may_take_longer_than_a_peer_may_be_silent() -> None:
+    """It is not silent: it reads. Its association stands until it is released."""
+    board = board_of([listed_study(f"1.2.{number}") for number in range(40)])
+    slow = dataclasses.replace(board, places=Counted(board.places, seconds=0.03))
+    query = Dataset()
+    query.StudyInstanceUID = ""
+    limits = Limits(network_timeout_seconds=0.6)
+    with finding(lambda: slow, limits=limits) as port, station(port) as association:
+        assert len(list(association.send_c_find(query, MODALITY_WORKLIST_FIND))) == len(board.places) + 1
+        association.release()
+        assert association.is_released
 
 
 def test_answers_wait_for_a_station_that_does_not_read() -> None:

@@ -20,7 +20,7 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.worklist.board import Boards
 from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder
-from cxr_triage.daemon.worklist.flow import keep_pace
+from cxr_triage.daemon.worklist.flow import count_as_heard, keep_pace
 from cxr_triage.daemon.worklist.matching import IdentifierError
 from cxr_triage.daemon.worklist.negotiated import agreed_in, answered
 from cxr_triage.model.errors import StorageError
@@ -158,6 +158,7 @@ def _at_its_pace(event: Event, found: Iterator[Answer], told: Mapping[str, str])
             return
         yield answer
         answers += 1
+    count_as_heard(event.assoc)
     log.info("worklist read", answers=answers, **told)
 
 
