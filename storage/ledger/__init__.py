@@ -7,6 +7,7 @@ from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
+from cxr_triage.storage.ledger.orders import Orders
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Completeness, Reporting
@@ -23,6 +24,7 @@ __all__ = [
     "Housekeeping",
     "Intake",
     "ModalityCommitments",
+    "Orders",
     "ReadingList",
     "Rejections",
     "Reporting",

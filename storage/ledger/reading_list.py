@@ -1,11 +1,12 @@
 """What the worklist role and people read and write: which studies wait, and how urgent they were ordered."""
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Level, Policy
@@ -13,9 +14,11 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import changes, headers
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
-from cxr_triage.storage.ledger.studies import locked_study, plain_priority_of, priority_of, recompute, sightings_of
+from cxr_triage.storage.ledger.orders import Orders
+from cxr_triage.storage.ledger.studies import plain_priority_of, priority_of, recompute, sightings_of
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Sighting, Snapshot, Stood
+from cxr_triage.storage.order_records import Identity, Order, OrderSource, Verdict
 from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
@@ -23,6 +26,8 @@ from cxr_triage.storage.schema import (
     HeaderRow,
     InstanceRow,
     ListChangeRow,
+    OrderMatchRow,
+    OrderRow,
     RemarkRow,
     StudyRow,
 )
@@ -31,6 +36,11 @@ from cxr_triage.storage.schema import (
 _ACTOR: Final = "ledger"
 #: On the list: it has an image, and nobody has read it.
 _LISTED: Final = StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)
+#: What a reader is told of an order that was not followed.
+_NOT_COUNTED: Final = {
+    Verdict.OTHER_PATIENT: "names another patient",
+    Verdict.UNCONFIRMED: "is not followed: nothing says that it is this patient's",
+}
 
 
 class ReadingList:
@@ -59,16 +69,16 @@ class ReadingList:
             return changes.version(session, self._clock())
 
     def set_ordered(self, study_instance_uid: str, level: Level, *, actor: str, policy: Policy) -> None:
-        """Set what a person or their system ordered, up or down, also before the first image of the study is here."""
-        with self._database.transaction() as session:
-            study = locked_study(session, study_instance_uid)
-            note(session, self._clock(), actor, Event.ORDERED, study, f"{study.ordered.name} -> {level.name}")
-            study.ordered = level
-            study.effective = min(study.effective, level)
-            session.execute(
-                update(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid).values(ordered=level)
-            )
-            recompute(session, study, policy, now=self._clock(), actor=actor)
+        """Set what a person ordered, up or down, also before the first image of the study is here."""
+        order = Order(
+            source=OrderSource.PERSON,
+            sender=actor,
+            message_id=uuid.uuid4().hex,
+            at=self._clock(),
+            about=Identity(study_instance_uid=study_instance_uid),
+            level=level,
+        )
+        Orders(self._database, clock=self._clock).record(order, policy)
 
     def finish(self, study_instance_uid: str, *, actor: str) -> bool:
         """Take a study off the list, since it was read.
@@ -296,11 +306,30 @@ def _remarks_on_images(session: Session) -> dict[str, list[str]]:
     return sentences
 
 
+def _remarks_on_orders(session: Session) -> dict[str, list[str]]:
+    """Say of each listed study which orders do not count for it, each sentence once."""
+    rows = session.execute(
+        select(OrderMatchRow.study_instance_uid, OrderMatchRow.verdict, OrderRow.study_instance_uid)
+        .join(OrderRow, OrderRow.id == OrderMatchRow.order_id)
+        .join(StudyRow, StudyRow.study_instance_uid == OrderMatchRow.study_instance_uid)
+        .where(_LISTED, OrderMatchRow.verdict != Verdict.AGREES)
+        .order_by(OrderRow.id)
+    )
+    sentences: dict[str, list[str]] = defaultdict(list)
+    for uid, verdict, named in rows:
+        by = "Study Instance UID" if named == uid else "accession number"
+        sentence = f"An order with the {by} {_NOT_COUNTED[verdict]}."
+        if sentence not in sentences[str(uid)]:
+            sentences[str(uid)].append(sentence)
+    return sentences
+
+
 def _remarks(session: Session, images: Mapping[str, dict[InstanceState, int]]) -> dict[str, tuple[str, ...]]:
     """Say of each listed study which images the findings do not speak of, and what to know of the others."""
     reasons, remarks, withdrawn = _reasons(session), _remarks_on_images(session), _withdrawn(session)
+    orders = _remarks_on_orders(session)
     return {
-        uid: (*_left_out(counted, reasons[uid], withdrawn.get(uid, 0)), *remarks[uid])
+        uid: (*_left_out(counted, reasons[uid], withdrawn.get(uid, 0)), *orders[uid], *remarks[uid])
         for uid, counted in images.items()
     }
 
