@@ -1,6 +1,5 @@
 """A ranked study as an entry of a modality worklist (PS3.4 Table K.6-1)."""
 
-import hashlib
 from datetime import datetime
 from typing import Final
 
@@ -9,6 +8,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from cxr_triage.daemon.worklist.identifiers import reading_id
 from cxr_triage.model.priority import Ranked
 from cxr_triage.storage.records import ListedStudy
 
@@ -35,8 +35,6 @@ UNKNOWN_STEP_TO_US: Final = (
     "PreMedication",
     "RequestedContrastAgent",
 )
-#: SH holds 16 characters (PS3.5 6.2).
-_ID_LENGTH: Final = 16
 
 
 def entry(ranked: Ranked[ListedStudy], *, station_ae_title: str) -> Dataset:
@@ -106,7 +104,7 @@ def _put(dataset: Dataset, **values: object) -> None:
 
 def _derived_id(study: ListedStudy) -> str:
     """An identifier of type 1 that stays the same for the study."""
-    return hashlib.sha256(study.study_instance_uid.encode()).hexdigest()[:_ID_LENGTH].upper()
+    return reading_id(study.study_instance_uid)
 
 
 def _local(instant: datetime) -> datetime:

@@ -5,6 +5,7 @@ from cxr_triage.storage.ledger.clock_change import ClockChange
 from cxr_triage.storage.ledger.commitments import Commitments
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
+from cxr_triage.storage.ledger.inquiries import Inquiries
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
 from cxr_triage.storage.ledger.orders import Orders
@@ -22,6 +23,7 @@ __all__ = [
     "Completeness",
     "Dispatch",
     "Housekeeping",
+    "Inquiries",
     "Intake",
     "ModalityCommitments",
     "Orders",

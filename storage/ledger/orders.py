@@ -163,7 +163,11 @@ def _arrived() -> ColumnElement[bool]:
 
 def _count(session: Session) -> OrderCounts:
     unknown = LISTED & ~is_ordered()
-    asked = select(func.count()).join(StudyRow, StudyRow.study_instance_uid == InquiryRow.study_instance_uid)
+    asked = (
+        select(func.count())
+        .select_from(InquiryRow)
+        .join(StudyRow, StudyRow.study_instance_uid == InquiryRow.study_instance_uid)
+    )
     last_error = (
         select(InquiryRow.last_error)
         .join(StudyRow, StudyRow.study_instance_uid == InquiryRow.study_instance_uid)
@@ -173,6 +177,7 @@ def _count(session: Session) -> OrderCounts:
     )
     not_counted = (
         select(func.count())
+        .select_from(OrderMatchRow)
         .join(StudyRow, StudyRow.study_instance_uid == OrderMatchRow.study_instance_uid)
         .where(LISTED, OrderMatchRow.verdict != Verdict.AGREES)
     )
