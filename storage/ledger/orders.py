@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import OrderRefusedError
@@ -112,12 +112,13 @@ def take(session: Session, messages: Sequence[Order | Ending], policy: Policy, *
 
 
 def is_ordered() -> ColumnElement[bool]:
-    """Whether somebody has said how urgent a study is."""
+    """Whether somebody has said how urgent a study is, itself and not another study of its accession number."""
     return exists().where(
         OrderMatchRow.study_instance_uid == StudyRow.study_instance_uid,
         OrderMatchRow.verdict == Verdict.AGREES,
         OrderRow.id == OrderMatchRow.order_id,
         OrderRow.level.is_not(None),
+        or_(OrderRow.study_instance_uid == "", OrderRow.study_instance_uid == StudyRow.study_instance_uid),
     )
 
 
