@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -24,6 +24,7 @@ log = get_logger(__name__)
 
 #: PS3.4 Table K.5-1.
 MODALITY_WORKLIST_FIND: Final = UID("1.2.840.10008.5.1.4.31")
+TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 #: PS3.4 Table K.4-1.
 SUCCESS: Final = 0x0000
 PENDING: Final = frozenset({0xFF00, 0xFF01})
@@ -79,19 +80,19 @@ def verify_ris(peer: Peer) -> None:
         UnreachableError: no association.
         RefusedError: an association, but not for this.
     """
-    with connected(peer, worklist_contexts()) as association:
+    with connected(peer, query_contexts()) as association:
         _require_another(association, peer)
         _require_offer(association, peer)
     verify(peer)
 
 
-def worklist_contexts() -> list[PresentationContext]:
+def query_contexts() -> list[PresentationContext]:
     """Verification beside it, which every application has: so an association says what is not offered."""
-    return [build_context(VERIFICATION), build_context(MODALITY_WORKLIST_FIND)]
+    return [build_context(VERIFICATION), build_context(MODALITY_WORKLIST_FIND, list(TRANSFER_SYNTAXES))]
 
 
 def _find(peer: Peer, question: Dataset) -> list[Dataset]:
-    with connected(peer, worklist_contexts()) as association:
+    with connected(peer, query_contexts()) as association:
         _require_another(association, peer)
         _require_offer(association, peer)
         return list(_entries(association, question, peer))
