@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from backed_up import old_ledger
 from builders import MORNING, finding, instance_header, prediction
 from cxr_triage.model.errors import OrderRefusedError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.migrate import migrate
 from cxr_triage.storage.order_records import (
     Candidate,
     EndReason,
@@ -30,6 +32,7 @@ from cxr_triage.storage.order_records import (
 )
 from cxr_triage.storage.schema import OrderRow
 from ordering import OTHER, PATIENT, RIS, STUDY, Desk, ending, identity, order
+from steps import Steps
 
 
 @pytest.fixture
@@ -279,6 +282,24 @@ def test_orders_and_images_at_the_same_time_find_each_other(desk: Desk) -> None:
         for each in done:
             each.result()
     assert [each.ordered for each in desk.steps.reading_list.studies()] == [Level.STAT] * len(headers)
+
+
+def test_what_was_ordered_by_command_before_is_a_persons_order(database: Database, empty_database_url: str) -> None:
+    """After an upgrade, no RIS takes it back; of what nobody ordered, it may say what it likes."""
+    steps = Steps(database)
+    steps.index(STUDY)
+    steps.index(OTHER)
+    for level in (Level.STAT, Level.LOW):
+        steps.reading_list.set_ordered(STUDY, level, actor="reader", policy=steps.policy)
+    old_ledger(database, empty_database_url, "0008")
+    migrate(empty_database_url)
+    upgraded = open_database(empty_database_url)
+    desk = Desk(upgraded)
+    desk.steps.clock.move(timedelta(hours=1))
+    for study in (STUDY, OTHER):
+        desk.orders.record(order(Level.HIGH, minutes=30, about=identity(study_instance_uid=study)), desk.policy)
+    assert (desk.level(STUDY), desk.level(OTHER)) == (Level.LOW, Level.HIGH)
+    upgraded.close()
 
 
 LEVELS = st.sampled_from(list(Level))
