@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upsclient import client
 
 from daemons import Daemon, another, chest_radiographs, send_by_dcmtk, wait_until
 from peers import findscu
 from postgres import PostgresServer
-from upsclient import client
 
 pytestmark = pytest.mark.acceptance
 
@@ -74,8 +74,8 @@ class Faces:
 
     def _workitems(self) -> tuple[str, Order] | None:
         url = f"http://127.0.0.1:{self._daemon.web_port}/workitems?includefield=0020000D&includefield=00400400"
-        asked = urllib.request.Request(url, headers={"Accept": "application/dicom+json"})  # noqa: S310 - our own
-        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+        asked = urllib.request.Request(url, headers={"Accept": "application/dicom+json"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
             body, version = answer.read(), answer.headers["CXR-Triage-List-Version"]
         items: list[dict[str, Any]] = json.loads(body) if body else []
         shown = _in_order((item["0020000D"]["Value"][0], item["00400400"]["Value"][0]) for item in items)
