@@ -42,7 +42,8 @@ def _services_table() -> str:
 
 def _service(offer: Offer) -> tuple[str, str, str, str]:
     uid = offer.abstract_syntax
-    as_scu = {each.abstract_syntax for each in (*negotiation.sent(), *negotiation.asking()) if each.role == "SCU"}
+    proposed = (*negotiation.sent(), *negotiation.asking(), *negotiation.inquiring())
+    as_scu = {each.abstract_syntax for each in proposed if each.role == "SCU"}
     accepted = (*negotiation.received(), *negotiation.asked(), *negotiation.listed())
     as_scp = {each.abstract_syntax for each in accepted if each.role == "SCP"}
     return named(uid), uid, _yes(uid in as_scu), _yes(uid in as_scp)

@@ -5,8 +5,10 @@ from cxr_triage.storage.ledger.clock_change import ClockChange
 from cxr_triage.storage.ledger.commitments import Commitments
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
+from cxr_triage.storage.ledger.inquiries import Inquiries
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
+from cxr_triage.storage.ledger.orders import Orders
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.rejections import Rejections
 from cxr_triage.storage.ledger.reporting import Completeness, Reporting
@@ -21,8 +23,10 @@ __all__ = [
     "Completeness",
     "Dispatch",
     "Housekeeping",
+    "Inquiries",
     "Intake",
     "ModalityCommitments",
+    "Orders",
     "ReadingList",
     "Rejections",
     "Reporting",
