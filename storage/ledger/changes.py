@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.storage.database import lock_name
+from cxr_triage.storage.ledger import reading_steps
 from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause
 from cxr_triage.storage.schema import ListChangeRow, ReadingListRow, StudyRow
 
@@ -35,6 +36,7 @@ def changed(session: Session, study: StudyRow, change: Change, *, now: datetime,
             reason=study.reason,
         )
     )
+    reading_steps.follow(session, study, change, now)
 
 
 def locked_list(session: Session) -> ReadingListRow:
