@@ -26,10 +26,11 @@ class Rule(NamedTuple):
     @property
     def tag(self) -> str:
         """Its tag as JSON has it."""
-        return _tag(self.keyword)
+        return tag_of(self.keyword)
 
 
-def _tag(keyword: str) -> str:
+def tag_of(keyword: str) -> str:
+    """Give the tag of a keyword as JSON has it."""
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     return f"{tag:08X}"
@@ -123,9 +124,9 @@ class Fault(NamedTuple):
 
 
 def creation_faults(attributes: Mapping[str, Any]) -> Iterator[Fault]:
-    """Say what is wrong with what an N-CREATE gives, the worst first."""
+    """Say what is wrong with what an N-CREATE gives, in the order of the table; the state comes last."""
     yield from _creation_faults(attributes, TABLE, "")
-    state = value_of(attributes, _tag("ProcedureStepState"))
+    state = value_of(attributes, tag_of("ProcedureStepState"))
     if state not in {None, "SCHEDULED"}:
         yield Fault(statuses.NOT_SCHEDULED, "ProcedureStepState")
 
@@ -141,7 +142,7 @@ def _creation_faults(attributes: Mapping[str, Any], rules: tuple[Rule, ...], wit
             yield Fault(statuses.NO_SUCH_ATTRIBUTE, name)
         elif rule.create == "0" and _has_value(attributes, rule.tag):
             yield Fault(statuses.INVALID_ATTRIBUTE_VALUE, name)
-        elif rule.create in {"1", "1C"} and not _has_value(attributes, rule.tag):
+        elif rule.create == "1" and not _has_value(attributes, rule.tag):
             yield Fault(statuses.MISSING_ATTRIBUTE_VALUE, name)
         else:
             yield from _value_faults(attributes, rule, name)
@@ -186,7 +187,7 @@ def _set_faults(given: Mapping[str, Any], rules: tuple[Rule, ...], within: str) 
 
 def missing_for_completion(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the keywords of what a step still needs to be COMPLETED (PS3.4 Table CC.2.5-3, P)."""
-    performed = value_of(attributes, _tag("UnifiedProcedureStepPerformedProcedureSequence")) or {}
+    performed = value_of(attributes, tag_of("UnifiedProcedureStepPerformedProcedureSequence")) or {}
     return tuple(
         rule.keyword
         for rule in _PERFORMED
@@ -220,4 +221,4 @@ def _has_value(attributes: Mapping[str, Any], tag: str) -> bool:
 
 
 def _vr(keyword: str) -> str:
-    return dictionary_VR(_tag(keyword))
+    return dictionary_VR(tag_of(keyword))

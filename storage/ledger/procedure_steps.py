@@ -17,7 +17,7 @@ from cxr_triage.storage.ledger.reading_steps import add, cancel, move, new_step,
 from cxr_triage.storage.ledger.studies import locked_study, order_study
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.schema import Event, HeaderRow, InstanceRow, ProcedureStepRow, StudyRow
-from cxr_triage.storage.step_records import Json, Ruling, Step, StepInput, StepState, StepStudy
+from cxr_triage.storage.step_records import Json, Ruling, Step, StepInput, StepState, StepStudy, Told
 
 #: What a rule decides on: the step, or None where there is none.
 Rule = Callable[[Step | None], Ruling]
@@ -73,6 +73,7 @@ class StepLedger:
         *,
         study_instance_uid: str | None,
         ordered: Level | None,
+        told: Sequence[Told],
         policy: Policy,
         actor: str,
     ) -> bool:
@@ -83,6 +84,7 @@ class StepLedger:
             attributes: as placed.
             study_instance_uid: the study that it is the reading of; None: it is about something else.
             ordered: as what the study is placed. It raises what was ordered otherwise, and never lowers it.
+            told: events besides that of its state.
             policy: what the site decided.
             actor: who placed it.
 
@@ -100,7 +102,9 @@ class StepLedger:
                 for row in open_steps(session, study_instance_uid):
                     if row.own and row.state is StepState.SCHEDULED:
                         cancel(session, row, now, f"Replaced by {sop_instance_uid}")
-            add(session, new_step(sop_instance_uid, study_instance_uid, attributes, now, own=False), now)
+            placed = new_step(sop_instance_uid, study_instance_uid, attributes, now, own=False)
+            add(session, placed, now)
+            tell(session, placed, told, now)
             note(session, now, actor, Event.STEP_CREATED, study, sop_instance_uid)
             if study is not None and ordered is not None and ordered < study.ordered:
                 order_study(session, study, ordered, policy, now=now, actor=actor)

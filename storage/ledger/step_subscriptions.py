@@ -86,6 +86,13 @@ class StepSubscriptions:
             self._end_globals(session, receiver)
             note(session, self._clock(), actor, Event.STEP_UNSUBSCRIBED, None, f"{receiver} from further steps")
 
+    def receivers(self, sop_instance_uid: str) -> Sequence[str]:
+        """Give everybody who is told of a step."""
+        row = StepSubscriptionRow
+        with self._database.read() as session:
+            mine = select(row.receiver).where(row.sop_instance_uid == sop_instance_uid)
+            return list(session.scalars(mine.order_by(row.id)))
+
     def filters(self) -> Mapping[str, tuple[Json, bool]]:
         """Give the keys of each receiver with a filtered global subscription, and its deletion lock."""
         filtered = StepSubscriptionRow.sop_instance_uid == FILTERED_GLOBAL_SUBSCRIPTION
