@@ -10,7 +10,7 @@ INSTALL ?= editable
 PEERS := chromium dcmtk dicomscope faketime fonts-dejavu-core openssl orthanc orthanc-dicomweb strace systemd xdotool xvfb
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance viewers chaos soak check format clean
+.PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance viewers chaos soak properties check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -68,6 +68,9 @@ chaos: peers tools  ## kill the daemon 500 times on each database, and check wha
 
 soak: tools  ## 10,000 images and associations, half of them broken off; ARGS="--images 1000 --warm-up 200"
 	@$(BIN)/python tests/soak $(ARGS)
+
+properties: tools  ## the rules of the reading order, by 10,000 examples each
+	$(PYTEST) --hypothesis-profile thorough tests/test_model_priority.py $(ARGS)
 
 check: tools  ## lint, format and types
 	$(BIN)/ruff check .

@@ -1,10 +1,7 @@
 """The command line: every command reads its settings, does one thing, and says in one line what went wrong."""
 
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,17 +9,26 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from cxr_triage.daemon.command_line import (
+    ConfigOption,
+    JsonOption,
+    actor,
+    checked_uid,
+    clock_of,
+    config_file,
+    database_of,
+    settings_of,
+    show,
+)
+from cxr_triage.daemon.list_commands import done, pause, resume, worklist_app
 from cxr_triage.daemon.logs import configure_logs, silenced
 from cxr_triage.daemon.setting_sections import LogSettings
-from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.model.errors import BundleError, ConfigurationError, TriageError
 from cxr_triage.model.priority import Level
 
 #: Exit statuses, as Unix tools have them. USAGE: a person must change something, trying again does not help.
 FAILURE: Final = 1
 USAGE: Final = 2
-#: How wide tables are where no terminal says: a UID of 64 characters stays on one line.
-PIPE_COLUMNS: Final = 140
 #: Other rooms add commands under this entry point group; they are loaded when they are run, not to be listed.
 COMMANDS: Final = "cxr_triage.commands"
 #: What the list of commands says of those that are not loaded for it.
@@ -46,11 +52,9 @@ config_app = typer.Typer(help="What can be configured.", no_args_is_help=True)
 app.add_typer(order_app, name="order")
 app.add_typer(clock_app, name="clock")
 app.add_typer(config_app, name="config")
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="TOML file; else the one that CXR_TRIAGE_CONFIG names.", metavar="FILE")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(worklist_app, name="worklist")
+for _command in (done, pause, resume):
+    app.command()(_command)
 
 
 def main() -> None:
@@ -87,16 +91,6 @@ def _before_every_command(
     configure_logs(LogSettings(format="console", level="warning"), role="command")
 
 
-def _config_file(context: typer.Context, config: Path | None) -> Path | None:
-    return config if config is not None else context.find_object(Path)
-
-
-def _settings(context: typer.Context, config: Path | None) -> Settings:
-    # What a command makes from now on may hold patient data: only its owner may read it.
-    os.umask(0o077)
-    return load_settings(_config_file(context, config))
-
-
 @app.command()
 def serve(
     context: typer.Context,
@@ -109,11 +103,11 @@ def serve(
     """Receive, read, report, deliver and list, until SIGTERM or Ctrl-C."""
     from cxr_triage.daemon.service import run_all, run_role
 
-    settings = _settings(context, config)
+    settings = settings_of(context, config)
     if role is not None:
         run_role(role, settings, number=number)
     else:
-        run_all(settings, config=_config_file(context, config), announce=typer.echo)
+        run_all(settings, config=config_file(context, config), announce=typer.echo)
 
 
 @app.command()
@@ -121,7 +115,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     """Look at configuration, folders, database, weights, ports and destinations; say what is wrong and what to do."""
     from cxr_triage.daemon.check import check as look
 
-    settings, console = _settings(context, config), Console(highlight=False, soft_wrap=True)
+    settings, console = settings_of(context, config), Console(highlight=False, soft_wrap=True)
     console.print("[green]ok   [/] configuration: every setting can be used")
     wrong = 0
     # What pynetdicom logs of a destination that is down, the finding says better.
@@ -139,30 +133,18 @@ def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOp
     """Count images, results and deliveries by state; say how old the oldest is and who is alive."""
     from cxr_triage.daemon.alerts import current_alerts
     from cxr_triage.daemon.status import as_dict, print_tables
-    from cxr_triage.storage.ledger import Housekeeping
+    from cxr_triage.storage.ledger import Housekeeping, ReadingList
     from cxr_triage.storage.ledger.commitments import count_commitments
 
-    settings = _settings(context, config)
-    clock = _clock(settings)
-    with _database(settings) as database:
+    settings = settings_of(context, config)
+    clock = clock_of(settings)
+    with database_of(settings) as database:
         counts = Housekeeping(database, committing=settings.committing, clock=clock).counts()
         commitment = count_commitments(database)
+        pause = ReadingList(database, clock=clock).paused()
     alerts = current_alerts(counts, clock, settings)
-    found = as_dict(counts, commitment, settings, now=clock(), alerts=alerts)
-    _show(found, as_json, print_tables)
-
-
-@app.command()
-def worklist(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Print the reading list in its order, with the reasons."""
-    from cxr_triage.daemon.listing import print_table, rows
-    from cxr_triage.storage.ledger import ReadingList
-
-    settings = _settings(context, config)
-    clock = _clock(settings)
-    with _database(settings) as database:
-        listed = rows(ReadingList(database, clock=clock).studies(), now=clock(), policy=settings.policy())
-    _show(listed, as_json, print_table)
+    found = as_dict(counts, commitment, settings, pause=pause, now=clock(), alerts=alerts)
+    show(found, as_json, print_tables)
 
 
 @order_app.command("set")
@@ -177,50 +159,15 @@ def order_set(
 
     if level.upper() not in Level.__members__:
         raise ConfigurationError(f"level {level!r} is none: write one of {', '.join(Level.__members__)}")
-    settings = _settings(context, config)
-    with _database(settings) as database:
+    settings = settings_of(context, config)
+    with database_of(settings) as database:
         ordered = Level[level.upper()]
-        reading_list = ReadingList(database, clock=_clock(settings))
-        reading_list.set_ordered(_uid(study), ordered, actor=_actor(), policy=settings.policy())
+        reading_list = ReadingList(database, clock=clock_of(settings))
+        reading_list.set_ordered(checked_uid(study), ordered, actor=actor(), policy=settings.policy())
         listed = {each.study_instance_uid for each in reading_list.studies()}
     typer.echo(
         f"{study} is ordered {ordered.name}" + ("" if study in listed else "; it is not on the reading list now")
     )
-
-
-@app.command()
-def history(
-    context: typer.Context,
-    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """Show what happened to a study and when: why it stood where it stood."""
-    from cxr_triage.daemon.listing import history_rows, print_history
-    from cxr_triage.storage.ledger import ReadingList
-
-    settings = _settings(context, config)
-    with _database(settings) as database:
-        entries = history_rows(ReadingList(database, clock=_clock(settings)).history(_uid(study)))
-    if not entries:
-        raise TriageError(f"nothing is known of study {study}: `cxr-triage worklist` shows what waits")
-    _show(entries, as_json, print_history)
-
-
-@app.command()
-def done(
-    context: typer.Context,
-    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    config: ConfigOption = None,
-) -> None:
-    """Take a study off the reading list: it has been read."""
-    from cxr_triage.storage.ledger import ReadingList
-
-    settings = _settings(context, config)
-    with _database(settings) as database:
-        if not ReadingList(database, clock=_clock(settings)).finish(_uid(study), actor=_actor()):
-            raise TriageError(f"study {study} is not on the reading list: `cxr-triage worklist` shows what is")
-    typer.echo(f"{study} is done")
 
 
 @app.command()
@@ -247,16 +194,16 @@ def replay(
 
     if (uid is not None) + failed + (dead is not None) + (not_taken is not None) != 1:
         raise ConfigurationError("name exactly one of: a UID, --failed, --dead DESTINATION, --not-taken DESTINATION")
-    settings = _settings(context, config)
-    with _database(settings) as database:
+    settings = settings_of(context, config)
+    with database_of(settings) as database:
         if dead is not None:
-            done = replay_dead(dead, settings, database, actor=_actor())
+            done = replay_dead(dead, settings, database, actor=actor())
         elif not_taken is not None:
-            done = replay_not_taken(not_taken, settings, database, actor=_actor())
+            done = replay_not_taken(not_taken, settings, database, actor=actor())
         elif uid is not None:
-            done = replay_uid(_uid(uid), settings, database, actor=_actor())
+            done = replay_uid(checked_uid(uid), settings, database, actor=actor())
         else:
-            done = replay_failed(settings, database, actor=_actor())
+            done = replay_failed(settings, database, actor=actor())
     typer.echo(done)
 
 
@@ -270,19 +217,19 @@ def withdraw(
     """Take a study's results back: they order no list any more, and the destinations that have them are told so."""
     from cxr_triage.daemon.withdraw import withdraw_study
 
-    settings = _settings(context, config)
-    with _database(settings) as database:
-        done = withdraw_study(_uid(study), reason, settings, database, actor=_actor())
+    settings = settings_of(context, config)
+    with database_of(settings) as database:
+        done = withdraw_study(checked_uid(study), reason, settings, database, actor=actor())
     typer.echo(done)
 
 
 @clock_app.callback(invoke_without_command=True)
-def clock_show(context: typer.Context, config: ConfigOption = None) -> None:
+def clockshow(context: typer.Context, config: ConfigOption = None) -> None:
     """Show the machine's clock, the service's time, and how far they are apart."""
     from cxr_triage.daemon.clock_command import describe
 
     if context.invoked_subcommand is None:
-        typer.echo(describe(_clock(_settings(context, config)).reading()))
+        typer.echo(describe(clock_of(settings_of(context, config)).reading()))
 
 
 @clock_app.command("accept")
@@ -290,9 +237,9 @@ def clock_accept(context: typer.Context, config: ConfigOption = None) -> None:
     """Say that the machine's clock was set rightly, while the service is stopped: the time waited stays what it was."""
     from cxr_triage.daemon.clock_command import accept
 
-    settings = _settings(context, config)
-    with _database(settings) as database:
-        typer.echo(accept(_clock(settings), database, actor=_actor()))
+    settings = settings_of(context, config)
+    with database_of(settings) as database:
+        typer.echo(accept(clock_of(settings), database, actor=actor()))
 
 
 @app.command()
@@ -300,7 +247,7 @@ def migrate(context: typer.Context, config: ConfigOption = None) -> None:
     """Create the database's tables, or bring them to this version."""
     from cxr_triage.storage.migrate import migrate as upgrade
 
-    settings = _settings(context, config)
+    settings = settings_of(context, config)
     settings.prepare_folders()
     upgrade(settings.database_url)
     typer.echo(f"{settings.printable_database} has this version's schema")
@@ -315,7 +262,7 @@ def backup(
     """Copy database, images and results into a folder, consistently, while the service runs."""
     from cxr_triage.daemon.backups import make_backup
 
-    make_backup(_settings(context, config), folder, typer.echo)
+    make_backup(settings_of(context, config), folder, typer.echo)
 
 
 @app.command()
@@ -335,7 +282,7 @@ def restore(
     from cxr_triage.daemon.backups import check_backup
     from cxr_triage.daemon.backups import restore as put_back
 
-    settings = _settings(context, config)
+    settings = settings_of(context, config)
     if check:
         check_backup(folder, typer.echo)
     else:
@@ -352,7 +299,7 @@ def explain_display(
     from cxr_triage.daemon.display.command import all_drawn, explain, print_explained
 
     explained = explain(files, viewer)
-    _show(explained, as_json, print_explained)
+    show(explained, as_json, print_explained)
     if not all_drawn(explained):
         raise typer.Exit(FAILURE)
 
@@ -372,7 +319,7 @@ def simulate(
     from cxr_triage.daemon.simulation.scenario import load_scenario
     from cxr_triage.model.bundle import read_card
 
-    settings = _settings(context, config)
+    settings = settings_of(context, config)
     card = read_card(settings.bundle_folder)
     figures = play(
         load_scenario(scenario),
@@ -382,7 +329,7 @@ def simulate(
         sensitivity=settings.model.sensitivity,
         plot=plot,
     )
-    _show(figures, as_json, print_figures)
+    show(figures, as_json, print_figures)
 
 
 @app.command()
@@ -407,45 +354,6 @@ def config_reference() -> None:
     from cxr_triage.daemon.reference import reference_page
 
     typer.echo(reference_page(), nl=False)
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[Any]:
-    from cxr_triage.daemon.service import require_schema
-    from cxr_triage.storage.database import open_database
-
-    require_schema(settings)
-    database = open_database(settings.database_url)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def _clock(settings: Settings) -> Any:
-    from cxr_triage.storage.service_clock import ServiceClock
-
-    return ServiceClock.of(settings.run_folder)
-
-
-def _show(found: Any, as_json: bool, tables: Callable[[Any, Console], None]) -> None:
-    if as_json:
-        typer.echo(json.dumps(found))
-    else:
-        # In a pipe there is no screen to fit; Rich would take 80 columns.
-        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
-        tables(found, Console(highlight=False, width=width))
-
-
-def _uid(text: str) -> str:
-    """PS3.5 9.1: digits and dots, at most 64 characters."""
-    if not text or len(text) > 64 or text.strip("0123456789."):
-        raise ConfigurationError(f"{text!r} is no UID: digits and dots, at most 64 characters (PS3.5 9.1)")
-    return text
-
-
-def _actor() -> str:
-    return f"command line, user {os.getuid()}"
 
 
 def _add_later(name: str, load: Callable[[], Callable[..., Any]]) -> None:

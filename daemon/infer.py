@@ -25,8 +25,9 @@ from cxr_triage.daemon.roles import INFER, REPORT
 from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
+from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import BundleError, ConfigurationError, StaleAttemptError, StorageError, TriageError
-from cxr_triage.model.prediction import Prediction, Refusal
+from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
@@ -322,9 +323,12 @@ class InferRole:
         """
         settings, infer = self._settings, self._settings.infer
         database, clock = open_database(settings.database_url), ServiceClock.of(settings.run_folder)
+        scoring = Scoring(database, lease=timedelta(seconds=infer.lease_seconds), clock=clock)
         try:
+            if infer.score_again:
+                _score_again(scoring, read_card(settings.bundle_folder).identity)
             Inference(
-                Scoring(database, lease=timedelta(seconds=infer.lease_seconds), clock=clock),
+                scoring,
                 readers=_readers(settings),
                 timing=_timing(settings),
                 policy=settings.policy(),
@@ -349,6 +353,12 @@ def _spool(run_folder: Path, owner: Owner) -> Iterator[Path]:
     finally:
         # What a broken disk keeps, the next start removes.
         shutil.rmtree(spool, ignore_errors=True)
+
+
+def _score_again(scoring: Scoring, bundle: BundleIdentity) -> None:
+    images = scoring.score_again(bundle.sha256)
+    if images:
+        log.info("images of waiting studies are scored again", count=images, bundle=bundle.name, version=bundle.version)
 
 
 def _readers(settings: Settings) -> Readers:

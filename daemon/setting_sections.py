@@ -152,6 +152,11 @@ class InferSettings(Section):
     retry_first_seconds: Seconds = Field(default=5, description="Wait before the second attempt; doubles each time.")
     retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
     poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
+    score_again: bool = Field(
+        default=True,
+        description="Whether studies that wait for a reader are scored again when the service starts with other "
+        "weights; new images come first.",
+    )
 
     @model_validator(mode="after")
     def _lease_outlives_deadline(self) -> Self:

@@ -11,9 +11,11 @@ from rich.table import Column, Table
 
 from cxr_triage.daemon.alerts import Alert
 from cxr_triage.daemon.breaker import Stage, stage
+from cxr_triage.daemon.listing import in_words, paused
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentCounts
+from cxr_triage.storage.list_records import Pause
 from cxr_triage.storage.records import Circuit, Counts, DeliveryState, Instead, NotTaken
 
 #: Columns of the table, as many as a terminal of 80 columns shows; of the rest, a remark tells.
@@ -21,7 +23,13 @@ DELIVERY_STATES: Final = tuple(state for state in DeliveryState if state is not 
 
 
 def as_dict(
-    counts: Counts, commitment: CommitmentCounts, settings: Settings, *, now: datetime, alerts: Iterable[Alert]
+    counts: Counts,
+    commitment: CommitmentCounts,
+    settings: Settings,
+    *,
+    pause: Pause | None,
+    now: datetime,
+    alerts: Iterable[Alert],
 ) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
     present = presences(settings)
@@ -29,6 +37,8 @@ def as_dict(
         "images": {state.value: count for state, count in counts.instances.items()},
         "revisions": {state.value: count for state, count in counts.revisions.items()},
         "listed_studies": counts.listed_studies,
+        "mode": settings.worklist.mode.value,
+        "paused": paused(pause),
         "other_bytes": counts.other_bytes,
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
@@ -63,6 +73,7 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
     alive = [_present(role, **status["processes"][role]) for role, lives in status["roles"].items() if lives]
     silent = [role for role, lives in status["roles"].items() if not lives]
     console.print(overview, destinations)
+    console.print(in_words(status["mode"], status["paused"]), markup=False)
     for alert in status["alerts"]:
         about = " ".join(part for part in (alert["alert"], alert["subject"]) if part)
         console.print(f"[red]alert {about}:[/red] {escape(alert['message'])}")

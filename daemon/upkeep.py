@@ -126,6 +126,13 @@ class Upkeep:
         if finished:
             log.info("studies left the list by age", count=finished)
 
+    @_unless_the_clock_jumped
+    def note_overdue(self) -> None:
+        """Write down which studies have waited longer than they may."""
+        overdue = self._reading_list.note_overdue()
+        if overdue:
+            log.info("studies became overdue", count=overdue)
+
     def apply_policy(self) -> None:
         """Recompute the open studies: the policy may be another one than when they were listed."""
         changed = self._reading_list.reprioritise(self._settings.policy())
@@ -218,6 +225,7 @@ class UpkeepRole:
         return (
             (upkeep.release_leases, interval, now),
             (upkeep.end_waiting, interval, now),
+            (upkeep.note_overdue, interval, settled),
             (upkeep.put_leftovers_away, timedelta(seconds=self._settings.upkeep.leftover_seconds), now),
             (upkeep.finish_aged, retention, settled),
             (upkeep.forget_files, retention, settled),

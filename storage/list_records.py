@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from cxr_triage.model.priority import Level, Policy, Ranked, rank
+from cxr_triage.model.priority import Policy, Priority, Ranked, rank
 from cxr_triage.storage.records import ListedStudy
 
 
@@ -79,11 +79,43 @@ class ListChange:
     study_instance_uid: str
     change: Change
     actor: str
-    ordered: Level
-    effective: Level
-    #: 0 to 1.
-    utility: float
-    reason: str
+    #: What the study's place was computed from, from then on.
+    arrived_at: datetime
+    claimed_at: datetime | None
+    priority: Priority
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stood:
+    """A study on the list of a past instant: it can be ranked."""
+
+    study_instance_uid: str
+    arrived_at: datetime
+    claimed_at: datetime | None
+    priority: Priority
+
+    @property
+    def priority_without_findings(self) -> Priority:
+        """Not kept: the same."""
+        return self.priority
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Not kept."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sighting:
+    """The most probable finding of a label, of all images of a study, and the image that it was made on."""
+
+    label: str
+    #: Calibrated, 0 to 1.
+    probability: float
+    threshold: float
+    sop_instance_uid: str
+    #: Name and version of the weights.
+    model: str
 
 
 def in_force(policy: Policy, pause: Pause | None) -> Policy:

@@ -137,6 +137,10 @@ class ListChangeRow(Base):
     utility: Mapped[float]
     #: Why the study stands where it stands from then on.
     reason: Mapped[str]
+    #: The rest of what its place is computed from, so that the list of any past instant can be shown.
+    arrived_at: Mapped[datetime]
+    overdue_at: Mapped[datetime]
+    claimed_at: Mapped[datetime | None]
 
 
 class InstanceRow(Leased, Base):
@@ -180,7 +184,7 @@ class InstanceRow(Leased, Base):
     covered_by: Mapped[int | None] = mapped_column(ForeignKey("revision.id"))
     #: Its result does not count, whether there is one or not.
     withdrawn: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
-    #: How often a withdrawal of its result was undone: what is made of it then has other UIDs.
+    #: How often its result was replaced, or a withdrawal of it undone: what is made of it then has other UIDs.
     edition: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
@@ -332,6 +336,8 @@ class ObjectRow(Base):
     owns_file: Mapped[bool]
     sha256: Mapped[str]
     created_at: Mapped[datetime]
+    #: Which result of that content.
+    source_edition: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     #: Made for destinations that do not take another object of the profile.
     stand_in: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     #: Why it is not to be used any more; None: it may be.
@@ -557,6 +563,8 @@ class Event(StrEnum):
     RECEIVED = "received"
     INDEXED = "indexed"
     SCORED = "scored"
+    TO_SCORE_AGAIN = "to_score_again"
+    RESULT_KEPT = "result_kept"
     UNSUITABLE = "unsuitable"
     FAILED = "failed"
     RETRIED = "retried"

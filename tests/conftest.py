@@ -19,6 +19,8 @@ from steps import Steps
 
 # A machine that is busy with other things is not a failure.
 hypothesis_settings.register_profile("untimed", deadline=None)
+# `make properties`: minutes.
+hypothesis_settings.register_profile("thorough", deadline=None, max_examples=10_000)
 hypothesis_settings.load_profile("untimed")
 
 DATABASES = ("sqlite", "postgresql")

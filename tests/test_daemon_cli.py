@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,11 @@ class CommandLine:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
+    def listed(self) -> list[dict[str, Any]]:
+        """Give the reading list, in order."""
+        studies: list[dict[str, Any]] = json.loads(self.said("worklist", "--json"))["studies"]
+        return studies
+
     def complaint(self, *arguments: str, status: int = 1) -> str:
         """The one line of a command that fails."""
         done = self.run(*arguments)
@@ -116,7 +122,7 @@ def test_config_is_taken_before_and_after_the_command(line: CommandLine, monkeyp
     after = line.run_bare("worklist", "--json", "--config", str(line.config))
     monkeypatch.setenv("CXR_TRIAGE_CONFIG", str(line.config))
     named = line.run_bare("worklist", "--json")
-    assert [before, after.stdout, named.stdout] == ["[]\n"] * 3
+    assert [json.loads(said)["studies"] for said in (before, after.stdout, named.stdout)] == [[]] * 3
 
 
 def test_status_counts(line: CommandLine) -> None:
@@ -203,10 +209,10 @@ def test_a_clock_that_was_set_is_accepted(line: CommandLine, set_back: timedelta
     """Nobody has waited for longer than before, and the next time there is nothing to accept."""
     assert "3650 d behind" in line.said("clock")
     assert [alert["alert"] for alert in json.loads(line.said("status", "--json"))["alerts"]] == ["clock_jumped"]
-    [before] = json.loads(line.said("worklist", "--json"))
+    [before] = line.listed()
     assert 0 <= before["waited_seconds"] < 600
     assert "3650 d behind" in line.said("clock", "accept")
-    [after] = json.loads(line.said("worklist", "--json"))
+    [after] = line.listed()
     assert before["waited_seconds"] <= after["waited_seconds"] < 600
     moved = datetime.fromisoformat(before["arrived_at"]) - datetime.fromisoformat(after["arrived_at"])
     assert abs(moved - set_back) < timedelta(seconds=60)
@@ -222,7 +228,7 @@ def test_an_acceptance_that_was_cut_off_is_finished(line: CommandLine) -> None:
     assert "clock.json cannot be written" in line.complaint("clock", "accept")
     blocked.rmdir()
     line.said("clock", "accept")
-    [listed] = json.loads(line.said("worklist", "--json"))
+    [listed] = line.listed()
     assert 0 <= listed["waited_seconds"] < 600
 
 
@@ -241,7 +247,7 @@ def test_worklist_shows_the_new_order_and_why(line: CommandLine) -> None:
     line.steps.score(OTHER, finding(probability=0.1))
     line.steps.clock.move(timedelta(minutes=5))
     line.steps.score(STUDY, finding())
-    rows = json.loads(line.said("worklist", "--json"))
+    rows = line.listed()
     assert [(row["study"], row["rank"], row["ordered_rank"]) for row in rows] == [(STUDY, 1, 2), (OTHER, 2, 1)]
     assert "Pneumothorax" in rows[0]["reason"]
     assert "1.2.840.2" in line.said("worklist")
@@ -252,7 +258,7 @@ def test_tables_lose_nothing_in_a_narrow_terminal(line: CommandLine, monkeypatch
     monkeypatch.setenv("COLUMNS", "80")
     line.steps.score(STUDY, finding(probability=0.1))
     line.said("order", "set", STUDY, "LOW")
-    for command in (["worklist"], ["history", STUDY], ["status"]):
+    for command in (["worklist"], ["worklist", "explain", STUDY], ["status"]):
         assert "\N{HORIZONTAL ELLIPSIS}" not in line.said(*command)
 
 
@@ -268,7 +274,7 @@ def test_order_set_is_remembered_before_the_first_image(line: CommandLine) -> No
     assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT; it is not on the reading list now\n"
     line.steps.score(STUDY, finding(probability=0.1))
     assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT\n"
-    assert json.loads(line.said("worklist", "--json"))[0]["ordered"] == "STAT"
+    assert line.listed()[0]["ordered"] == "STAT"
 
 
 def test_order_set_refuses_what_is_none(line: CommandLine) -> None:
@@ -281,7 +287,7 @@ def test_done_takes_a_study_off_the_list(line: CommandLine) -> None:
     """Once; then it is not there."""
     line.steps.score(STUDY, finding())
     assert line.said("done", STUDY) == f"{STUDY} is done\n"
-    assert line.said("worklist", "--json") == "[]\n"
+    assert line.listed() == []
     assert "is not on the reading list" in line.complaint("done", STUDY)
 
 
@@ -300,12 +306,71 @@ def test_history_tells_why_a_study_stood_where_it_stood(line: CommandLine) -> No
     """Who did what, and when, oldest first; of a study that is not known, nothing."""
     line.steps.score(STUDY, finding("Effusion", 0.9, 0.5))
     line.said("order", "set", STUDY, "LOW")
-    told = json.loads(line.said("history", STUDY, "--json"))
+    told = json.loads(line.said("worklist", "explain", STUDY, "--json"))["history"]
     assert [entry["event"] for entry in told][-2:] == ["ordered", "prioritised"]
     assert "LOW -> HIGH" in told[-1]["detail"]
     (image,) = {entry["sop_instance_uid"] for entry in told if entry["event"] in {"indexed", "scored"}}
-    assert [word in line.said("history", STUDY) for word in ("Effusion", image)] == [True, True]
-    assert "nothing is known of study" in line.complaint("history", "1.2.3.4")
+    assert [word in line.said("worklist", "explain", STUDY) for word in ("Effusion", image)] == [True, True]
+    assert "nothing is known of study" in line.complaint("worklist", "explain", "1.2.3.4")
+
+
+def test_explain_says_where_a_study_stands_and_stood(line: CommandLine) -> None:
+    """Now, with the most probable finding of all images and the image that it is of; and at a time in the past."""
+    start = line.steps.clock()
+    line.steps.score(OTHER, finding("Effusion", 0.9, 0.5))
+    line.steps.clock.move(timedelta(minutes=1))
+    line.steps.score(STUDY, finding("Pneumothorax", 0.1, 0.5))
+    line.steps.clock.move(timedelta(minutes=1))
+    image = line.steps.score(STUDY, finding("Pneumothorax", 0.8, 0.5))
+    now = json.loads(line.said("worklist", "explain", STUDY, "--json"))
+    assert (now["rank"], now["of"], now["ordered_rank"], now["priority"]) == (1, 2, 2, "HIGH")
+    assert "Pneumothorax 0.800 (threshold 0.500, severity weight 1; frontal image 2" in now["reason"]
+    assert now["list_version"] == json.loads(line.said("worklist", "--json"))["list_version"]
+    assert [(row["label"], row["probability"], row["present"], row["sop_instance_uid"]) for row in now["findings"]] == [
+        ("Pneumothorax", 0.8, True, image.sop_instance_uid)
+    ]
+    assert [row["change"] for row in now["changes"]] == ["listed", "moved"]
+    between = (start + timedelta(seconds=90)).isoformat()
+    then = json.loads(line.said("worklist", "explain", STUDY, "--at", between, "--json"))
+    assert (then["rank"], then["of"], then["priority"]) == (2, 2, "ROUTINE")
+    assert "rank 2 of 2" in line.said("worklist", "explain", STUDY, "--at", between)
+    assert "is not on the list at" in line.said("worklist", "explain", STUDY, "--at", start.isoformat())
+    assert "is no time: write it as in" in line.complaint("worklist", "explain", STUDY, "--at", "noon", status=2)
+
+
+def test_a_claimed_study_keeps_the_front_until_it_is_put_back(line: CommandLine) -> None:
+    """Whatever comes; nobody else is given it."""
+    line.steps.score(OTHER, finding(probability=0.1))
+    assert line.said("worklist", "claim", OTHER) == f"{OTHER} is yours\n"
+    line.steps.score(STUDY, finding())
+    assert [(row["study"], bool(row["claimed_by"])) for row in line.listed()] == [(OTHER, True), (STUDY, False)]
+    assert "Being read by command line" in line.said("worklist")
+    assert line.said("worklist", "release", OTHER) == f"{OTHER} waits again\n"
+    assert [row["study"] for row in line.listed()] == [STUDY, OTHER]
+    assert "nobody reads study" in line.complaint("worklist", "release", OTHER)
+    line.steps.reading_list.claim(OTHER, by="WORKSTATION", actor="WORKSTATION")
+    assert "is another's" in line.complaint("worklist", "claim", OTHER)
+
+
+def test_a_pause_is_seen_and_lets_findings_move_nothing(line: CommandLine) -> None:
+    """At once; and back again at once."""
+    line.steps.score(OTHER, finding(probability=0.1))
+    line.steps.clock.move(timedelta(minutes=1))
+    line.steps.score(STUDY, finding("Effusion"))
+    assert [row["study"] for row in line.listed()] == [STUDY, OTHER]
+    line.said("pause", "recalibration")
+    assert [row["study"] for row in line.listed()] == [OTHER, STUDY]
+    assert {row["priority"] for row in line.listed()} == {"ROUTINE"}
+    status = json.loads(line.said("status", "--json"))
+    assert (status["mode"], status["paused"]["reason"]) == ("reorder", "recalibration")
+    assert "PAUSED since" in line.said("status")
+    assert "paused already" in line.complaint("pause", "again")
+    line.steps.score("1.2.840.3", finding("Effusion"))
+    assert [row["priority"] for row in line.listed()] == ["ROUTINE"] * 3
+    line.said("resume")
+    assert [row["priority"] for row in line.listed()] == ["HIGH", "HIGH", "ROUTINE"]
+    assert "is not paused" in line.complaint("resume")
+    assert json.loads(line.said("status", "--json"))["paused"] is None
 
 
 def test_replay_brings_back_what_was_given_up(line: CommandLine) -> None:
@@ -337,7 +402,7 @@ def test_withdraw_takes_results_back_and_replay_brings_them_back(line: CommandLi
     status = json.loads(line.said("status", "--json"))
     assert (status["revisions"]["withdrawn"], status["destinations"][0]["deliveries"]["withdrawn"]) == (1, 2)
     assert "pacs: objects not sent, since their results were withdrawn: 2" in line.said("status")
-    told = json.loads(line.said("history", STUDY, "--json"))
+    told = json.loads(line.said("worklist", "explain", STUDY, "--json"))["history"]
     [entry] = [entry for entry in told if entry["event"] == "withdrawn"]
     assert entry["detail"] == "patient-safety: 1 images, 2 objects"
     assert entry["actor"].startswith("command line")

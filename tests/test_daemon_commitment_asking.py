@@ -238,7 +238,7 @@ def test_a_pacs_that_refuses_is_left_alone_for_long(site: Site, peer_is: dict[st
         eventually(lambda: site.states() == {DeliveryState.STORED: 4})
         assert site.requests() == {CommitmentState.REFUSED: 1}
     counts = Housekeeping(site.database, committing=settings.committing).counts()
-    status = as_dict(counts, count_commitments(site.database), settings, now=utc_now(), alerts=[])
+    status = as_dict(counts, count_commitments(site.database), settings, pause=None, now=utc_now(), alerts=[])
     assert words in status["destinations"][0]["commitment_trouble"]
     assert status["oldest_undelivered_seconds"] is not None
     metrics = generate_latest(registry(settings, site.database, clock=SetClock(utc_now()))).decode()

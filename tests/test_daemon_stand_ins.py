@@ -129,7 +129,7 @@ def test_status_and_metrics_say_what_is_not_taken(site: Site, tmp_path: Path) ->
     pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
     settings = Settings.model_validate({"storage": {"root": tmp_path}, "destination": [pacs]})
     counts = Housekeeping(site.database).counts()
-    status = as_dict(counts, count_commitments(site.database), settings, now=utc_now(), alerts=[])
+    status = as_dict(counts, count_commitments(site.database), settings, pause=None, now=utc_now(), alerts=[])
     (row,) = status["destinations"]
     assert [(each["sop_class"], each["count"], each["instead"]) for each in row["not_taken"]] == [
         ("Segmentation Storage", 1, "stand_in"),

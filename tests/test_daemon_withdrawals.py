@@ -8,7 +8,6 @@ import pytest
 from pydicom import Dataset
 
 import results
-from cxr_triage.daemon.listing import history_rows
 from cxr_triage.daemon.report import ReportRole
 from cxr_triage.daemon.roles import REPORT
 from cxr_triage.daemon.settings import Settings
@@ -109,7 +108,7 @@ def test_findings_leave_the_list(site: Site) -> None:
     assert (before.priority.effective, before.priority.utility > 0) == (Level.HIGH, True)
     assert (after.priority, after.ordered) == (after.priority_without_findings, Level.MEDIUM)
     assert after.remarks == ("Withdrawn by a person: the results of 1 of 1 images.",)
-    assert any(row["event"] == "withdrawn" for row in history_rows(site.reading_list.history(STUDY)))
+    assert any(entry.event == "withdrawn" for entry in site.reading_list.history(STUDY))
 
 
 @pytest.mark.parametrize("profile", ["air", "ohif", "stone", "weasis", "floor"])

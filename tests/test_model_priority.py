@@ -1,7 +1,7 @@
 """The order of the reading list: what a finding, an order and the waiting time may do, and what they may not."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,7 +70,10 @@ def lists(draw: st.DrawFn) -> tuple[list[WaitingStudy], Policy]:
     policy = draw(POLICIES)
     number = draw(st.integers(min_value=0, max_value=8))
     studies = [
-        waiting_study(f"1.2.{i}", draw(ORDERS), draw(st.lists(FINDINGS, max_size=3)), policy, draw(ARRIVALS))
+        replace(
+            waiting_study(f"1.2.{i}", draw(ORDERS), draw(st.lists(FINDINGS, max_size=3)), policy, draw(ARRIVALS)),
+            claimed_at=draw(st.none() | ARRIVALS),
+        )
         for i in range(number)
     ]
     return studies, policy
@@ -115,13 +118,72 @@ def test_no_finding_passes_an_ordered_stat(drawn: tuple[list[WaitingStudy], Poli
 
 @given(lists())
 def test_overdue_is_overtaken_only_by_stat_and_by_longer_overdue(drawn: tuple[list[WaitingStudy], Policy]) -> None:
-    """Everything ahead of an overdue study is ordered STAT, or has been overdue for at least as long."""
+    """Everything that waits ahead of an overdue study is ordered STAT, or has been overdue for at least as long."""
     studies, policy = drawn
-    ranked = rank(studies, now=NOW, policy=policy)
-    for place in (place for place in ranked if place.overdue and place.study.priority.ordered is not Level.STAT):
-        for ahead in (ranked[i].study.priority for i in range(place.rank - 1)):
+    waiting = [place for place in rank(studies, now=NOW, policy=policy) if place.study.claimed_at is None]
+    for number, place in enumerate(waiting):
+        if not place.overdue or place.study.priority.ordered is Level.STAT:
+            continue
+        for ahead in (each.study.priority for each in waiting[:number]):
             longer_overdue = is_overdue(ahead, now=NOW) and ahead.overdue_at <= place.study.priority.overdue_at
             assert ahead.ordered is Level.STAT or longer_overdue
+
+
+@given(lists(), st.lists(FINDINGS, max_size=3), ORDERS, st.timedeltas(timedelta(0), timedelta(days=30)))
+def test_whatever_arrives_overtakes_no_overdue_study_but_as_stat(
+    drawn: tuple[list[WaitingStudy], Policy], findings: list[Finding], ordered: Level, later: timedelta
+) -> None:
+    """A study that comes now is read before an overdue one only where it was ordered STAT, whenever that is."""
+    studies, policy = drawn
+    newcomer = waiting_study("1.3", ordered, findings, policy, NOW)
+    order = uids(_ranked([*studies, newcomer], later, policy))
+    overdue = [each for each in studies if each.claimed_at is None and is_overdue(each.priority, now=NOW)]
+    for study in overdue:
+        if ordered is not Level.STAT:
+            assert order.index(study.study_instance_uid) < order.index("1.3")
+
+
+@given(lists(), st.data())
+def test_a_claimed_study_never_moves(drawn: tuple[list[WaitingStudy], Policy], data: st.DataObject) -> None:
+    """Neither findings, orders, newcomers nor time change who is ahead of it; only who is done leaves."""
+    studies, policy = drawn
+    claimed = [place.study for place in rank(studies, now=NOW, policy=policy) if place.study.claimed_at is not None]
+    front = [study.study_instance_uid for study in claimed]
+    assert uids(rank(studies, now=NOW, policy=policy))[: len(front)] == front
+    changed = [
+        replace(
+            waiting_study(each.study_instance_uid, data.draw(ORDERS), data.draw(st.lists(FINDINGS)), policy, NOW),
+            claimed_at=each.claimed_at,
+        )
+        for each in studies
+    ]
+    newcomer = waiting_study("1.3", Level.STAT, [], policy, NOW)
+    later = data.draw(st.timedeltas(timedelta(0), timedelta(days=30)))
+    assert uids(_ranked([*changed, newcomer], later, policy))[: len(front)] == front
+
+
+@given(lists(), st.timedeltas(timedelta(0), timedelta(days=30)))
+def test_time_changes_the_order_by_what_is_overdue_only(
+    drawn: tuple[list[WaitingStudy], Policy], later: timedelta
+) -> None:
+    """Two instants with as many overdue studies have the same order: what a version of the list is built on."""
+    studies, policy = drawn
+    before, after = _ranked(studies, timedelta(0), policy), _ranked(studies, later, policy)
+    waiting = [[place.overdue for place in ranked if place.study.claimed_at is None] for ranked in (before, after)]
+    if sum(waiting[0]) == sum(waiting[1]):
+        assert uids(before) == uids(after)
+
+
+def _ranked(studies: list[WaitingStudy], later: timedelta, policy: Policy) -> list[Ranked[WaitingStudy]]:
+    return rank(studies, now=NOW + later, policy=policy)
+
+
+@given(st.lists(FINDINGS), ORDERS, POLICIES)
+def test_a_pause_gives_the_ordered_level(findings: list[Finding], ordered: Level, policy: Policy) -> None:
+    """Findings move nothing; shadow mode does not begin to show any."""
+    paused = policy.without_moves()
+    assert prioritise(findings, ordered=ordered, arrived_at=NOW, policy=paused).effective is ordered
+    assert (paused.mode is Mode.SHADOW) == (policy.mode is Mode.SHADOW)
 
 
 @given(st.lists(FINDINGS), FINDINGS, ORDERS, ARRIVALS, POLICIES)

@@ -1,7 +1,9 @@
 """The reading list: findings raise, people order, and nothing is lowered behind their back."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -9,11 +11,13 @@ from sqlalchemy import update
 from builders import finding, prediction, received_instance
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.prediction import Refusal, Remark
-from cxr_triage.model.priority import Level, Mode, Policy
+from cxr_triage.model.priority import Level, Mode, Policy, rank
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import ReadingList, Scoring
+from cxr_triage.storage.list_records import Change
 from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import StudyRow
-from steps import OWNER, Steps
+from steps import LEASE, OWNER, Steps
 
 EVERY_LEVEL = list(Level)
 
@@ -233,3 +237,164 @@ def test_list_passes_on_what_is_remarked_on_images(steps: Steps) -> None:
     listed = steps.listed("1.1")
     assert listed.remarks == ("Waiting for the network: 1 of 4 images.", mirrored.sentence, unmeasured.sentence)
     assert listed.priority.effective == before
+
+
+def test_a_reader_keeps_the_study_that_was_opened(steps: Steps) -> None:
+    """It goes to the front and stays there; another reader is refused; put back, it waits where it belongs."""
+    steps.score("1.1", finding("Nodule", 0.1))
+    steps.clock.move(timedelta(minutes=1))
+    assert steps.reading_list.claim("1.1", by="WS1", actor="WS1")
+    assert steps.reading_list.claim("1.1", by="WS1", actor="WS1")
+    assert not steps.reading_list.claim("1.1", by="WS2", actor="WS2")
+    assert not steps.reading_list.claim("9.9", by="WS2", actor="WS2")
+    steps.score("1.2", finding("Pneumothorax", 0.9))
+    steps.reading_list.set_ordered("1.2", Level.STAT, actor="RIS", policy=steps.policy)
+    assert order(steps) == ["1.1", "1.2"]
+    assert steps.reading_list.give_back("1.1", actor="WS1")
+    assert not steps.reading_list.give_back("1.1", actor="WS1")
+    assert order(steps) == ["1.2", "1.1"]
+    told = [entry.event for entry in steps.reading_list.history("1.1")]
+    assert told[-2:] == ["claimed", "given_back"]
+
+
+def test_readers_who_ask_at_the_same_time_are_not_given_the_same_study(database: Database, steps: Steps) -> None:
+    """Whatever the database, exactly one of them has it."""
+    steps.score("1.1")
+    with ThreadPoolExecutor(8) as pool:
+        names = [f"WS{number}" for number in range(8)]
+        won = list(pool.map(lambda name: ReadingList(database).claim("1.1", by=name, actor=name), names))
+    assert sum(won) == 1
+    assert steps.listed("1.1").claimed_by == names[won.index(True)]
+
+
+def test_a_study_that_was_read_is_nobodys(steps: Steps) -> None:
+    """It leaves the list; an image that comes later brings it back unclaimed."""
+    steps.score("1.1")
+    steps.reading_list.claim("1.1", by="WS1", actor="WS1")
+    steps.clock.move(timedelta(minutes=1))
+    assert steps.reading_list.finish("1.1", actor="WS1")
+    steps.clock.move(timedelta(minutes=1))
+    steps.score("1.1")
+    assert (steps.listed("1.1").claimed_at, steps.listed("1.1").claimed_by) == (None, "")
+
+
+def test_equal_versions_have_equal_order(steps: Steps) -> None:
+    """Each change gives another version; time alone does so where it makes a study overdue."""
+    seen: dict[str, list[str]] = {}
+
+    def look() -> str:
+        snapshot = steps.reading_list.snapshot()
+        now = [place.study.study_instance_uid for place in snapshot.ranked(steps.policy)]
+        assert seen.setdefault(str(snapshot.version), now) == now
+        assert steps.reading_list.version() == snapshot.version
+        return str(snapshot.version)
+
+    versions = [look()]
+    acts: list[Callable[[], object]] = [
+        lambda: steps.index("1.1"),
+        lambda: steps.scoring.record_scored(steps.claim_to_score(), prediction(findings=()), steps.policy),
+        lambda: steps.score("1.2", finding("Effusion", 0.9)),
+        lambda: steps.reading_list.set_ordered("1.1", Level.LOW, actor="RIS", policy=steps.policy),
+        lambda: steps.reading_list.set_ordered("1.1", Level.LOW, actor="RIS", policy=steps.policy),
+        lambda: steps.reading_list.claim("1.1", by="WS1", actor="WS1"),
+        lambda: steps.reading_list.give_back("1.1", actor="WS1"),
+        lambda: steps.clock.move(timedelta(hours=23)),
+        lambda: steps.clock.move(timedelta(hours=2)),
+        lambda: steps.clock.move(timedelta(hours=90)),
+        steps.reading_list.note_overdue,
+        lambda: steps.reading_list.finish("1.2", actor="WS1"),
+    ]
+    for act in acts:
+        act()
+        versions.append(look())
+    expected = ("0.0", "1.0", "1.0", "3.0", "4.0", "4.0", "5.0", "6.0", "6.0", "6.1", "6.2", "8.2", "9.1")
+    assert versions == list(expected)
+
+
+def test_who_became_overdue_is_noted_once(steps: Steps) -> None:
+    """And again when another order gave it another time to wait."""
+    steps.score("1.1")
+    assert steps.reading_list.note_overdue() == 0
+    steps.clock.move(timedelta(hours=25))
+    assert [steps.reading_list.note_overdue() for _ in range(2)] == [1, 0]
+    steps.reading_list.set_ordered("1.1", Level.MEDIUM, actor="RIS", policy=steps.policy)
+    assert steps.reading_list.note_overdue() == 0
+    steps.clock.move(timedelta(hours=48))
+    assert steps.reading_list.note_overdue() == 1
+    changes = [change.change for change in steps.reading_list.changes_of("1.1")]
+    assert changes == [Change.LISTED, Change.OVERDUE, Change.MOVED, Change.OVERDUE]
+
+
+def test_the_list_of_a_past_instant_can_be_shown(steps: Steps) -> None:
+    """Every study as it stood then: listed, moved, claimed, gone, and back."""
+    shown: list[tuple[datetime, list[str]]] = []
+    acts: list[Callable[[], object]] = [
+        lambda: steps.score("1.1"),
+        lambda: steps.score("1.2", finding("Effusion", 0.9)),
+        lambda: steps.score("1.3", finding("Pneumothorax", 0.9)),
+        lambda: steps.reading_list.claim("1.1", by="WS1", actor="WS1"),
+        lambda: steps.reading_list.finish("1.3", actor="WS1"),
+        lambda: steps.clock.move(timedelta(hours=25)),
+        lambda: steps.reading_list.give_back("1.1", actor="WS1"),
+        lambda: steps.score("1.3"),
+    ]
+    for act in acts:
+        act()
+        steps.clock.move(timedelta(seconds=1))
+        shown.append((steps.clock(), order(steps)))
+        steps.clock.move(timedelta(minutes=1))
+    for when, expected in shown:
+        stood = rank(steps.reading_list.stood_at(when), now=when, policy=steps.policy)
+        assert [place.study.study_instance_uid for place in stood] == expected
+    assert len({tuple(expected) for _, expected in shown}) > 5
+
+
+def test_changes_are_numbered_without_gaps(steps: Steps) -> None:
+    """Whoever is told of changes sees each once, in order."""
+    for study in ("1.1", "1.2", "1.3"):
+        steps.score(study, finding())
+    changes = steps.reading_list.changes_after(0, 99)
+    assert [change.number for change in changes] == list(range(1, 7))
+    assert steps.reading_list.changes_after(4, 1) == changes[4:5]
+
+
+def test_a_pause_holds_for_what_comes_later(steps: Steps) -> None:
+    """Findings of images that are scored meanwhile move nothing until triage is resumed."""
+    steps.score("1.1", finding())
+    assert steps.reading_list.pause("drift", actor="tester", policy=steps.policy)
+    assert not steps.reading_list.pause("again", actor="tester", policy=steps.policy)
+    steps.score("1.2", finding())
+    assert [steps.listed(study).priority.effective for study in ("1.1", "1.2")] == [Level.ROUTINE] * 2
+    assert "advice only" in steps.listed("1.2").priority.reason
+    paused = steps.reading_list.paused()
+    assert paused is not None
+    assert (paused.by, paused.reason) == ("tester", "drift")
+    assert steps.reading_list.resume(actor="tester", policy=steps.policy)
+    assert not steps.reading_list.resume(actor="tester", policy=steps.policy)
+    assert [steps.listed(study).priority.effective for study in ("1.1", "1.2")] == [Level.HIGH] * 2
+
+
+def test_a_pause_misses_no_study_that_comes_at_the_same_time(database: Database, steps: Steps) -> None:
+    """Scored while triage is being paused or just before: afterwards, none stands raised."""
+    studies = [f"1.{number}" for number in range(6)]
+    for study in studies:
+        steps.index(study)
+
+    def score(_: str) -> None:
+        scoring = Scoring(database, lease=LEASE, clock=steps.clock)
+        claim = scoring.claim_to_score("infer-1-host-1")
+        assert claim is not None
+        scoring.record_scored(claim, prediction(findings=(finding(),)), steps.policy)
+
+    with ThreadPoolExecutor(7) as pool:
+        scored = [pool.submit(score, study) for study in studies]
+        assert pool.submit(lambda: ReadingList(database).pause("now", actor="t", policy=steps.policy)).result()
+        for job in scored:
+            job.result()
+    assert {steps.listed(study).priority.effective for study in studies} == {Level.ROUTINE}
+
+
+def order(steps: Steps) -> list[str]:
+    """Give the list as an order of studies."""
+    ranked = steps.reading_list.snapshot().ranked(steps.policy)
+    return [place.study.study_instance_uid for place in ranked]

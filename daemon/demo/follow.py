@@ -142,7 +142,7 @@ def listed(worklist_json: str, pushed: Sequence[PushedFile]) -> list[Listed]:
             priority=row["priority"],
             reason=row["reason"],
         )
-        for row in json.loads(worklist_json)
+        for row in json.loads(worklist_json)["studies"]
     ]
 
 

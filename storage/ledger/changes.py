@@ -10,9 +10,10 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cxr_triage.model.priority import Priority
 from cxr_triage.storage.database import lock_name
 from cxr_triage.storage.ledger import reading_steps
-from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause
+from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Stood
 from cxr_triage.storage.schema import ListChangeRow, ReadingListRow, StudyRow
 
 #: The list's only row.
@@ -21,6 +22,8 @@ THE_LIST: Final = 1
 
 def changed(session: Session, study: StudyRow, change: Change, *, now: datetime, actor: str) -> None:
     """Write down that the order of the list is another one from now on."""
+    assert study.arrived_at is not None
+    assert study.overdue_at is not None
     the_list = locked_list(session)
     the_list.changes += 1
     session.add(
@@ -34,6 +37,9 @@ def changed(session: Session, study: StudyRow, change: Change, *, now: datetime,
             effective=study.effective,
             utility=study.utility,
             reason=study.reason,
+            arrived_at=study.arrived_at,
+            overdue_at=study.overdue_at,
+            claimed_at=study.claimed_at,
         )
     )
     reading_steps.follow(session, study, change, now)
@@ -89,6 +95,26 @@ def changes_after(session: Session, number: int, limit: int) -> Sequence[ListCha
     return [change_of(row) for row in session.scalars(later.limit(limit))]
 
 
+def stood_at(session: Session, when: datetime) -> list[Stood]:
+    """Give the studies that were on the list at a past instant, as they stood then."""
+    last = (
+        select(func.max(ListChangeRow.number))
+        .where(ListChangeRow.at <= when)
+        .group_by(ListChangeRow.study_instance_uid)
+        .scalar_subquery()
+    )
+    listed = select(ListChangeRow).where(ListChangeRow.number.in_(last), ListChangeRow.change != Change.FINISHED)
+    return [
+        Stood(
+            study_instance_uid=change.study_instance_uid,
+            arrived_at=change.arrived_at,
+            claimed_at=change.claimed_at,
+            priority=change.priority,
+        )
+        for change in map(change_of, session.scalars(listed.order_by(ListChangeRow.number)))
+    ]
+
+
 def change_of(row: ListChangeRow) -> ListChange:
     """Read a change back."""
     return ListChange(
@@ -97,8 +123,13 @@ def change_of(row: ListChangeRow) -> ListChange:
         study_instance_uid=row.study_instance_uid,
         change=row.change,
         actor=row.actor,
-        ordered=row.ordered,
-        effective=row.effective,
-        utility=row.utility,
-        reason=row.reason,
+        arrived_at=row.arrived_at,
+        claimed_at=row.claimed_at,
+        priority=Priority(
+            ordered=row.ordered,
+            effective=row.effective,
+            utility=row.utility,
+            reason=row.reason,
+            overdue_at=row.overdue_at,
+        ),
     )

@@ -9,16 +9,22 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import ResultError
 from cxr_triage.storage.records import ResultObject
-from cxr_triage.storage.schema import ObjectRow
+from cxr_triage.storage.schema import InstanceRow, ObjectRow
 
 
-def object_row(made: ResultObject, *, source_instance_id: int | None, created_at: datetime) -> ObjectRow:
+def object_row(made: ResultObject, *, source: InstanceRow | None, created_at: datetime) -> ObjectRow:
     """Make the row of an object; it owns the object's file from now on."""
     columns = asdict(made) | {"path": PurePath(made.path).as_posix()}
-    return ObjectRow(**columns, source_instance_id=source_instance_id, owns_file=True, created_at=created_at)
+    return ObjectRow(
+        **columns,
+        source_instance_id=source.id if source else None,
+        source_edition=source.edition if source else 0,
+        owns_file=True,
+        created_at=created_at,
+    )
 
 
-def take_object(session: Session, made: ResultObject, source_instance_id: int | None, now: datetime) -> ObjectRow:
+def take_object(session: Session, made: ResultObject, source: InstanceRow | None, now: datetime) -> ObjectRow:
     """Give an object's row: a new one, or that of the same object made before, which then has a file again.
 
     Raises:
@@ -26,7 +32,7 @@ def take_object(session: Session, made: ResultObject, source_instance_id: int | 
     """
     row = session.scalar(select(ObjectRow).where(ObjectRow.sop_instance_uid == made.sop_instance_uid))
     if row is None:
-        row = object_row(made, source_instance_id=source_instance_id, created_at=now)
+        row = object_row(made, source=source, created_at=now)
         session.add(row)
     elif row.sha256 != made.sha256:
         raise ResultError(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.findings import Finding, Measurement, Zone
@@ -24,12 +24,23 @@ class PackedPrediction(NamedTuple):
     parts: list[FindingRow | MeasurementRow | RemarkRow]
 
 
-def keep(session: Session, prediction: PackedPrediction) -> None:
-    """Write a prediction of an image that has none."""
+def keep(session: Session, prediction: PackedPrediction) -> bool:
+    """Write a prediction of an image, in place of the one that there may be; whether there was one."""
+    is_replaced = _forget(session, prediction.row.instance_id)
     session.add(prediction.row)
     session.flush()
     session.add_all(prediction.parts)
     session.flush()
+    return is_replaced
+
+
+def _forget(session: Session, instance_id: int) -> bool:
+    for part in (FindingRow, MeasurementRow, RemarkRow):
+        session.execute(delete(part).where(part.instance_id == instance_id))
+    gone = session.execute(
+        delete(PredictionRow).where(PredictionRow.instance_id == instance_id).returning(PredictionRow.instance_id)
+    )
+    return gone.first() is not None
 
 
 def restore(session: Session, row: PredictionRow) -> Prediction:

@@ -13,9 +13,16 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import changes, headers
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
-from cxr_triage.storage.ledger.studies import locked_study, order_study, plain_priority_of, priority_of, recompute
+from cxr_triage.storage.ledger.studies import (
+    locked_study,
+    order_study,
+    plain_priority_of,
+    priority_of,
+    recompute,
+    sightings_of,
+)
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Snapshot
+from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Sighting, Snapshot, Stood
 from cxr_triage.storage.records import AuditEntry, InstanceHeader, InstanceState, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
@@ -186,6 +193,16 @@ class ReadingList:
         """Give every change of the list that was about a study, oldest first."""
         with self._database.read() as session:
             return changes.changes_of(session, study_instance_uid)
+
+    def sightings(self, study_instance_uid: str) -> list[Sighting]:
+        """Give the maximum per label over the images of a study that count, the most probable label first."""
+        with self._database.read() as session:
+            return sightings_of(session, study_instance_uid)
+
+    def stood_at(self, when: datetime) -> list[Stood]:
+        """Give the studies that were on the list at a past instant, as they stood then: not yet ranked."""
+        with self._database.read() as session:
+            return changes.stood_at(session, when)
 
     def changes_after(self, number: int, limit: int) -> Sequence[ListChange]:
         """Give the next changes of the list after that many, in order."""

@@ -145,7 +145,7 @@ class Reporting:
     def reported_of_images(self, study_instance_uid: str) -> list[ResultObject]:
         """Objects about one image that reported revisions of the study made, whose files are still in the outbox.
 
-        Later revisions use them again: one of each kind per scored image (content) and profile.
+        Later revisions use them again: one of each kind per scored image (content), result of it and profile.
         """
         made = (
             select(ObjectRow)
@@ -159,8 +159,12 @@ class Reporting:
             .order_by(ObjectRow.id)
         )
         with self._database.read() as session:
-            current = set(_latest(_reportable(session, study_instance_uid)).values())
-            return [object_of(row) for row in session.scalars(made) if row.source_instance_id in current]
+            current = _latest(_reportable(session, study_instance_uid))
+            return [
+                object_of(row)
+                for row in session.scalars(made)
+                if (row.source_instance_id, row.source_edition) in current
+            ]
 
     def header(self, study_instance_uid: str) -> InstanceHeader:
         """Header of the study's first received image that was indexed.
@@ -335,9 +339,10 @@ def _reportable(session: Session, study_instance_uid: str) -> list[_Image]:
     return [_Image(*row) for row in rows]
 
 
-def _latest(images: Sequence[_Image]) -> dict[str, int]:
-    """Which content counts, by SOP Instance UID: the one that was received last."""
-    return {image.sop_instance_uid: image.id for image in images}
+def _latest(images: Sequence[_Image]) -> set[tuple[int, int]]:
+    """Which content counts of each SOP Instance UID, and which result of it: the one that was received last."""
+    latest = {image.sop_instance_uid: image for image in images}
+    return {(image.id, image.edition) for image in latest.values()}
 
 
 def _digest(study_instance_uid: str, images: Sequence[_Image], policy_digest: str) -> str:
@@ -400,10 +405,10 @@ def _reported(session: Session, study: StudyRow) -> int | None:
     )
 
 
-def _source(session: Session, revision: RevisionRow, made: ResultObject) -> int | None:
+def _source(session: Session, revision: RevisionRow, made: ResultObject) -> InstanceRow | None:
     """Which content of its source an object was made from."""
-    images = session.execute(
-        select(InstanceRow.id)
+    return session.scalar(
+        select(InstanceRow)
         .join(RevisionImageRow, RevisionImageRow.instance_id == InstanceRow.id)
         .where(
             RevisionImageRow.revision_id == revision.id,
@@ -412,4 +417,3 @@ def _source(session: Session, revision: RevisionRow, made: ResultObject) -> int 
         .order_by(InstanceRow.received_at.desc(), InstanceRow.id.desc())
         .limit(1)
     )
-    return images.scalar()

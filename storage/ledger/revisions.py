@@ -78,7 +78,7 @@ def stored_prediction(session: Session, instance: InstanceRow, row: PredictionRo
 
 def link_stand_ins(session: Session, revision: RevisionRow, objects: Sequence[ObjectRow]) -> None:
     """Make the stand-ins of an earlier revision's objects part of a revision that uses these again."""
-    reused = {(each.source_instance_id, each.profile) for each in objects if each.source_instance_id is not None}
+    reused = {_made_of(each) for each in objects if each.source_instance_id is not None}
     made = select(ObjectRow).where(
         ObjectRow.study_instance_uid == revision.study_instance_uid,
         ObjectRow.kind.in_(PER_IMAGE),
@@ -88,8 +88,12 @@ def link_stand_ins(session: Session, revision: RevisionRow, objects: Sequence[Ob
     session.add_all(
         RevisionObjectRow(revision_id=revision.id, object_id=row.id)
         for row in session.scalars(made)
-        if (row.source_instance_id, row.profile) in reused
+        if _made_of(row) in reused
     )
+
+
+def _made_of(made: ObjectRow) -> tuple[int | None, int, str]:
+    return made.source_instance_id, made.source_edition, made.profile
 
 
 def is_usable() -> ColumnElement[bool]:

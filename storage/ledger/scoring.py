@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, exists, select, true, update
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.prediction import Prediction, Refusal
@@ -15,11 +15,14 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers, leases, predictions
 from cxr_triage.storage.ledger.studies import locked_study, recompute
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState
-from cxr_triage.storage.schema import Event, InstanceRow, StudyRow
+from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState, RevisionState
+from cxr_triage.storage.schema import Event, InstanceRow, PredictionRow, RevisionRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
+
+
+_ANY: Final = true()
 
 
 class Scoring:
@@ -36,7 +39,13 @@ class Scoring:
 
     def claim_to_score(self, owner: str) -> Claim | None:
         """Claim the indexed image whose study was ordered most urgently, then the oldest; None = none waits."""
-        return next(iter(self._claim(InstanceState.INDEXED, owner, 1)), None)
+        # An image that has a result and is to get another one waits until there is nothing else to do.
+        again = exists().where(PredictionRow.instance_id == InstanceRow.id)
+        first = ~again
+        claims = self._claim(InstanceState.INDEXED, owner, 1, first) or self._claim(
+            InstanceState.INDEXED, owner, 1, again
+        )
+        return next(iter(claims), None)
 
     def extend(self, claims: Sequence[Claim]) -> list[Claim]:
         """Begin the lease anew.
@@ -90,7 +99,8 @@ class Scoring:
             study = locked_study(session, claim.study_instance_uid)
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
             assert row.state is InstanceState.INDEXED
-            predictions.keep(session, packed)
+            if predictions.keep(session, packed):
+                _replace(session, row)
             bundle = prediction.bundle
             self._settle(session, row, InstanceState.SCORED, Event.SCORED, f"{bundle.name} {bundle.version}")
             recompute(session, study, policy, now=self._clock(), actor=_ACTOR)
@@ -103,6 +113,8 @@ class Scoring:
         """
         with self._database.transaction() as session:
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
+            if self._keep_result(session, row, refusal.reason):
+                return
             self._settle(session, row, InstanceState.UNSUITABLE, Event.UNSUITABLE, refusal.reason)
             row.reason, row.explanation = refusal.reason, refusal.explanation
 
@@ -121,6 +133,8 @@ class Scoring:
         with self._database.transaction() as session:
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
             row.failures += 1
+            if retry_at is None and self._keep_result(session, row, error_class):
+                return
             if retry_at is None:
                 self._settle(session, row, InstanceState.FAILED, Event.FAILED, error_class)
             else:
@@ -164,6 +178,40 @@ class Scoring:
         """
         return self._replay(InstanceRow.state == InstanceState.FAILED, actor)
 
+    def score_again(self, bundle_sha256: str) -> int:
+        """Have the images of studies that wait for a reader scored by other weights, after all that has no result yet.
+
+        Until then, and where it does not come to a result, the one that there is stands.
+
+        Args:
+            bundle_sha256: of the weights; images that they have scored already are left alone.
+
+        Returns:
+            How many images.
+        """
+        waits = exists().where(
+            StudyRow.study_instance_uid == InstanceRow.study_instance_uid,
+            StudyRow.finished_at.is_(None),
+            StudyRow.claimed_at.is_(None),
+        )
+        by_others = exists().where(
+            PredictionRow.instance_id == InstanceRow.id, PredictionRow.bundle_sha256 != bundle_sha256
+        )
+        images = select(InstanceRow).where(
+            InstanceRow.state == InstanceState.SCORED,
+            InstanceRow.withdrawn.is_(False),
+            InstanceRow.owns_file,
+            waits,
+            by_others,
+        )
+        with self._database.transaction() as session:
+            rows = session.scalars(images.order_by(InstanceRow.id).with_for_update()).all()
+            for row in rows:
+                row.state, row.changed_at = InstanceState.INDEXED, self._clock()
+                row.failures = row.lost = 0
+                note(session, self._clock(), _ACTOR, Event.TO_SCORE_AGAIN, row)
+            return len(rows)
+
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the images whose owner is dead or whose lease has run out.
 
@@ -195,9 +243,9 @@ class Scoring:
                 note(session, self._clock(), actor, Event.REPLAYED, row)
             return len(rows)
 
-    def _claim(self, state: InstanceState, owner: str, limit: int) -> list[Claim]:
+    def _claim(self, state: InstanceState, owner: str, limit: int, which: ColumnElement[bool] = _ANY) -> list[Claim]:
         now = self._clock()
-        waiting = (InstanceRow.state == state) & leases.is_due(InstanceRow, now)
+        waiting = (InstanceRow.state == state) & leases.is_due(InstanceRow, now) & which
         if not leases.any_of(self._database, InstanceRow, waiting):
             return []
         most_urgent = (InstanceRow.ordered, InstanceRow.received_at, InstanceRow.id)
@@ -214,6 +262,13 @@ class Scoring:
         row.lost = 0
         leases.give_back(row)
 
+    def _keep_result(self, session: Session, row: InstanceRow, why: str) -> bool:
+        """Let the result of an image stand that other weights could not replace; whether there is one."""
+        if session.get(PredictionRow, row.id) is None:
+            return False
+        self._settle(session, row, InstanceState.SCORED, Event.RESULT_KEPT, why)
+        return True
+
     def _arrive(self, session: Session, row: InstanceRow, study: StudyRow) -> None:
         """Put a study on the list with its first image, and back on it with an image that came after the reading."""
         if study.finished_at is not None and row.received_at > study.finished_at:
@@ -223,6 +278,20 @@ class Scoring:
             note(session, self._clock(), _ACTOR, Event.REOPENED, study)
         elif study.arrived_at is None or row.received_at < study.arrived_at:
             study.arrived_at = row.received_at
+
+
+def _replace(session: Session, row: InstanceRow) -> None:
+    """Have what was made of an image's former result made anew, under other UIDs; what is being made is begun again."""
+    row.edition, row.covered_by = row.edition + 1, None
+    session.execute(
+        update(RevisionRow)
+        .where(
+            RevisionRow.study_instance_uid == row.study_instance_uid,
+            RevisionRow.state == RevisionState.OPEN,
+            RevisionRow.withdrawal.is_(None),
+        )
+        .values(state=RevisionState.SUPERSEDED)
+    )
 
 
 def _as_claim(row: InstanceRow) -> Claim:

@@ -169,7 +169,8 @@ class StandIns:
         with self._database.transaction() as session:
             locked_study(session, made.study_instance_uid)
             delivery, original = self._undecided(session, untaken)
-            row = take_object(session, made, original.source_instance_id, self._clock())
+            source = session.get(InstanceRow, original.source_instance_id) if original.source_instance_id else None
+            row = take_object(session, made, source, self._clock())
             row.rejected = original.rejected
             _link_as(session, original, row)
             self._put_up(session, row, untaken.destination)

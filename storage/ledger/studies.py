@@ -15,7 +15,7 @@ from cxr_triage.model.priority import Level, Policy, Priority, prioritise
 from cxr_triage.storage.database import lock_name
 from cxr_triage.storage.ledger.changes import changed, locked_list, pause_of
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.list_records import Change, in_force
+from cxr_triage.storage.list_records import Change, Sighting, in_force
 from cxr_triage.storage.schema import Event, FindingRow, InstanceRow, PredictionRow, StudyRow
 
 #: What a study is until somebody says otherwise.
@@ -78,14 +78,9 @@ def recompute(session: Session, study: StudyRow, policy: Policy, *, now: datetim
 
 def _priorities(session: Session, study: StudyRow, arrived_at: datetime, policy: Policy) -> tuple[Priority, Priority]:
     """Prioritise a study with its findings, and without."""
-    sightings = _sightings(session, study.study_instance_uid)
+    images, models = _evidence(session, study.study_instance_uid)
     priority = prioritise(
-        sightings.images,
-        ordered=study.ordered,
-        arrived_at=arrived_at,
-        policy=policy,
-        model=sightings.models,
-        images=sightings.images,
+        images, ordered=study.ordered, arrived_at=arrived_at, policy=policy, model=models, images=images
     )
     return priority, prioritise((), ordered=study.ordered, arrived_at=arrived_at, policy=policy)
 
@@ -121,31 +116,65 @@ def _write(study: StudyRow, priority: Priority, plain: Priority) -> None:
     study.overdue_at, study.plain_overdue_at = priority.overdue_at, plain.overdue_at
 
 
-class _Sightings(NamedTuple):
-    """What was found in a study."""
+def sightings_of(session: Session, study_instance_uid: str) -> list[Sighting]:
+    """Give the maximum per label over the images of a study that count, the most probable label first."""
+    best: dict[str, Sighting] = {}
+    for row in _found(session, study_instance_uid):
+        seen = Sighting(
+            label=row.finding.label,
+            probability=row.finding.probability,
+            threshold=row.finding.threshold,
+            sop_instance_uid=row.sop_instance_uid,
+            model=row.model,
+        )
+        if seen.label not in best or seen.probability > best[seen.label].probability:
+            best[seen.label] = seen
+    return sorted(best.values(), key=lambda seen: (-seen.probability, seen.label))
 
-    #: Each different finding, and the first image that it was made on: empty where there is only one.
-    images: dict[Finding, str]
-    #: Which weights found it, in words.
-    models: str
+
+def _evidence(session: Session, study_instance_uid: str) -> tuple[dict[Finding, str], str]:
+    """Give what counts for a study's priority.
+
+    Returns:
+        Each different finding with the first image that it was made on, in words, empty where there is only one; and
+        which weights found them, in words.
+    """
+    found = _found(session, study_instance_uid)
+    instances = dict.fromkeys(row.instance_id for row in found)
+    numbers = {instance: number for number, instance in enumerate(instances, start=1)}
+    images: dict[Finding, str] = {}
+    for row in found:
+        images.setdefault(row.finding, f"frontal image {numbers[row.instance_id]}" if len(numbers) > 1 else "")
+    return images, ", ".join(sorted({row.model for row in found}))
 
 
-def _sightings(session: Session, study_instance_uid: str) -> _Sightings:
-    """Give the findings of all images of a study that were not withdrawn.
+class _Found(NamedTuple):
+    """A finding, where it comes from, and by what."""
+
+    finding: Finding
+    instance_id: int
+    sop_instance_uid: str
+    model: str
+
+
+def _found(session: Session, study_instance_uid: str) -> list[_Found]:
+    """Give the findings of all images of a study that were not withdrawn, in the order of arrival.
 
     Also of one whose file was lost after it was scored: what was seen on it is true.
     """
     rows = session.execute(
-        select(FindingRow, PredictionRow.bundle_name, PredictionRow.bundle_version)
+        select(FindingRow, InstanceRow.sop_instance_uid, PredictionRow.bundle_name, PredictionRow.bundle_version)
         .join(PredictionRow, PredictionRow.instance_id == FindingRow.instance_id)
         .join(InstanceRow, InstanceRow.id == FindingRow.instance_id)
         .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.withdrawn.is_(False))
         .order_by(InstanceRow.received_at, InstanceRow.id, FindingRow.position)
-    ).all()
-    instances = dict.fromkeys(row.instance_id for row, *_ in rows)
-    numbers = {instance: number for number, instance in enumerate(instances, start=1)}
-    images: dict[Finding, str] = {}
-    for row, *_ in rows:
-        found = Finding(label=row.label, probability=row.probability, threshold=row.threshold)
-        images.setdefault(found, f"frontal image {numbers[row.instance_id]}" if len(numbers) > 1 else "")
-    return _Sightings(images, ", ".join(sorted({f"{name} {version}" for _, name, version in rows})))
+    )
+    return [
+        _Found(
+            Finding(label=row.label, probability=row.probability, threshold=row.threshold),
+            row.instance_id,
+            sop_instance_uid,
+            f"{name} {version}",
+        )
+        for row, sop_instance_uid, name, version in rows
+    ]

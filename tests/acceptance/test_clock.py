@@ -76,7 +76,7 @@ class Site:
 
     def listed(self) -> list[dict[str, Any]]:
         """The reading list, in order."""
-        listed = self.ask("worklist")
+        listed = self.ask("worklist")["studies"]
         assert isinstance(listed, list)
         return listed
 

@@ -73,7 +73,7 @@ def lines_of_page(ports: dict[str, int]) -> Iterator[str]:
 
 def listed(reader: Reader) -> list[dict[str, Any]]:
     """Give the reading list as the daemon has it now."""
-    rows: list[dict[str, Any]] = json.loads(reader.type("cxr-triage worklist --json"))
+    rows: list[dict[str, Any]] = json.loads(reader.type("cxr-triage worklist --json"))["studies"]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The reading list as a whole: its version, its changes, who reads what, and the pause."""
+"""The reading list as a whole: its version, its changes, who reads what, the pause; and results that replace others."""
 
 from typing import Final
 
@@ -33,11 +33,17 @@ def upgrade() -> None:
         sa.Column("effective", sa.SmallInteger(), nullable=False),
         sa.Column("utility", sa.Double(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("overdue_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["study_instance_uid"], ["study.study_instance_uid"], name=op.f("fk_list_change_study_instance_uid_study")
         ),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_list_change")),
     )
     op.create_index(op.f("ix_list_change_study_instance_uid"), "list_change", ["study_instance_uid"], unique=False)
+    op.add_column(
+        "result_object", sa.Column("source_edition", sa.Integer(), nullable=False, server_default=sa.text("0"))
+    )
     op.add_column("study", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("study", sa.Column("claimed_by", sa.Text(), nullable=True))
