@@ -346,6 +346,9 @@ class WorklistSettings(Section):
         default=(), description="Calling AE titles that may read the list; empty: any."
     )
     maximum_associations: int = Field(default=10, ge=1, description="Associations served at the same time.")
+    study_root: bool = Field(
+        default=False, description="Whether the port also answers Study Root C-FIND, for clients of a PACS."
+    )
     mode: Mode = Field(
         default=Mode.REORDER,
         description="`reorder`: findings move studies; `advise`: they are shown; `shadow`: they are stored only.",

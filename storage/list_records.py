@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 from cxr_triage.model.priority import Policy, Priority, Ranked, rank
 from cxr_triage.storage.records import ListedStudy
@@ -49,6 +50,24 @@ class Pause:
     by: str
     #: Why, in that person's words.
     reason: str
+
+
+class ListMark(NamedTuple):
+    """What a snapshot says, in short: equal marks, equal snapshots."""
+
+    version: ListVersion
+    #: Opaque: of the images of the listed studies.
+    images: tuple[Any, ...]
+
+
+class ListedImage(NamedTuple):
+    """An image of a study on the list."""
+
+    series_instance_uid: str
+    #: As the image says; empty: it does not.
+    modality: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -97,13 +97,22 @@ def storescu(
 
 
 def findscu(
-    port: int, *keys: str, folder: Path, calling: str = "READER", called: str = "CXRLIST"
+    port: int,
+    *keys: str,
+    folder: Path,
+    calling: str = "READER",
+    called: str = "CXRLIST",
+    options: Sequence[str] = ("-W",),
 ) -> tuple["subprocess.CompletedProcess[str]", list[Dataset]]:
-    """Query a modality worklist with DCMTK; gives the answers in the order in which they came."""
+    """Query with DCMTK, a modality worklist unless said otherwise; gives the answers in the order in which they came.
+
+    Keys are `Name=value`, or a file that holds them.
+    """
     folder.mkdir(exist_ok=True)
-    arguments = [argument for key in keys for argument in ("-k", key)]
-    command = [FINDSCU, "-v", "-W", "-X", "-od", str(folder), "-aet", calling, "-aec", called, *arguments]
-    finished = _run([*command, LOOPBACK, str(port)])
+    arguments = [argument for key in keys if "/" not in key for argument in ("-k", key)]
+    files = [key for key in keys if "/" in key]
+    command = [FINDSCU, "-v", *options, "-X", "-od", str(folder), "-aet", calling, "-aec", called, *arguments]
+    finished = _run([*command, LOOPBACK, str(port), *files])
     return finished, [dcmread(path) for path in sorted(folder.glob("rsp*.dcm"))]
 
 

@@ -55,7 +55,7 @@ def reported() -> list[Offer]:
 
 def listed() -> list[Offer]:
     """What a station may propose to the worklist."""
-    return _offers(worklist_contexts(), "SCP")
+    return _offers(worklist_contexts(study_root=True), "SCP")
 
 
 def sent() -> list[Offer]:

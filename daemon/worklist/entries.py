@@ -1,25 +1,22 @@
-"""A ranked study as an entry of a modality worklist (PS3.4 Table K.6-1)."""
+"""A study on the list as an entry of a modality worklist (PS3.4 Table K.6-1)."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
-from pydicom import config
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
-
-from cxr_triage.model.priority import Ranked
+from cxr_triage.daemon.worklist.board import Board, Place
+from cxr_triage.daemon.worklist.catalogue import DATASETS, Attributes, Items
+from cxr_triage.daemon.worklist.version_words import place_in_words
 from cxr_triage.storage.records import ListedStudy
 
 #: Return keys of type 2 that nobody has told us: answered, and empty.
 UNKNOWN_TO_US: Final = (
-    "ReferencedStudySequence",
     "PatientTransportArrangements",
     "RequestingPhysician",
     "AdmissionID",
     "CurrentPatientLocation",
-    "ReferencedPatientSequence",
     "PatientWeight",
     "ConfidentialityConstraintOnPatientDataDescription",
     "PatientState",
@@ -28,6 +25,7 @@ UNKNOWN_TO_US: Final = (
     "Allergies",
     "SpecialNeeds",
 )
+UNKNOWN_SEQUENCES: Final = ("ReferencedStudySequence", "ReferencedPatientSequence")
 UNKNOWN_STEP_TO_US: Final = (
     "ScheduledPerformingPhysicianName",
     "ScheduledStationName",
@@ -37,71 +35,92 @@ UNKNOWN_STEP_TO_US: Final = (
 )
 #: SH holds 16 characters (PS3.5 6.2).
 _ID_LENGTH: Final = 16
+_NO_DESCRIPTION: Final = "Chest radiograph"
+
+Values = dict[str, Callable[[Place], str]]
 
 
-def entry(ranked: Ranked[ListedStudy], *, station_ae_title: str) -> Dataset:
-    """Give everything that a study can be asked for, with text as Unicode.
+def _header(name: str) -> Callable[[Place], str]:
+    """Give what finds a field of the study's header."""
+    find = attrgetter(f"study.header.{name}")
+    return lambda place: str(find(place))
+
+
+#: Known of patient and study as the first image says it, for both information models.
+OF_THE_IMAGE: Final[Values] = {
+    "StudyDate": _header("study_date"),
+    "StudyTime": _header("study_time"),
+    "AccessionNumber": _header("accession_number"),
+    "ReferringPhysicianName": _header("referring_physician_name"),
+    "PatientName": _header("patient_name"),
+    "PatientID": _header("patient_id"),
+    "IssuerOfPatientID": _header("issuer_of_patient_id"),
+    "PatientBirthDate": _header("patient_birth_date"),
+    "PatientSex": _header("patient_sex"),
+    "StudyInstanceUID": lambda place: place.study.study_instance_uid,
+}
+#: The place on the list, for both.
+OF_THE_LIST: Final[Values] = {
+    # PS3.3 C.4.11: STAT, HIGH, ROUTINE, MEDIUM or LOW.
+    "RequestedProcedurePriority": lambda place: place.level.name,
+    # PS3.3 C.4.11, "User-defined comments on the Requested Procedure": why it has this place. Reason for the Requested
+    # Procedure (0040,1002) is what the referrer asked, and so is not ours to write.
+    "RequestedProcedureComments": lambda place: place.reason,
+}
+
+
+def worklist_entries(board: Board, *, station_ae_title: str) -> Attributes[Place]:
+    """Say what the entries of a worklist have.
 
     Args:
-        ranked: the study and its place.
+        board: the list.
         station_ae_title: whoever asks: any station that may read the list may read any study on it.
     """
-    header = ranked.study.header
-    answer = Dataset()
-    _put(answer, SpecificCharacterSet="ISO_IR 192")
-    _put(
-        answer,
-        StudyDate=header.study_date,
-        StudyTime=header.study_time,
-        AccessionNumber=header.accession_number,
-        ReferringPhysicianName=header.referring_physician_name,
-        PatientName=header.patient_name,
-        PatientID=header.patient_id,
-        IssuerOfPatientID=header.issuer_of_patient_id,
-        PatientBirthDate=header.patient_birth_date,
-        PatientSex=header.patient_sex,
-    )
-    _put(
-        answer,
-        StudyInstanceUID=ranked.study.study_instance_uid,
-        RequestedProcedureID=header.study_id or _derived_id(ranked.study),
-        RequestedProcedureDescription=header.study_description or "Chest radiograph",
-        # PS3.3 C.4.11: STAT, HIGH, ROUTINE, MEDIUM or LOW.
-        RequestedProcedurePriority=ranked.level.name,
-        # PS3.3 C.4.11, "User-defined comments on the Requested Procedure": why it has this place. Reason for the
-        # Requested Procedure (0040,1002) is what the referrer asked, and so is not ours to write.
-        RequestedProcedureComments=ranked.reason,
-        ScheduledProcedureStepSequence=[_step(ranked.study, station_ae_title)],
-    )
-    _put(answer, **dict.fromkeys(UNKNOWN_TO_US))
-    return answer
+    values: Values = {
+        **OF_THE_IMAGE,
+        "RequestedProcedureID": lambda place: place.study.header.study_id or _derived_id(place.study),
+        "RequestedProcedureDescription": _description,
+        **OF_THE_LIST,
+        **dict.fromkeys(UNKNOWN_TO_US, _nothing),
+    }
+    sequences = {name: Items(lambda _place: (), DATASETS) for name in UNKNOWN_SEQUENCES}
+    step = Items(lambda place: (place,), _step(board, station_ae_title))
+    return Attributes(values, {**sequences, "ScheduledProcedureStepSequence": step})
 
 
-def _step(study: ListedStudy, station_ae_title: str) -> Dataset:
+def _step(board: Board, station_ae_title: str) -> Attributes[Place]:
     """The reading of the study; it waits since the study was made, else since it arrived."""
-    header = study.header
-    step = Dataset()
-    _put(
-        step,
-        Modality=header.modality,
-        ScheduledStationAETitle=station_ae_title,
-        ScheduledProcedureStepStartDate=header.study_date or _local(study.arrived_at).strftime("%Y%m%d"),
-        ScheduledProcedureStepStartTime=header.study_time or _local(study.arrived_at).strftime("%H%M%S"),
-        ScheduledProcedureStepDescription=header.study_description or "Chest radiograph",
-        ScheduledProcedureStepID=_derived_id(study),
-    )
-    _put(step, **dict.fromkeys(UNKNOWN_STEP_TO_US))
-    return step
+    since = _local(board.since).strftime("%Y%m%d%H%M%S.%f%z")
+    values: Values = {
+        "Modality": _header("modality"),
+        "ScheduledStationAETitle": lambda _place: station_ae_title,
+        "ScheduledProcedureStepStartDate": _start_date,
+        "ScheduledProcedureStepStartTime": _start_time,
+        "ScheduledProcedureStepDescription": _description,
+        "ScheduledProcedureStepID": lambda place: _derived_id(place.study),
+        "CommentsOnTheScheduledProcedureStep": lambda place: place_in_words(place.rank, board.version),
+        # Not in Table K.6-1: what an entry says changes with each version of the list.
+        "ScheduledProcedureStepModificationDateTime": lambda _place: since,
+        **dict.fromkeys(UNKNOWN_STEP_TO_US, _nothing),
+    }
+    return Attributes(values)
 
 
-def _put(dataset: Dataset, **values: object) -> None:
-    """Set elements by keyword as they came: what an image carries is passed on with its oddities, and not quoted."""
-    for keyword, value in values.items():
-        tag = tag_for_keyword(keyword)
-        assert tag is not None, keyword
-        vr = dictionary_VR(tag)
-        given = [] if value is None and vr == "SQ" else value
-        dataset.add(DataElement(tag, vr, given, validation_mode=config.IGNORE))
+def _nothing(place: Place) -> str:
+    del place
+    return ""
+
+
+def _description(place: Place) -> str:
+    return place.study.header.study_description or _NO_DESCRIPTION
+
+
+def _start_date(place: Place) -> str:
+    return place.study.header.study_date or _local(place.study.arrived_at).strftime("%Y%m%d")
+
+
+def _start_time(place: Place) -> str:
+    return place.study.header.study_time or _local(place.study.arrived_at).strftime("%H%M%S")
 
 
 def _derived_id(study: ListedStudy) -> str:

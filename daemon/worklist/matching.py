@@ -1,133 +1,195 @@
-"""Which entries of a list a C-FIND identifier asks for (PS3.4 C.2.2.2): pure functions over data sets."""
+"""Which entries of a list a C-FIND identifier asks for (PS3.4 C.2.2.2), compiled once and asked of each entry."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
+from typing import Any, Final, Generic, TypeVar
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-#: What describes an identifier and asks for nothing: Specific Character Set and Timezone Offset From UTC.
-_NOT_KEYS: Final = frozenset({BaseTag(0x00080005), BaseTag(0x00080201)})
-#: PS3.4 C.2.2.2.4: where * and ? are wildcards.
-_WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
-#: PS3.4 C.2.2.2.5.
-_RANGE_VRS: Final = frozenset({"DA", "TM", "DT"})
-_OLD_SEPARATORS: Final = {"DA": ".", "TM": ":"}
-#: PS3.4 Table K.6-1: ranges of both together are one range of date and time.
-_START: Final = (
-    BaseTag(tag_for_keyword("ScheduledProcedureStepStartDate") or 0),
-    BaseTag(tag_for_keyword("ScheduledProcedureStepStartTime") or 0),
-)
+from cxr_triage.daemon.worklist.catalogue import DATASETS, Catalogue, tag_of, text_of
+from cxr_triage.daemon.worklist.conditions import condition
+from cxr_triage.daemon.worklist.moments import combined_test, is_range, zone_of
+from cxr_triage.model.errors import TriageError
+
+Thing = TypeVar("Thing")
+
+#: What describes an identifier and asks for nothing (PS3.4 C.4.1.1.3.1).
+CHARACTER_SET: Final = tag_of("SpecificCharacterSet")
+ZONE: Final = tag_of("TimezoneOffsetFromUTC")
+#: An identifier is a data set, and so has no group below that (PS3.4 C.4.1.1.3).
+_FIRST_GROUP: Final = 0x0008
+#: PS3.4 Table K.6-1: where both are ranges, they are one range of date and time.
+_COMBINED: Final = {
+    tag_of("ScheduledProcedureStepStartDate"): tag_of("ScheduledProcedureStepStartTime"),
+}
+
+
+class IdentifierError(TriageError):
+    """An identifier breaks a rule: the message says which, within the 64 characters of LO, and quotes nothing."""
+
+    def __init__(self, tag: BaseTag | None, message: str) -> None:
+        super().__init__(message)
+        #: The offending element; None: what offends is that there is none.
+        self.tag = tag
+
+
+class Query(Generic[Thing]):
+    """An identifier, or an item of one, as tests of the entries of one catalogue."""
+
+    def __init__(self, identifier: Dataset, catalogue: Catalogue[Thing], *, zone: tzinfo | None = None) -> None:
+        """Compile.
+
+        Args:
+            identifier: keys with values are matched, all of them are answered; what no entry has decides nothing.
+            catalogue: of the entries.
+            zone: of dates and times without an offset, where the identifier does not say; None: this machine's.
+
+        Raises:
+            IdentifierError: it breaks a rule.
+        """
+        self._catalogue = catalogue
+        self._zone = _zone(identifier) or zone
+        self._keys = keys(identifier)
+        self._tests: list[Callable[[Thing], bool]] = []
+        #: By the tag of a sequence of which an item is asked.
+        self._nested: dict[BaseTag, Query[Any]] = {}
+        combined = set(self._combine(identifier))
+        for key in self._keys:
+            if key.tag not in combined:
+                self._compile(key)
+
+    def matches(self, entry: Thing) -> bool:
+        """Whether an entry is among what is asked for."""
+        return all(test(entry) for test in self._tests)
+
+    @property
+    def is_universal(self) -> bool:
+        """Whether every entry is."""
+        return not self._tests
+
+    def answer(self, entry: Thing) -> tuple[Dataset, bool]:
+        """Give the part of an entry that is asked back, of a sequence the items that match (PS3.4 C.2.2.2.6).
+
+        Returns:
+            It, and whether the entry knows every key.
+        """
+        answer, complete = Dataset(), True
+        for key in self._keys:
+            element, known = self._answered(key.tag, entry)
+            complete = complete and known
+            if element is not None:
+                answer.add(element)
+        return answer, complete
+
+    def _answered(self, tag: BaseTag, entry: Thing) -> tuple[DataElement | None, bool]:
+        if not _is_sequence(tag):
+            element = self._catalogue.element(tag, entry)
+            return element, element is not None
+        found = self._catalogue.items(tag)
+        items = found.of(entry) if found else None
+        if found is None or items is None:
+            return None, False
+        if tag not in self._nested:
+            return DataElement(tag, "SQ", [whole(found.catalogue, item) for item in items]), True
+        nested = self._nested[tag]
+        chosen = [nested.answer(item) for item in items if nested.matches(item)]
+        return DataElement(tag, "SQ", [item for item, _ in chosen]), all(known for _, known in chosen)
+
+    def _compile(self, key: DataElement) -> None:
+        if _is_sequence(key.tag):
+            self._compile_sequence(key)
+            return
+        find = self._catalogue.value(key.tag)
+        try:
+            vr = dictionary_VR(key.tag) if dictionary_has_tag(key.tag) else key.VR
+            test = condition(vr, text_of(key), zone=self._zone)
+        except ValueError as error:
+            raise IdentifierError(key.tag, str(error)) from error
+        if find is not None and test is not None:
+            self._tests.append(lambda entry: (value := find(entry)) is None or test(value))
+
+    def _compile_sequence(self, key: DataElement) -> None:
+        """An item matches if all of it does; a sequence matches if one of its items does (PS3.4 C.2.2.2.6)."""
+        if len(key.value or ()) > 1:
+            raise IdentifierError(key.tag, "a sequence in an identifier has one item")
+        found = self._catalogue.items(key.tag)
+        if not key.value or not len(key.value[0]):
+            return
+        nested: Query[Any] = Query(key.value[0], found.catalogue if found else DATASETS, zone=self._zone)
+        self._nested[key.tag] = nested
+        if found is None or nested.is_universal:
+            return
+        of = found.of
+        self._tests.append(lambda entry: (items := of(entry)) is None or any(map(nested.matches, items)))
+
+    def _combine(self, identifier: Dataset) -> Iterator[BaseTag]:
+        """Compile the ranges that are one range; gives their keys."""
+        for day, time in _COMBINED.items():
+            find_day, find_time = self._catalogue.value(day), self._catalogue.value(time)
+            if find_day is None or find_time is None or not {day, time} <= identifier.keys():
+                continue
+            days, times = text_of(identifier[day]), text_of(identifier[time])
+            if not is_range(days) or not is_range(times):
+                continue
+            try:
+                test = combined_test(days, times)
+            except ValueError as error:
+                raise IdentifierError(day, str(error)) from error
+            self._tests.append(lambda entry: test(find_day(entry) or "", find_time(entry) or ""))  # noqa: B023
+            yield from (day, time)
 
 
 def keys(identifier: Dataset) -> list[DataElement]:
-    """The elements of an identifier that ask for something."""
-    return [
+    """The elements of an identifier that ask for something.
+
+    Raises:
+        IdentifierError: it has elements that no data set has.
+    """
+    asked = [
         element
         for element in identifier
-        if element.tag not in _NOT_KEYS and element.tag.element != 0  # group lengths
+        if element.tag not in (CHARACTER_SET, ZONE) and element.tag.element != 0  # group lengths
     ]
+    for element in asked:
+        if element.tag.group < _FIRST_GROUP:
+            raise IdentifierError(element.tag, "no element of a data set")
+    return asked
 
 
 def matches(identifier: Dataset, entry: Dataset) -> bool:
-    """Whether an entry is among what the identifier asks for; keys that the entry does not know are ignored."""
-    asked = keys(identifier)
-    ranges = [element for element in asked if element.tag in _START and "-" in _text(element)]
-    if len(ranges) == len(_START):
-        if not _in_combined_range(identifier, entry):
-            return False
-        asked = [element for element in asked if element.tag not in _START]
-    return all(_matches(element, entry[element.tag]) for element in asked if element.tag in entry)
+    """Whether a data set is among what the identifier asks for; for many of them, make one `Query` of `DATASETS`."""
+    return Query(identifier, DATASETS).matches(entry)
 
 
 def select(identifier: Dataset, entry: Dataset) -> tuple[Dataset, bool]:
-    """Give the part of an entry that an identifier asks back.
-
-    Returns:
-        It, and whether the entry knows every key.
-    """
-    selected = Dataset()
-    complete = True
-    for element in keys(identifier):
-        if element.tag not in entry:
-            complete = False
-            continue
-        found = entry[element.tag]
-        if element.VR == "SQ" and element.value and len(element.value[0]):
-            chosen = [select(element.value[0], item) for item in found.value]
-            found = DataElement(element.tag, "SQ", [item for item, _ in chosen])
-            complete = complete and all(known for _, known in chosen)
-        selected.add(found)
-    return selected, complete
+    """Give the part of a data set that an identifier asks back, and whether it knows every key."""
+    return Query(identifier, DATASETS).answer(entry)
 
 
-def _matches(key: DataElement, found: DataElement) -> bool:
-    if key.VR == "SQ":
-        return not key.value or any(matches(key.value[0], item) for item in found.value or [Dataset()])
-    wanted, value = _text(key), _text(found)
-    if not wanted:
-        return True
-    if key.VR == "UI":
-        return value in wanted.split("\\")
-    if key.VR in _RANGE_VRS:
-        return _in_range(wanted, value)
-    if key.VR == "PN":
-        return any(_like(_folded(wanted), name) for name in _names(value))
-    return _like(wanted, value) if key.VR in _WILDCARD_VRS else wanted == value
+def whole(catalogue: Catalogue[Thing], entry: Thing) -> Dataset:
+    """Give all of an entry."""
+    answer = Dataset()
+    for tag in catalogue.tags(entry):
+        found = catalogue.items(tag) if _is_sequence(tag) else None
+        if found is not None:
+            items = [whole(found.catalogue, item) for item in found.of(entry) or ()]
+            answer.add(DataElement(tag, "SQ", items))
+        elif (element := catalogue.element(tag, entry)) is not None:
+            answer.add(element)
+    return answer
 
 
-def _in_range(wanted: str, value: str) -> bool:
-    """A shorter time stands for all of its hour or minute."""
-    if not value:
-        return False
-    if "-" not in wanted:
-        return value.startswith(wanted)
-    low, _, high = wanted.partition("-")
-    return low <= value and (not high or value[: len(high)] <= high)
+def _zone(identifier: Dataset) -> tzinfo | None:
+    if ZONE not in identifier or not identifier[ZONE].value:
+        return None
+    try:
+        return zone_of(str(identifier[ZONE].value).strip())
+    except ValueError as error:
+        raise IdentifierError(ZONE, str(error)) from error
 
 
-def _in_combined_range(identifier: Dataset, entry: Dataset) -> bool:
-    low_date, _, high_date = _text(identifier[_START[0]]).partition("-")
-    low_time, _, high_time = _text(identifier[_START[1]]).partition("-")
-    date, time = (_text(entry[tag]) for tag in _START)
-    after_low = not low_date or (date, time) >= (low_date, low_time)
-    return after_low and (not high_date or (date, time[: len(high_time)]) <= (high_date, high_time))
-
-
-def _like(pattern: str, value: str) -> bool:
-    """Whether * (any text) and ? (any character) make the value; goes back to the last * only, so never far."""
-    at = place = resume = 0
-    star = -1
-    while at < len(value):
-        if place < len(pattern) and pattern[place] == "*":
-            star, resume, place = place, at, place + 1
-        elif place < len(pattern) and pattern[place] in ("?", value[at]):
-            at, place = at + 1, place + 1
-        elif star >= 0:
-            resume += 1
-            at, place = resume, star + 1
-        else:
-            return False
-    return not pattern[place:].strip("*")
-
-
-def _names(value: str) -> Iterable[str]:
-    """A name as a whole, and each of its component groups (PS3.5 6.2.1)."""
-    return [_folded(value), *map(_folded, value.split("="))]
-
-
-def _folded(name: str) -> str:
-    """PS3.4 C.2.2.2.1: names may be compared without regard to case; trailing delimiters mean nothing."""
-    return name.rstrip("^= ").casefold()
-
-
-def _text(element: DataElement) -> str:
-    """The value as it would stand in a file, dates and times without the separators of old (PS3.5 6.2)."""
-    value = element.value
-    if value is None:
-        return ""
-    text = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value).strip()
-    return text.replace(_OLD_SEPARATORS[element.VR], "") if element.VR in _OLD_SEPARATORS else text
+def _is_sequence(tag: BaseTag) -> bool:
+    return dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"

@@ -1,14 +1,16 @@
-"""The Modality Worklist SCP: the reading list, in order, for stations that can only poll one (PS3.4 Annex K)."""
+"""The reading list, in order, for who polls one: Modality Worklist and Study Root FIND as SCP (PS3.4 K and C)."""
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
+from pynetdicom.dimse_messages import C_FIND_RQ
+from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
@@ -17,28 +19,30 @@ from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
-from cxr_triage.daemon.worklist.entries import entry
-from cxr_triage.daemon.worklist.matching import matches, select
+from cxr_triage.daemon.worklist.board import Boards
+from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder, nothing_asked
+from cxr_triage.daemon.worklist.flow import keep_pace
+from cxr_triage.daemon.worklist.matching import IdentifierError
 from cxr_triage.model.errors import StorageError
-from cxr_triage.model.priority import Policy, rank
-from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import ReadingList
-from cxr_triage.storage.records import ListedStudy
 from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
 #: PS3.4 Table K.5-1.
 MODALITY_WORKLIST_FIND: Final = UID("1.2.840.10008.5.1.4.31")
+#: PS3.4 Table C.6.2.3-1.
+STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
 
-#: PS3.4 Table K.4-1.
+#: PS3.4 Tables C.4-1 and K.4-1.
 SUCCESS: Final = 0x0000
-PENDING: Final = 0xFF00
-PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
 CANCELLED: Final = 0xFE00
 OUT_OF_RESOURCES: Final = 0xA700
+IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
 UNABLE_TO_PROCESS: Final = 0xC000
+#: Command Data Set Type (0000,0800), PS3.7 9.3.2.1.
+NO_DATA_SET: Final = 0x0101
 #: All that a C-FIND is answered with.
 ANSWERS: Final = {
     PENDING: Answered("Matches are continuing", "an entry; every key of the query was supported"),
@@ -48,40 +52,21 @@ ANSWERS: Final = {
     SUCCESS: Answered("Success", "after the last entry"),
     CANCELLED: Answered("Matching terminated due to Cancel request", "after a C-CANCEL"),
     OUT_OF_RESOURCES: Answered("Refused: Out of Resources", "the database was not reached", "ask again"),
+    IDENTIFIER_DOES_NOT_MATCH: Answered(
+        "Failed: Data Set does not match SOP Class",
+        "a key breaks a rule, or there is none; Offending Element names it, and Error Comment says which rule",
+        "correct it",
+    ),
     UNABLE_TO_PROCESS: Answered("Failed: Unable to process", "the query cannot be decoded", "correct it"),
 }
 #: In the order of our preference.
 TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
-Response = tuple[int, Dataset | None]
-
-
-class Worklist:
-    """Answers queries from the reading list as it is at that instant."""
-
-    def __init__(self, *, studies: Callable[[], Sequence[ListedStudy]], policy: Policy, clock: Clock = utc_now) -> None:
-        self._studies = studies
-        self._policy = policy
-        self._clock = clock
-
-    def find(self, identifier: Dataset, *, calling_ae_title: str) -> Iterator[Response]:
-        """Give what matches, the study to be read first at the front.
-
-        C-FIND promises no order, and a station may sort as it likes; one that shows answers as they come shows ours.
-
-        Raises:
-            StorageError: the ledger could not be reached.
-        """
-        for ranked in rank(self._studies(), now=self._clock(), policy=self._policy):
-            known = entry(ranked, station_ae_title=calling_ae_title)
-            if matches(identifier, known):
-                answer, complete = select(identifier, known)
-                answer.add(known["SpecificCharacterSet"])
-                yield PENDING if complete else PENDING_WITHOUT_SOME_KEYS, answer
+Response = tuple[int | Dataset, Dataset | None]
 
 
 class WorklistRole:
-    """The modality worklist as a process of its own."""
+    """The reading list on the network as a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -97,61 +82,74 @@ class WorklistRole:
         database, clock = open_database(settings.database_url), ServiceClock.of(settings.run_folder)
         try:
             worklist_server(
-                Worklist(studies=ReadingList(database, clock=clock).studies, policy=settings.policy(), clock=clock),
+                Finder(Boards(ReadingList(database, clock=clock), settings.policy()).now),
                 listener=listener,
                 ae_title=settings.worklist.ae_title,
                 limits=_limits(settings),
                 allowed_ae_titles=settings.worklist.allowed_ae_titles,
+                study_root=settings.worklist.study_root,
             ).serve(stop, ready)
         finally:
             database.close()
 
 
 def worklist_server(
-    worklist: Worklist,
+    finder: Finder,
     *,
     listener: socket.socket,
     ae_title: str,
     limits: Limits,
     allowed_ae_titles: tuple[str, ...] = (),
+    study_root: bool = False,
 ) -> DicomServer:
-    """Put a worklist behind a listening socket: Modality Worklist and Verification as SCP."""
+    """Put the list behind a listening socket: Modality Worklist, Study Root if wanted, and Verification as SCP."""
     return DicomServer(
         ae_title=ae_title,
         listener=listener,
-        contexts=worklist_contexts(),
-        handlers=[(evt.EVT_C_FIND, _answer_find, [worklist])],
+        contexts=worklist_contexts(study_root=study_root),
+        handlers=[(evt.EVT_C_FIND, _answer_find, [finder]), (evt.EVT_DIMSE_RECV, _refuse_without_identifier)],
         limits=limits,
         allowed_ae_titles=allowed_ae_titles,
     )
 
 
-def worklist_contexts() -> list[PresentationContext]:
+def worklist_contexts(*, study_root: bool) -> list[PresentationContext]:
     """What a station is offered."""
-    return [build_context(VERIFICATION), build_context(MODALITY_WORKLIST_FIND, list(TRANSFER_SYNTAXES))]
+    models = [MODALITY_WORKLIST_FIND, STUDY_ROOT_FIND] if study_root else [MODALITY_WORKLIST_FIND]
+    return [build_context(VERIFICATION), *(build_context(model, list(TRANSFER_SYNTAXES)) for model in models)]
 
 
-def _answer_find(event: Event, worklist: Worklist) -> Iterator[Response]:
-    requestor = event.assoc.requestor.primitive
-    assert requestor is not None
-    answers = 0
+def _answer_find(event: Event, finder: Finder) -> Iterator[Response]:
+    find = finder.studies if event.context.abstract_syntax == STUDY_ROOT_FIND else finder.worklist
+    told = {"calling_ae_title": _calling_ae_title(event), "model": event.context.abstract_syntax.name}
     try:
         identifier = _identifier(event)
     except Exception:  # noqa: BLE001 - pydicom raises whatever it meets in hostile bytes
-        log.warning("worklist query not understood", calling_ae_title=requestor.calling_ae_title)
+        log.warning("worklist query not understood", **told)
         yield UNABLE_TO_PROCESS, None
         return
     try:
-        for response in worklist.find(identifier, calling_ae_title=requestor.calling_ae_title):
-            if event.is_cancelled:
-                yield CANCELLED, None
-                return
-            yield response
-            answers += 1
+        yield from _at_its_pace(event, find(identifier, calling_ae_title=_calling_ae_title(event)), told)
+    except IdentifierError as error:
+        log.warning("worklist query refused", reason=str(error), **told)
+        yield _refusal(error), None
     except StorageError as error:
         log.exception("ledger not reached", exc_info=error)
         yield OUT_OF_RESOURCES, None
-    log.info("worklist read", answers=answers, calling_ae_title=requestor.calling_ae_title)
+
+
+def _at_its_pace(event: Event, found: Iterator[Answer], told: Mapping[str, str]) -> Iterator[Response]:
+    """Answer until the end, or until the station has had enough."""
+    answers = 0
+    for answer in found:
+        keep_pace(event.assoc)
+        if event.is_cancelled:
+            log.info("worklist query cancelled", answers=answers, **told)
+            yield CANCELLED, None
+            return
+        yield answer
+        answers += 1
+    log.info("worklist read", answers=answers, **told)
 
 
 def _identifier(event: Event) -> Dataset:
@@ -160,6 +158,38 @@ def _identifier(event: Event) -> Dataset:
         identifier = event.identifier
         identifier.walk(lambda _dataset, _element: None)
     return identifier
+
+
+def _refuse_without_identifier(event: Event) -> None:
+    """Answer a query that says that no data set follows: pynetdicom drops it, and the station would wait."""
+    message = event.message
+    command = message.command_set
+    if not isinstance(message, C_FIND_RQ) or command.CommandDataSetType != NO_DATA_SET:
+        return
+    log.warning("worklist query refused", reason=str(nothing_asked()), calling_ae_title=_calling_ae_title(event))
+    answer = C_FIND()
+    answer.MessageIDBeingRespondedTo = command.MessageID
+    answer.AffectedSOPClassUID = command.AffectedSOPClassUID
+    answer.Status = IDENTIFIER_DOES_NOT_MATCH
+    answer.ErrorComment = str(nothing_asked())  # type: ignore[assignment] # pynetdicom declares what it is at first
+    assert message.context_id is not None
+    event.assoc.dimse.send_msg(answer, message.context_id)
+
+
+def _refusal(error: IdentifierError) -> Dataset:
+    """Say which element, and why (PS3.7 9.1.2.1)."""
+    status = Dataset()
+    status.Status = IDENTIFIER_DOES_NOT_MATCH
+    status.ErrorComment = str(error)
+    if error.tag is not None:
+        status.OffendingElement = [error.tag]
+    return status
+
+
+def _calling_ae_title(event: Event) -> str:
+    requestor = event.assoc.requestor.primitive
+    assert requestor is not None
+    return str(requestor.calling_ae_title)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -6,7 +6,8 @@ from typing import Final
 from cxr_triage.storage.records import InstanceHeader
 from cxr_triage.storage.schema import HeaderRow
 
-_FIELDS: Final = tuple(field.name for field in fields(InstanceHeader))
+#: Names of the columns, in their order.
+FIELDS: Final = tuple(field.name for field in fields(InstanceHeader))
 
 
 def row_of(instance_id: int, header: InstanceHeader) -> HeaderRow:
@@ -16,4 +17,4 @@ def row_of(instance_id: int, header: InstanceHeader) -> HeaderRow:
 
 def header_of(row: HeaderRow) -> InstanceHeader:
     """Read a header back."""
-    return InstanceHeader(**{name: getattr(row, name) for name in _FIELDS})
+    return InstanceHeader(**{name: getattr(row, name) for name in FIELDS})
