@@ -38,8 +38,8 @@ class Listing:
     """The reading list at one instant, by Study Instance UID."""
 
     version: ListVersion
-    #: When its order changed last, UTC; None: never.
-    changed_at: datetime | None
+    #: When its order changed last, UTC.
+    changed_at: datetime
     places: dict[str, Ranked[ListedStudy]]
 
 
@@ -66,7 +66,7 @@ def _now(
     """What is so at this instant."""
     level = on_list.level if on_list else study.effective if study and not step.state.is_final else None
     placed = value_of(attributes, tag_of("ScheduledProcedureStepPriority"))
-    changed = [each for each in (step.changed_at, on_list and listing.changed_at) if each]
+    changed_at = max(step.changed_at, listing.changed_at) if on_list else step.changed_at
     comments = value_of(attributes, tag_of("CommentsOnTheScheduledProcedureStep"))
     words = [comments] if comments else []
     if on_list is not None:
@@ -77,7 +77,7 @@ def _now(
         SOPInstanceUID=("UI", step.sop_instance_uid),
         ProcedureStepState=("CS", step.state.value),
         ScheduledProcedureStepPriority=("CS", more_urgent(placed, level)),
-        ScheduledProcedureStepModificationDateTime=("DT", date_time(max(changed))),
+        ScheduledProcedureStepModificationDateTime=("DT", date_time(changed_at)),
         CommentsOnTheScheduledProcedureStep=("LT", " ".join(words)),
         WorklistLabel=("LO", value_of(attributes, tag_of("WorklistLabel")) or WORKLIST_LABEL),
     )

@@ -15,7 +15,9 @@ from cxr_triage.daemon.ups.attributes import completed, creation_faults, tag_of
 from cxr_triage.daemon.ups.presentation import Listing, shown
 from cxr_triage.daemon.ups.priorities import LEVEL_OF
 from cxr_triage.daemon.ups.requests import assignments, cancel_requested, modified, read_study, state_changed
-from cxr_triage.daemon.worklist.matching import keys, matches, select
+from cxr_triage.daemon.worklist.board import Boards
+from cxr_triage.daemon.worklist.catalogue import DATASETS
+from cxr_triage.daemon.worklist.matching import IdentifierError, Query
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
@@ -83,7 +85,7 @@ class ProcedureSteps:
         """
         self._steps = StepLedger(database, clock=clock)
         self._subscriptions = StepSubscriptions(database, clock=clock)
-        self._list = ReadingList(database, clock=clock)
+        self._boards = Boards(ReadingList(database, clock=clock), policy)
         self._policy = policy
         self._receivers = receivers
         self._retrieve_ae_titles = retrieve_ae_titles
@@ -180,16 +182,18 @@ class ProcedureSteps:
         if uid not in {GLOBAL_SUBSCRIPTION, FILTERED_GLOBAL_SUBSCRIPTION}:
             known = self._subscriptions.subscribe(uid, receiving_ae, deletion_lock=deletion_lock, actor=caller)
             return Answer(status=statuses.SUCCESS if known else statuses.NO_SUCH_STEP)
-        wanted = _json(filter_keys or Dataset()) if uid == FILTERED_GLOBAL_SUBSCRIPTION else {}
-        if wanted is None or (uid == FILTERED_GLOBAL_SUBSCRIPTION and not wanted):
+        filtered = uid == FILTERED_GLOBAL_SUBSCRIPTION
+        wanted = _json(filter_keys or Dataset()) if filtered else {}
+        try:
+            query = _query(wanted or {})
+        except IdentifierError as error:
+            return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment=str(error))
+        if filtered and not wanted:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment="matching keys")
         self._subscriptions.subscribe_to_all(
-            receiving_ae,
-            deletion_lock=deletion_lock,
-            keys=wanted if uid == FILTERED_GLOBAL_SUBSCRIPTION else None,
-            actor=caller,
+            receiving_ae, deletion_lock=deletion_lock, keys=wanted if filtered else None, actor=caller
         )
-        here = [step.sop_instance_uid for step, _ in self._matching(Dataset.from_json(wanted))]
+        here = [step.sop_instance_uid for step, _ in self._matching(Dataset(), query)]
         self._subscriptions.include(receiving_ae, here, deletion_lock=deletion_lock)
         return Answer(status=statuses.SUCCESS)
 
@@ -213,18 +217,26 @@ class ProcedureSteps:
         return Answer(status=statuses.SUCCESS)
 
     def find(self, identifier: Dataset) -> Iterator[Found]:
-        """Give the steps that match (C-FIND, PS3.4 CC.2.8): of listed studies in the list's order, then the others."""
-        for _, whole in self._matching(identifier):
-            answer, complete = select(identifier, whole)
-            answer.SpecificCharacterSet = whole.SpecificCharacterSet
-            yield Found(answer, complete)
+        """Give the steps that match (C-FIND, PS3.4 CC.2.8): of listed studies in the list's order, then the others.
+
+        Raises:
+            IdentifierError: the query breaks a rule.
+        """
+        query = Query(identifier, DATASETS)
+        return (self._found(query, whole) for _, whole in self._matching(identifier, query))
+
+    @staticmethod
+    def _found(query: Query[Dataset], whole: Dataset) -> Found:
+        answer, complete = query.answer(whole)
+        answer.SpecificCharacterSet = whole.SpecificCharacterSet
+        return Found(answer, complete)
 
     def consider(self) -> None:
         """Try the filters of subscribers on the steps that are new."""
         while (filters := self._subscriptions.filters()) and (steps := self._subscriptions.unconsidered()):
-            wanted = {receiver: (Dataset.from_json(each), lock) for receiver, (each, lock) in filters.items()}
+            wanted = {receiver: (_query(each), lock) for receiver, (each, lock) in filters.items()}
             for step, whole in zip(steps, self._shown(steps, self._current()), strict=True):
-                whose = {receiver: lock for receiver, (each, lock) in wanted.items() if matches(each, whole)}
+                whose = {receiver: lock for receiver, (query, lock) in wanted.items() if query.matches(whole)}
                 self._subscriptions.record_considered(step.sop_instance_uid, whose)
 
     def _change(self, uid: str, rule: Rule, caller: str) -> Answer:
@@ -233,7 +245,7 @@ class ProcedureSteps:
         self.consider()
         return Answer(status=ruling.status, comment=ruling.comment)
 
-    def _matching(self, identifier: Dataset) -> Iterator[tuple[Step, Dataset]]:
+    def _matching(self, identifier: Dataset, query: Query[Dataset]) -> Iterator[tuple[Step, Dataset]]:
         listing = self._current()
         states = [StepState(each) for each in _values(identifier, "ProcedureStepState") if each in set(StepState)]
         steps = self._steps.steps(states, _values(identifier, "SOPInstanceUID"))
@@ -243,12 +255,11 @@ class ProcedureSteps:
             on_list = None if step.state.is_final else listing.places.get(step.study_instance_uid or "")
             return on_list.rank if on_list else last
 
-        asks = bool(keys(identifier))
         ordered = sorted(steps, key=place)
         for start in range(0, len(ordered), _AT_ONCE):
             some = ordered[start : start + _AT_ONCE]
             for step, whole in zip(some, self._shown(some, listing), strict=True):
-                if not asks or matches(identifier, whole):
+                if query.matches(whole):
                     yield step, whole
 
     def _shown(self, steps: Sequence[Step], listing: Listing) -> list[Dataset]:
@@ -264,17 +275,12 @@ class ProcedureSteps:
         ]
 
     def _current(self) -> Listing:
-        """The list as it is now: equal versions, equal order."""
+        """The list as it is now."""
+        board = self._boards.now()
         with self._lock:
-            if self._listing is not None and self._listing.version == self._list.version():
-                return self._listing
-            snapshot = self._list.snapshot()
-            last = self._list.changes_after(snapshot.version.changes - 1, 1)
-            self._listing = Listing(
-                version=snapshot.version,
-                changed_at=last[0].at if last else None,
-                places={each.study.study_instance_uid: each for each in snapshot.ranked(self._policy)},
-            )
+            if self._listing is None or self._listing.version != board.version:
+                places = {each.study.study_instance_uid: each for each in board.places}
+                self._listing = Listing(version=board.version, changed_at=board.since, places=places)
             return self._listing
 
 
@@ -284,6 +290,10 @@ def _values(identifier: Dataset, keyword: str) -> list[str]:
         return []
     values = str(identifier[keyword].value) if identifier[keyword].VM <= 1 else "\\".join(identifier[keyword].value)
     return [] if set("*?") & set(values) else values.split("\\")
+
+
+def _query(keys: Json) -> Query[Dataset]:
+    return Query(Dataset.from_json(keys), DATASETS)
 
 
 def _json(attributes: Dataset) -> Json | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import select
 
@@ -10,6 +11,9 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.schema import AnnouncementRow
 from cxr_triage.storage.step_records import Announcement, AnnouncementState
+
+#: Rows that are removed together.
+_AT_ONCE: Final = 1000
 
 
 class Announcements:
@@ -68,6 +72,16 @@ class Announcements:
             if retry_at is None:
                 row.state, row.changed_at = AnnouncementState.DEAD, self._clock()
             leases.give_back(row, retry_at)
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was taken or given up before that time; how many."""
+        row = AnnouncementRow
+        with self._database.transaction() as session:
+            done = select(row).where(row.state != AnnouncementState.PENDING, row.changed_at < before).limit(_AT_ONCE)
+            rows = session.scalars(done).all()
+            for each in rows:
+                session.delete(each)
+            return len(rows)
 
     def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
         """Give back the messages whose sender is dead or too slow; how many."""

@@ -54,7 +54,7 @@ class StepLedger:
         images = (
             select(InstanceRow, HeaderRow)
             .join(HeaderRow, HeaderRow.instance_id == InstanceRow.id)
-            .where(InstanceRow.study_instance_uid.in_(study_instance_uids))
+            .where(InstanceRow.study_instance_uid.in_(study_instance_uids), InstanceRow.other_bytes.is_(False))
             .order_by(InstanceRow.received_at, InstanceRow.id)
         )
         with self._database.read() as session:

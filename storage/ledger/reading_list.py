@@ -29,7 +29,6 @@ from cxr_triage.storage.records import AuditEntry, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
     Event,
-    InstanceRow,
     ListChangeRow,
     StudyRow,
 )
