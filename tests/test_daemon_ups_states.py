@@ -11,7 +11,7 @@ from placing import CALLER, PERFORMER, brought_to, performed, placed, service, s
 from steps import Steps
 
 NOWHERE = "1.2.3.4"
-NONE, SCHEDULED, PROGRESS, COMPLETED, CANCELED = None, *StepState
+SCHEDULED, PROGRESS = StepState.SCHEDULED, StepState.IN_PROGRESS
 
 #: As the standard has it, written down apart from the code: request -> statuses where there is no step, and where it is
 #: SCHEDULED, IN PROGRESS, COMPLETED, CANCELED.
@@ -34,7 +34,7 @@ TABLE = {
     "set wrong": (0xC307, 0xC310, 0xC301, 0xC300, 0xC300),
     "set without": (0xC307, 0x0000, 0xC301, 0xC300, 0xC300),
 }
-STATES = (NONE, SCHEDULED, PROGRESS, COMPLETED, CANCELED)
+STATES = (None, *StepState)
 #: Where the state is another one afterwards.
 BECOMES = {
     ("begin", SCHEDULED): "IN PROGRESS",

@@ -147,9 +147,9 @@ class ProcedureSteps:
         given = _json(modifications)
         if given is None:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE)
-        own = given.pop(tag_of("TransactionUID"), {})
-        known = transaction_uid or value_of({"": own}, "")
-        return self._change(uid, lambda step: modified(step, given, known), caller)
+        claim = transaction_uid or value_of(given, tag_of("TransactionUID"))
+        given.pop(tag_of("TransactionUID"), None)
+        return self._change(uid, lambda step: modified(step, given, claim), caller)
 
     def change_state(self, uid: str, state: str, transaction_uid: str | None, *, caller: str) -> Answer:
         """Claim, complete or cancel a step (N-ACTION type 1, PS3.4 CC.2.1)."""

@@ -26,6 +26,7 @@ def changed(session: Session, study: StudyRow, change: Change, *, now: datetime,
     assert study.overdue_at is not None
     the_list = locked_list(session)
     the_list.changes += 1
+    reading_steps.follow(session, study, change, now)
     session.add(
         ListChangeRow(
             number=the_list.changes,
@@ -42,7 +43,6 @@ def changed(session: Session, study: StudyRow, change: Change, *, now: datetime,
             claimed_at=study.claimed_at,
         )
     )
-    reading_steps.follow(session, study, change, now)
 
 
 def locked_list(session: Session) -> ReadingListRow:

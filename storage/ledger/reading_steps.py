@@ -11,8 +11,9 @@ from uuid import uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import Change
-from cxr_triage.storage.schema import AnnouncementRow, ProcedureStepRow, StepSubscriptionRow, StudyRow
+from cxr_triage.storage.schema import AnnouncementRow, Event, ProcedureStepRow, StepSubscriptionRow, StudyRow
 from cxr_triage.storage.step_records import (
     GLOBAL_SUBSCRIPTION,
     INTERPRETATION,
@@ -43,6 +44,7 @@ def follow(session: Session, study: StudyRow, change: Change, now: datetime) -> 
     """Bring a study's steps to where it is after a change of the reading list."""
     if change is Change.LISTED:
         _schedule(session, study.study_instance_uid, now)
+        _keep_claim(session, study, now)
     elif change is Change.CLAIMED:
         _begin(session, study.study_instance_uid, now)
     elif change is Change.GIVEN_BACK:
@@ -129,6 +131,14 @@ def _schedule(session: Session, study_instance_uid: str, now: datetime) -> None:
     mine = select(func.count()).where(row.study_instance_uid == study_instance_uid, row.own)
     number = (session.scalar(mine) or 0) + 1
     add(session, new_step(step_uid(study_instance_uid, number), study_instance_uid, {}, now, own=True), now)
+
+
+def _keep_claim(session: Session, study: StudyRow, now: datetime) -> None:
+    """Whoever claimed the step before the images came has the study from the beginning."""
+    begun = [row for row in open_steps(session, study.study_instance_uid) if row.performer is not None]
+    if begun and study.claimed_at is None:
+        study.claimed_at, study.claimed_by = now, begun[0].performer
+        note(session, now, str(begun[0].performer), Event.CLAIMED, study, f"by {begun[0].performer}, before it came")
 
 
 def new_step(
