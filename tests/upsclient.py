@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.events import Event
 
 from cxr_triage.daemon.ups.port import EVENT, OFFERED, PUSH
@@ -28,14 +30,14 @@ class Client:
         answer, _ = self.association.send_n_create(step, PUSH, uid)
         return int(answer.Status), uid
 
-    def get(self, uid: str, *tags: int) -> tuple[int, Dataset | None]:
+    def get(self, uid: str, *tags: BaseTag) -> tuple[int, Dataset | None]:
         """Read a step."""
         answer, found = self.association.send_n_get(list(tags), PUSH, uid)
         return int(answer.Status), found
 
     def state(self, uid: str) -> str:
         """Read a step's state."""
-        _, found = self.get(uid, 0x00741000)
+        _, found = self.get(uid, BaseTag(0x00741000))
         assert found is not None
         return str(found.ProcedureStepState)
 
@@ -98,9 +100,13 @@ class Watcher:
     def take(self, event: Event) -> tuple[int, None]:
         """Take an N-EVENT-REPORT."""
         request = event.request
-        told = event.event_information.get("ProcedureStepState", "")
+        assert isinstance(request, N_EVENT_REPORT)
+        assert request.MessageID is not None
+        told = str(event.event_information.get("ProcedureStepState", ""))
         with self.came:
-            self.events.append((request.MessageID, event.event_type, request.AffectedSOPInstanceUID, str(told)))  # type: ignore[union-attr]
+            self.events.append(
+                (request.MessageID, int(event.event_type or 0), str(request.AffectedSOPInstanceUID), told)
+            )
             self.came.notify_all()
         return self.answer(), None
 

@@ -96,7 +96,7 @@ class ProcedureSteps:
     def create(self, uid: str | None, attributes: Dataset, *, caller: str) -> Answer:
         """Add a step (N-CREATE, PS3.4 CC.2.5); None: we give it a UID."""
         uid = uid or generate_uid(prefix=None)
-        if not UID(uid).is_valid:
+        if not _is_uid(uid):
             return Answer(status=statuses.INVALID_OBJECT_INSTANCE, comment="SOP Instance UID")
         if uid in {GLOBAL_SUBSCRIPTION, FILTERED_GLOBAL_SUBSCRIPTION}:
             return Answer(status=statuses.DUPLICATE_SOP_INSTANCE)
@@ -149,6 +149,8 @@ class ProcedureSteps:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE)
         claim = transaction_uid or value_of(given, tag_of("TransactionUID"))
         given.pop(tag_of("TransactionUID"), None)
+        if not given:
+            return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment="nothing is set")
         return self._change(uid, lambda step: modified(step, given, claim), caller)
 
     def change_state(self, uid: str, state: str, transaction_uid: str | None, *, caller: str) -> Answer:
@@ -156,7 +158,7 @@ class ProcedureSteps:
         if state not in set(StepState):
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment="ProcedureStepState")
         wanted = StepState(state)
-        if transaction_uid and not UID(transaction_uid).is_valid:
+        if transaction_uid and not _is_uid(transaction_uid):
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment="TransactionUID")
         now = self._clock()
         return self._change(
@@ -290,6 +292,10 @@ def _values(identifier: Dataset, keyword: str) -> list[str]:
         return []
     values = str(identifier[keyword].value) if identifier[keyword].VM <= 1 else "\\".join(identifier[keyword].value)
     return [] if set("*?") & set(values) else values.split("\\")
+
+
+def _is_uid(text: str) -> bool:
+    return UID(text, validation_mode=config.IGNORE).is_valid
 
 
 def _query(keys: Json) -> Query[Dataset]:
