@@ -40,7 +40,7 @@ def send(reader: Client, primitive: N_ACTION | N_CREATE | N_GET | N_SET) -> Data
         association._reactor_checkpoint.set()  # noqa: SLF001
     assert answer is not None
     status = Dataset()
-    status.Status = answer.Status  # type: ignore[union-attr]
+    status.Status = answer.Status
     status.MessageID = answer.MessageIDBeingRespondedTo
     return status
 

@@ -1,5 +1,6 @@
 """A system that works with procedure steps by DIMSE: claims, completes and cancels them, and takes their events."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,12 @@ def client(port: int, ae_title: str = "READER1") -> Iterator[Client]:
         yield Client(association)
     finally:
         association.release()
+
+
+def answers(port: int) -> bool:
+    """Whether somebody accepts connections on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 @dataclass
