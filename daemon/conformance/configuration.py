@@ -11,16 +11,18 @@ from cxr_triage.daemon.setting_sections import (
     DicomSettings,
     Modality,
     Section,
+    UpsSubscriber,
     WorklistSettings,
 )
 
 _LOCAL: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("dicom", DicomSettings, ("ae_title", "host", "port", "allowed_ae_titles", "require_called_ae_title")),
-    ("worklist", WorklistSettings, ("enabled", "ae_title", "host", "port", "allowed_ae_titles")),
+    ("worklist", WorklistSettings, ("enabled", "ups", "ae_title", "host", "port", "allowed_ae_titles")),
 )
 _REMOTE: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("[[destination]]", Destination, tuple(Destination.model_fields)),
     ("[[modality]]", Modality, tuple(Modality.model_fields)),
+    ("[[ups_subscriber]]", UpsSubscriber, tuple(UpsSubscriber.model_fields)),
 )
 _SECTIONS: Final[Sequence[tuple[str, type[Section]]]] = (
     ("dicom", DicomSettings),

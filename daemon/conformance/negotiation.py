@@ -15,6 +15,9 @@ from cxr_triage.daemon.dicom_client import offered_syntaxes
 from cxr_triage.daemon.receive import storage_contexts
 from cxr_triage.daemon.results.finishing import TRANSFER_SYNTAX
 from cxr_triage.daemon.results.profiles import SOP_CLASSES
+from cxr_triage.daemon.ups.announcing import REPORTING_ROLE as EVENT_ROLE
+from cxr_triage.daemon.ups.announcing import event_contexts
+from cxr_triage.daemon.ups.port import ups_contexts
 from cxr_triage.daemon.worklist.mwl import worklist_contexts
 
 #: How the lists of transfer syntaxes are called, by what they are for.
@@ -56,6 +59,18 @@ def reported() -> list[Offer]:
 def listed() -> list[Offer]:
     """What a station may propose to the worklist."""
     return _offers(worklist_contexts(study_root=True), "SCP")
+
+
+def stepped() -> list[Offer]:
+    """What a caller may propose to the worklist besides, where procedure steps are on."""
+    return _offers(ups_contexts(), "SCP")
+
+
+def announced() -> list[Offer]:
+    """What we propose to a subscriber that is told of events."""
+    assert (EVENT_ROLE.scu_role, EVENT_ROLE.scp_role) == (False, True)
+    verification, event = event_contexts()
+    return _offers([verification], "SCU") + _offers([event], "SCP", "SCP/SCU role selection: we as SCP")
 
 
 def sent() -> list[Offer]:

@@ -48,7 +48,7 @@ class UpsPort:
     @property
     def contexts(self) -> list[PresentationContext]:
         """What a caller is offered."""
-        return [build_context(each, list(TRANSFER_SYNTAXES)) for each in OFFERED]
+        return ups_contexts()
 
     @property
     def handlers(self) -> list[EventHandlerType]:
@@ -148,6 +148,11 @@ class UpsPort:
                 "procedure step request refused", status=f"0x{answer.status:04X}", reason=answer.comment, **told
             )
         return answer
+
+
+def ups_contexts() -> list[PresentationContext]:
+    """What a caller is offered."""
+    return [build_context(each, list(TRANSFER_SYNTAXES)) for each in OFFERED]
 
 
 class UnreadableError(Exception):

@@ -92,7 +92,6 @@ GET_ANSWERS: Final = {
     OPTIONAL_ATTRIBUTES_UNSUPPORTED: Answered(
         "Requested optional Attributes are not supported", "what there is of what was asked for"
     ),
-    INVALID_ARGUMENT_VALUE: _UNREADABLE,
     NO_SUCH_STEP: _NO_STEP,
     RESOURCE_LIMITATION: _NOT_NOW,
 }
