@@ -57,7 +57,7 @@ class Role(Protocol):
 
 def enabled_roles(settings: Settings) -> tuple[str, ...]:
     """The roles that these settings ask for, in the order of their start."""
-    return tuple(role for role in ROLES if role != "worklist" or settings.worklist.enabled)
+    return tuple(role for role in ROLES if role != "worklist" or settings.worklist.is_open)
 
 
 def processes(role: str, settings: Settings) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ def _command(role: str, number: int, config: Path | None) -> list[str]:
 
 def _readiness(settings: Settings) -> str:
     parts = [f"dicom {settings.dicom.host}:{settings.dicom.port} AE {settings.dicom.ae_title}"]
-    if settings.worklist.enabled:
+    if settings.worklist.is_open:
         parts.append(f"worklist {settings.worklist.host}:{settings.worklist.port} AE {settings.worklist.ae_title}")
     parts.append(f"web http://{settings.web.host}:{settings.web.port}")
     return f"cxr-triage ready: {', '.join(parts)}"

@@ -9,9 +9,16 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.schema import CommitmentRow, DeliveryRow, InstanceRow, Leased, ModalityRequestRow
+from cxr_triage.storage.schema import (
+    AnnouncementRow,
+    CommitmentRow,
+    DeliveryRow,
+    InstanceRow,
+    Leased,
+    ModalityRequestRow,
+)
 
-Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow)
+Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow, AnnouncementRow)
 
 
 def is_due(table: type[Job], now: datetime) -> ColumnElement[bool]:

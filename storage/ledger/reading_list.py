@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, exists, select, update
+from sqlalchemy import ColumnElement, Select, exists, select
 
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.clock import Clock, utc_now
@@ -12,7 +12,7 @@ from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import changes, snapshots
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
 from cxr_triage.storage.ledger.snapshots import LISTED
-from cxr_triage.storage.ledger.studies import locked_study, recompute, sightings_of
+from cxr_triage.storage.ledger.studies import locked_study, order_study, recompute, sightings_of
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import (
     Change,
@@ -29,7 +29,6 @@ from cxr_triage.storage.records import AuditEntry, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
     Event,
-    InstanceRow,
     ListChangeRow,
     StudyRow,
 )
@@ -80,13 +79,7 @@ class ReadingList:
         """Set what a person or their system ordered, up or down, also before the first image of the study is here."""
         with self._database.transaction() as session:
             study = locked_study(session, study_instance_uid)
-            note(session, self._clock(), actor, Event.ORDERED, study, f"{study.ordered.name} -> {level.name}")
-            study.ordered = level
-            study.effective = min(study.effective, level)
-            session.execute(
-                update(InstanceRow).where(InstanceRow.study_instance_uid == study_instance_uid).values(ordered=level)
-            )
-            recompute(session, study, policy, now=self._clock(), actor=actor)
+            order_study(session, study, level, policy, now=self._clock(), actor=actor)
 
     def finish(self, study_instance_uid: str, *, actor: str) -> bool:
         """Take a study off the list, since it was read.
