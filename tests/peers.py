@@ -154,7 +154,10 @@ def stalling(port: int, *, after_bytes: int) -> Iterator[int]:
             held.append(sender)
             receiver.sendall(sender.recv(65536))  # A-ASSOCIATE-RQ
             sender.sendall(receiver.recv(65536))  # A-ASSOCIATE-AC
-            receiver.sendall(sender.recv(after_bytes))
+            left = after_bytes
+            while left and (part := sender.recv(left)):
+                receiver.sendall(part)
+                left -= len(part)
 
         held: list[socket.socket] = []
         relaying = threading.Thread(target=relay)

@@ -20,7 +20,7 @@ from pynetdicom.pdu_primitives import (
 from committing import Site, roles
 from cxr_triage.daemon.commitment.messages import SOP_CLASS
 from cxr_triage.daemon.dicom_server import VERIFICATION
-from cxr_triage.daemon.worklist.mwl import WorklistRole
+from cxr_triage.daemon.worklist.mwl import STUDY_ROOT_FIND, WorklistRole
 from cxr_triage.storage.database import open_database
 from peers import LOOPBACK, free_port, running
 from printed import Pair, contexts, policy, table
@@ -71,9 +71,12 @@ def test_the_receiver_accepts_what_is_stated(site: Site) -> None:
 
 
 def test_the_worklist_accepts_what_is_stated(site: Site) -> None:
-    """The same there."""
-    with listing(site) as port:
+    """The same there; without `worklist.study_root`, all but that model."""
+    with listing(site, study_root=True) as port:
         assert accepted(port, LISTS, everything()) == contexts(LIST)
+    with listing(site) as port:
+        without = {(model, syntax) for model, syntax in contexts(LIST) if model != STUDY_ROOT_FIND}
+        assert accepted(port, LISTS, everything()) == without
 
 
 def test_storage_commitment_is_accepted_as_stated(site: Site) -> None:

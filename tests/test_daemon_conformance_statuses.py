@@ -27,7 +27,7 @@ from cxr_triage.daemon.commitment.messages import (
 from cxr_triage.daemon.dicom_client import Part10File, associated
 from cxr_triage.daemon.dicom_client import Peer as Address
 from cxr_triage.daemon.receive import Receiver
-from cxr_triage.daemon.worklist.mwl import MODALITY_WORKLIST_FIND
+from cxr_triage.daemon.worklist.mwl import MODALITY_WORKLIST_FIND, STUDY_ROOT_FIND
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.commitment_records import CommitmentReport, Reference
 from cxr_triage.storage.database import Database, open_database
@@ -98,9 +98,9 @@ def test_a_fault_of_ours_is_answered_as_stated(
 
 
 @contextmanager
-def station(port: int) -> Iterator[Association]:
+def station(port: int, model: str = MODALITY_WORKLIST_FIND) -> Iterator[Association]:
     """Call the worklist."""
-    context = build_context(MODALITY_WORKLIST_FIND, [ExplicitVRLittleEndian])
+    context = build_context(model, [ExplicitVRLittleEndian])
     association = AE("READER").associate(LOOPBACK, port, contexts=[context], ae_title="CXRLIST")
     assert association.is_established
     try:
@@ -282,3 +282,21 @@ def test_the_keys_of_the_list_are_those_that_are_stated() -> None:
         f">{dictionary_description(each.tag)}" for each in step
     ]
     assert sorted(found) == sorted(row["attribute"] for row in rows)
+
+
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
+def test_the_keys_of_studies_are_those_that_are_stated(level: str) -> None:
+    """All that are stated for a level are answered there, and those of no other level are known."""
+    rows = table(LIST, "levels")
+    query = Dataset()
+    for row in rows:
+        tag = Tag(row["tag"].strip("()").replace(",", ""))
+        query.add(DataElement(tag, dictionary_VR(tag), None))
+    query.QueryRetrieveLevel = level
+    query.StudyInstanceUID, query.SeriesInstanceUID = "1.2.1", "1.2.1.1"
+    with listing(lambda: [listed_study("1.2.1")]) as port, station(port, STUDY_ROOT_FIND) as association:
+        (status, answer), _ = association.send_c_find(query, STUDY_ROOT_FIND)
+    assert answer is not None
+    assert status.Status == 0xFF01
+    stated = [row["attribute"] for row in rows if level in row["levels"].split(", ")]
+    assert [dictionary_description(each.tag) for each in answer] == stated

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pebble import ProcessPool
+from pydicom import dcmread
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import RLELossless
 from sqlalchemy import select
@@ -22,6 +23,7 @@ from cxr_triage.daemon.lanes import MAX_LOST_ATTEMPTS
 from cxr_triage.daemon.readers import Score, scoring_threads
 from cxr_triage.daemon.settings import load_settings
 from cxr_triage.daemon.wakeup import Doorbell, ring
+from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import BundleError, ConfigurationError, StorageError, TriageError
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Policy
@@ -29,8 +31,8 @@ from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.ledger import ReadingList, Reporting, Scoring
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import Claim, InstanceState
-from cxr_triage.storage.schema import InstanceRow
-from daemons import lives
+from cxr_triage.storage.schema import InstanceRow, PredictionRow
+from daemons import chest_radiographs, lives
 from wards import DEADLINE_SECONDS, LEASE, PATIENCE_SECONDS, Ward, empty_ward, running, wait_until
 
 
@@ -283,6 +285,39 @@ def test_the_role_by_its_settings(tmp_path: Path, sqlite_url: str, monkeypatch: 
     monkeypatch.setenv("CXR_TRIAGE_MODEL__BUNDLE", "no-such-bundle")
     with pytest.raises(BundleError, match="no-such-bundle"):
         InferRole(load_settings()).run(threading.Event(), lambda: None)
+
+
+def test_a_start_with_other_weights_scores_what_waits_again(
+    ward: Ward, tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study on the list has the result of the weights that the role was started with, and its place by them."""
+    chest = dcmread(chest_radiographs()[0])
+    uid = str(chest.SOPInstanceUID)
+    chest.save_as(ward.inbox / f"{uid}.dcm", enforce_file_format=True)
+    ward.receive_file(uid)
+    with running(ward.inference()):
+        wait_until(ward.settled(uid))
+    [before] = ReadingList(ward.database).studies()
+    monkeypatch.setenv("CXR_TRIAGE_STORAGE__ROOT", str(tmp_path))
+    monkeypatch.setenv("CXR_TRIAGE_STORAGE__DATABASE", sqlite_url)
+    monkeypatch.setenv("CXR_TRIAGE_STORAGE__INBOX", str(ward.inbox))
+    shipped = read_card(None).identity
+    with running(InferRole(load_settings())):
+        wait_until(lambda: bundle_of(ward, uid) == shipped.sha256)
+    [after] = ReadingList(ward.database).studies()
+    assert f"{shipped.name} {shipped.version}" not in before.priority.reason
+    assert after.priority != before.priority
+    assert ward.state(uid) is InstanceState.SCORED
+
+
+def bundle_of(ward: Ward, uid: str) -> str:
+    """Which weights the result of an image is from."""
+    with ward.database.read() as session:
+        row = session.scalars(
+            select(PredictionRow).join(InstanceRow, InstanceRow.id == PredictionRow.instance_id)
+        ).one()
+        assert ward.row(uid).id == row.instance_id
+        return row.bundle_sha256
 
 
 def test_the_parent_holds_no_torch() -> None:

@@ -22,7 +22,12 @@ def test_a_list_that_stays_is_read_once(steps: Steps, boards: Boards, monkeypatc
     steps.score("1.1", finding())
     read: list[Snapshot] = []
     snapshot = steps.reading_list.snapshot
-    monkeypatch.setattr(steps.reading_list, "snapshot", lambda: read.append(snapshot()) or read[-1])
+
+    def counted() -> Snapshot:
+        read.append(snapshot())
+        return read[-1]
+
+    monkeypatch.setattr(steps.reading_list, "snapshot", counted)
     first = boards.now()
     steps.clock.move(timedelta(minutes=5))
     assert boards.now() is first

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cxr_triage.daemon.worklist.conditions import condition, pattern_test
 from cxr_triage.daemon.worklist.moments import combined_test, date_test, time_test
+from cxr_triage.daemon.worklist.negotiated import Agreed
 
 #: VR, key, value of the entry, whether it matches.
 SINGLE = [
@@ -196,6 +197,39 @@ def test_a_date_and_time_without_an_offset_is_in_the_zone_of_the_query() -> None
     assert test is not None
     assert test("20240304133000+0000")
     assert not test("20240304083000+0000")
+
+
+@pytest.mark.parametrize(
+    ("vr", "key", "value", "expected"),
+    [
+        # C.2.2.2.7: two quotation marks ask for what is empty.
+        *((vr, '""', "", True) for vr in ("LO", "PN", "UI", "DA", "TM", "DT", "LT")),
+        ("LO", '""', "x", False),
+        ("DA", '""', "20240304", False),
+        # C.2.2.2.8: each of the values, in whatever order, and there may be others.
+        ("CS", "CT\\PT", "PT\\CT\\SR", True),
+        ("CS", "CT\\PT", "CT\\SR", False),
+        ("CS", "CT", "PT\\CT", True),
+        # Not of UIDs, of which a list asks for any.
+        ("UI", "1.2\\1.3", "1.3", True),
+    ],
+)
+def test_a_key_matches_as_agreed(vr: str, key: str, value: str, expected: bool) -> None:
+    """What the clause says where it was negotiated."""
+    test = condition(vr, key, agreed=Agreed(empty=True, several=True), several=True)
+    assert test is not None
+    assert test(value) is expected
+
+
+@pytest.mark.parametrize("agreed", [Agreed(), Agreed(several=True)])
+def test_several_values_are_meant_together_only_if_agreed(agreed: Agreed) -> None:
+    """And only of an attribute that may have several."""
+    test = condition("CS", "CT\\PT", agreed=agreed, several=False)
+    assert test is not None
+    assert test("CT")
+    quotes = condition("LO", '""', agreed=agreed)
+    assert quotes is not None
+    assert not quotes("")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import config
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, build_context
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from builders import finding
+from cxr_triage.daemon.worklist.mwl import STUDY_ROOT_FIND
 from cxr_triage.storage.list_records import ListedImage
 from listings import DIGITAL_X_RAY, VERSION, board_of, listed_study, listing
 from listings import finding as served
-from peers import findscu
+from peers import LOOPBACK, findscu
 
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 IMAGES = {
@@ -27,7 +34,7 @@ IMAGES = {
 def port() -> Iterator[int]:
     """Serve two studies, of which the later one is read first."""
     studies = [
-        listed_study("1.2.1", minutes=1, patient_name="Müller^Jürgen"),
+        listed_study("1.2.1", minutes=1, patient_name="Müller^Jürgen", referring_physician_name=""),
         listed_study("1.2.2", finding(), minutes=2),
     ]
     board = board_of(studies, images=IMAGES)
@@ -144,3 +151,49 @@ def test_off_unless_the_site_wants_it(tmp_path: Path) -> None:
         finished, answers = findscu(port, "QueryRetrieveLevel=STUDY", folder=tmp_path, options=("-S",))
     assert answers == []
     assert finished.returncode != 0
+
+
+def negotiated(port: int, proposed: bytes, **keys: str) -> tuple[bytes, list[str]]:
+    """Propose, and ask for studies; gives what was accepted, and which studies were found."""
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid, item.service_class_application_information = STUDY_ROOT_FIND, proposed
+    query = Dataset()
+    for keyword, value in {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", **keys}.items():
+        query.add(DataElement(keyword, dictionary_VR(keyword), value, validation_mode=config.IGNORE))
+    context = build_context(STUDY_ROOT_FIND)
+    association = AE("READER").associate(LOOPBACK, port, contexts=[context], ae_title="CXRLIST", ext_neg=[item])
+    assert association.is_established
+    answers = [answer for _, answer in association.send_c_find(query, STUDY_ROOT_FIND) if answer is not None]
+    association.release()
+    accepted = association.acceptor.sop_class_extended.get(UID(STUDY_ROOT_FIND), b"")
+    return accepted, [answer.StudyInstanceUID for answer in answers]
+
+
+BOTH = ["1.2.2", "1.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("proposed", "accepted"),
+    [(b"\1", b"\0"), (b"\1\1", b"\0\1"), (b"\1" * 7, b"\0\1\0\0\0\1\1"), (b"\0" * 7, b"\0" * 7)],
+)
+def test_what_is_proposed_is_answered_byte_by_byte(port: int, proposed: bytes, accepted: bytes) -> None:
+    """PS3.4 C.5.1.1: as many bytes as were proposed; relational queries are not done."""
+    assert negotiated(port, proposed) == (accepted, BOTH)
+
+
+@pytest.mark.parametrize(
+    ("keys", "plain", "agreed"),
+    [
+        # From the evening before to the morning after.
+        ({"StudyDate": "20240303-20240305", "StudyTime": "0800-0900"}, [], BOTH),
+        ({"StudyDate": "20240304-20240305", "StudyTime": "0700-0800"}, BOTH, BOTH),
+        ({"ModalitiesInStudy": "DX\\OT"}, ["1.2.1"], ["1.2.1"]),
+        ({"ModalitiesInStudy": "DX\\CR"}, BOTH, []),
+        ({"AccessionNumber": '""'}, [], []),
+        ({"ReferringPhysicianName": '""'}, [], ["1.2.1"]),
+    ],
+)
+def test_what_is_agreed_on_is_done(port: int, keys: dict[str, str], plain: list[str], agreed: list[str]) -> None:
+    """And not otherwise."""
+    assert negotiated(port, b"\0" * 7, **keys)[1] == plain
+    assert negotiated(port, b"\0\1\0\0\0\1\1", **keys)[1] == agreed

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 import scorers
 from builders import radiograph_dataset, received_instance
-from cxr_triage.daemon.infer import Inference, Readers, Retry, Timing
+from cxr_triage.daemon.infer import Inference, InferRole, Readers, Retry, Timing
 from cxr_triage.daemon.readers import Score
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database
@@ -115,7 +115,7 @@ def empty_ward(database: Database, folder: Path) -> Ward:
 
 
 @contextmanager
-def running(inference: Inference) -> Iterator[threading.Event]:
+def running(inference: Inference | InferRole) -> Iterator[threading.Event]:
     """Run a role in a thread, from readiness to the end of its drain; gives its stop event."""
     stop, ready = threading.Event(), threading.Event()
     with ThreadPoolExecutor(max_workers=1) as thread:

@@ -58,7 +58,9 @@ def reported() -> list[Offer]:
 
 def listed() -> list[Offer]:
     """What a station may propose to the worklist."""
-    return _offers(worklist_contexts(study_root=True), "SCP")
+    *others, study_root = worklist_contexts(study_root=True)
+    extended = "date and time, empty value and multiple value matching"
+    return _offers(others, "SCP") + _offers([study_root], "SCP", extended)
 
 
 def stepped() -> list[Offer]:

@@ -36,6 +36,7 @@ def worklist_policies() -> str:
     return _policies(
         str(Limits().maximum_pdu_bytes),
         f"{WorklistSettings().maximum_associations} (`worklist.maximum_associations`)",
+        extended="of Study Root",
     )
 
 
@@ -60,7 +61,7 @@ def rejections(*, called: str = "", calling: str) -> str:
     return table(("result", "source", "reason", "when"), rows)
 
 
-def _policies(maximum_pdu: str, associations: str) -> str:
+def _policies(maximum_pdu: str, associations: str, *, extended: str = "none") -> str:
     rows = [
         ("Application Context Name", APPLICATION_CONTEXT),
         ("Maximum PDU length that we receive, bytes", maximum_pdu),
@@ -69,6 +70,6 @@ def _policies(maximum_pdu: str, associations: str) -> str:
         ("Implementation Class UID", IMPLEMENTATION_CLASS_UID),
         ("Implementation Version Name", IMPLEMENTATION_VERSION_NAME),
         ("User identity negotiation", "none"),
-        ("SOP class extended negotiation", "none"),
+        ("SOP class extended negotiation", extended),
     ]
     return table(("policy", "value"), rows)

@@ -78,7 +78,7 @@ def worklist() -> str:
         listed=contexts_table(negotiation.listed()),
         answers=answers_table(ANSWERS),
         keys=table(("attribute", "tag", "holds"), _rows(entry, "")),
-        studies=table(("attribute", "tag", "levels", "holds"), _study_rows(board)),
+        studies=table(("attribute", "tag", "levels", "an answer holds"), _study_rows(board)),
     )
 
 

@@ -11,15 +11,22 @@ from functools import partial
 from typing import Final
 
 from cxr_triage.daemon.worklist.moments import Test, date_test, date_time_test, time_test
+from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 
 #: PS3.4 C.2.2.2.4: where * and ? are wildcards.
 _WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 #: PS3.5 6.2: a backslash is text there, and spaces in front count.
 _ONE_TEXT: Final = frozenset({"LT", "ST", "UR", "UT"})
+#: PS3.4 C.2.2.2.8.
+_SEVERAL_VRS: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
+#: PS3.4 C.2.2.2.7.
+_EMPTY: Final = '""'
 _UID: Final = re.compile(r"[0-9.]+")
 
 
-def condition(vr: str, wanted: str, *, zone: tzinfo | None = None) -> Test | None:
+def condition(
+    vr: str, wanted: str, *, zone: tzinfo | None = None, agreed: Agreed = NOTHING, several: bool = False
+) -> Test | None:
     """Make the test of one key.
 
     Args:
@@ -27,6 +34,8 @@ def condition(vr: str, wanted: str, *, zone: tzinfo | None = None) -> Test | Non
         wanted: the key's value; several separated by a backslash ask for any of them. The standard leaves that open
             but for UIDs (PS3.4 C.2.2.2.8, note 4).
         zone: of dates and times without an offset; None: this machine's.
+        agreed: what was negotiated.
+        several: whether the attribute may have several values.
 
     Returns:
         It, true of an entry if it is of one of its values (PS3.4 C.2.2.3); None: it asks for whatever there is.
@@ -34,6 +43,8 @@ def condition(vr: str, wanted: str, *, zone: tzinfo | None = None) -> Test | Non
     Raises:
         ValueError: the key breaks a rule; says which, without quoting it.
     """
+    if agreed.empty and wanted.strip() == _EMPTY:
+        return lambda value: not value.strip()
     make = partial(date_time_test, zone=zone) if vr == "DT" else _MAKERS.get(vr, partial(_text_test, vr))
     if vr in _ONE_TEXT:
         return make(wanted) if wanted.strip("* ") else None
@@ -44,6 +55,8 @@ def condition(vr: str, wanted: str, *, zone: tzinfo | None = None) -> Test | Non
     if vr == "UI":
         return _uid_test(parts)
     tests = [make(part) for part in parts if part]
+    if agreed.several and several and vr in _SEVERAL_VRS:
+        return lambda value: all(any(map(each, value.split("\\"))) for each in tests)
     test = tests[0] if len(tests) == 1 else lambda value: any(each(value) for each in tests)
     return lambda value: test(value) if "\\" not in value else any(map(test, value.split("\\")))
 

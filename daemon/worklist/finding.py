@@ -9,6 +9,7 @@ from cxr_triage.daemon.worklist.board import Board
 from cxr_triage.daemon.worklist.character_sets import CharacterSets
 from cxr_triage.daemon.worklist.entries import worklist_entries
 from cxr_triage.daemon.worklist.matching import IdentifierError, Query, keys
+from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 from cxr_triage.daemon.worklist.study_entries import level_of, things_at
 
 Thing = TypeVar("Thing")
@@ -38,12 +39,13 @@ class Finder:
             StorageError: the ledger could not be reached.
         """
         if not keys(identifier):
-            raise nothing_asked()
+            # Also where no data set came at all: an answer to it would have no element either.
+            raise IdentifierError(None, "the identifier has no key")
         board = self._board()
         query = Query(identifier, worklist_entries(board, station_ae_title=calling_ae_title))
         return _answers(query, board.places, CharacterSets(identifier))
 
-    def studies(self, identifier: Dataset, *, calling_ae_title: str) -> Iterator[Answer]:
+    def studies(self, identifier: Dataset, *, calling_ae_title: str, agreed: Agreed = NOTHING) -> Iterator[Answer]:
         """Give the listed studies, or what is in one, that are asked for.
 
         Raises:
@@ -53,12 +55,7 @@ class Finder:
         del calling_ae_title
         level = level_of(identifier)
         things, attributes = things_at(level, self._board(), identifier)
-        return _answers(Query[Any](identifier, attributes), things, CharacterSets(identifier))
-
-
-def nothing_asked() -> IdentifierError:
-    """Say that an identifier has no key: an answer to it would have no element either."""
-    return IdentifierError(None, "the identifier has no key")
+        return _answers(Query[Any](identifier, attributes, agreed=agreed), things, CharacterSets(identifier))
 
 
 def _answers(query: Query[Thing], things: Iterable[Thing], character_sets: CharacterSets) -> Iterator[Answer]:

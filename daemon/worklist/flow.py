@@ -18,10 +18,20 @@ _LOOK_SECONDS: Final = 0.001
 
 def keep_pace(association: Association) -> None:
     """Wait until little is left to be sent and all that the peer sent is read, or the association has ended."""
+    count_as_heard(association)
     if association.dul.to_provider_queue.qsize() < WAITING_PARTS and not _has_more(association):
         return
-    while association.is_established and (not association.dul.to_provider_queue.empty() or _has_more(association)):
+    while not association.acse.is_aborted() and association.dul.is_alive() and _is_behind(association):
         time.sleep(_LOOK_SECONDS)
+
+
+def count_as_heard(association: Association) -> None:
+    """Let the limit of the peer's silence begin anew, which by itself only what it sends does."""
+    association.dul._idle_timer.restart()  # noqa: SLF001 - there is no other way to it
+
+
+def _is_behind(association: Association) -> bool:
+    return not association.dul.to_provider_queue.empty() or _has_more(association)
 
 
 def _has_more(association: Association) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import tzinfo
 from typing import Any, Final, Generic, TypeVar
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
@@ -12,6 +12,7 @@ from pydicom.tag import BaseTag
 from cxr_triage.daemon.worklist.catalogue import DATASETS, Catalogue, tag_of, text_of
 from cxr_triage.daemon.worklist.conditions import condition
 from cxr_triage.daemon.worklist.moments import combined_test, is_range, zone_of
+from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 from cxr_triage.model.errors import TriageError
 
 Thing = TypeVar("Thing")
@@ -22,9 +23,9 @@ ZONE: Final = tag_of("TimezoneOffsetFromUTC")
 #: An identifier is a data set, and so has no group below that (PS3.4 C.4.1.1.3).
 _FIRST_GROUP: Final = 0x0008
 #: PS3.4 Table K.6-1: where both are ranges, they are one range of date and time.
-_COMBINED: Final = {
-    tag_of("ScheduledProcedureStepStartDate"): tag_of("ScheduledProcedureStepStartTime"),
-}
+_COMBINED: Final = {tag_of("ScheduledProcedureStepStartDate"): tag_of("ScheduledProcedureStepStartTime")}
+#: The same where it is agreed on.
+_COMBINED_IF_AGREED: Final = {tag_of("StudyDate"): tag_of("StudyTime")}
 
 
 class IdentifierError(TriageError):
@@ -39,19 +40,28 @@ class IdentifierError(TriageError):
 class Query(Generic[Thing]):
     """An identifier, or an item of one, as tests of the entries of one catalogue."""
 
-    def __init__(self, identifier: Dataset, catalogue: Catalogue[Thing], *, zone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        identifier: Dataset,
+        catalogue: Catalogue[Thing],
+        *,
+        zone: tzinfo | None = None,
+        agreed: Agreed = NOTHING,
+    ) -> None:
         """Compile.
 
         Args:
             identifier: keys with values are matched, all of them are answered; what no entry has decides nothing.
             catalogue: of the entries.
             zone: of dates and times without an offset, where the identifier does not say; None: this machine's.
+            agreed: what was negotiated.
 
         Raises:
             IdentifierError: it breaks a rule.
         """
         self._catalogue = catalogue
         self._zone = _zone(identifier) or zone
+        self._agreed = agreed
         self._keys = keys(identifier)
         self._tests: list[Callable[[Thing], bool]] = []
         #: By the tag of a sequence of which an item is asked.
@@ -104,8 +114,13 @@ class Query(Generic[Thing]):
             return
         find = self._catalogue.value(key.tag)
         try:
-            vr = dictionary_VR(key.tag) if dictionary_has_tag(key.tag) else key.VR
-            test = condition(vr, text_of(key), zone=self._zone)
+            test = condition(
+                dictionary_VR(key.tag) if dictionary_has_tag(key.tag) else key.VR,
+                text_of(key),
+                zone=self._zone,
+                agreed=self._agreed,
+                several=dictionary_has_tag(key.tag) and dictionary_VM(key.tag) != "1",
+            )
         except ValueError as error:
             raise IdentifierError(key.tag, str(error)) from error
         if find is not None and test is not None:
@@ -118,7 +133,9 @@ class Query(Generic[Thing]):
         found = self._catalogue.items(key.tag)
         if not key.value or not len(key.value[0]):
             return
-        nested: Query[Any] = Query(key.value[0], found.catalogue if found else DATASETS, zone=self._zone)
+        nested: Query[Any] = Query(
+            key.value[0], found.catalogue if found else DATASETS, zone=self._zone, agreed=self._agreed
+        )
         self._nested[key.tag] = nested
         if found is None or nested.is_universal:
             return
@@ -127,7 +144,8 @@ class Query(Generic[Thing]):
 
     def _combine(self, identifier: Dataset) -> Iterator[BaseTag]:
         """Compile the ranges that are one range; gives their keys."""
-        for day, time in _COMBINED.items():
+        pairs = _COMBINED | _COMBINED_IF_AGREED if self._agreed.combined else _COMBINED
+        for day, time in pairs.items():
             find_day, find_time = self._catalogue.value(day), self._catalogue.value(time)
             if find_day is None or find_time is None or not {day, time} <= identifier.keys():
                 continue

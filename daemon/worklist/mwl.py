@@ -3,14 +3,13 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final, Protocol
 
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
-from pynetdicom.dimse_messages import C_FIND_RQ
-from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 
@@ -22,9 +21,10 @@ from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.ups.port import OFFERED, UpsPort
 from cxr_triage.daemon.ups.serving import ups_port
 from cxr_triage.daemon.worklist.board import Boards
-from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder, nothing_asked
-from cxr_triage.daemon.worklist.flow import keep_pace
+from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder
+from cxr_triage.daemon.worklist.flow import count_as_heard, keep_pace
 from cxr_triage.daemon.worklist.matching import IdentifierError
+from cxr_triage.daemon.worklist.negotiated import agreed_in, answered
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import ReadingList
@@ -43,8 +43,6 @@ CANCELLED: Final = 0xFE00
 OUT_OF_RESOURCES: Final = 0xA700
 IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
 UNABLE_TO_PROCESS: Final = 0xC000
-#: Command Data Set Type (0000,0800), PS3.7 9.3.2.1.
-NO_DATA_SET: Final = 0x0101
 #: All that a C-FIND is answered with.
 ANSWERS: Final = {
     PENDING: Answered("Matches are continuing", "an entry; every key of the query was supported"),
@@ -130,7 +128,7 @@ def worklist_server(
         ],
         handlers=[
             (evt.EVT_C_FIND, _answer_find, [_finds(finder, ups)]),
-            (evt.EVT_DIMSE_RECV, _refuse_without_identifier),
+            *([(evt.EVT_SOP_EXTENDED, _negotiate)] if finder and study_root else []),
             *(ups.handlers if ups else []),
         ],
         limits=limits,
@@ -144,6 +142,12 @@ def worklist_contexts(*, study_root: bool) -> list[PresentationContext]:
     return [build_context(VERIFICATION), *(build_context(model, list(TRANSFER_SYNTAXES)) for model in models)]
 
 
+def _negotiate(event: Event) -> dict[UID, bytes]:
+    """Answer what is proposed for Study Root; nothing is for modality worklists that we do."""
+    proposals: Mapping[UID, bytes] = event.app_info  # type: ignore[attr-defined] # set for this event alone
+    return {model: answered(proposed) for model, proposed in proposals.items() if model == STUDY_ROOT_FIND}
+
+
 def _finds(finder: Finder | None, ups: UpsPort | None) -> Mapping[UID, Find]:
     """What answers a query, by the SOP class that it is made under."""
     finds: dict[UID, Find] = {}
@@ -153,8 +157,11 @@ def _finds(finder: Finder | None, ups: UpsPort | None) -> Mapping[UID, Find]:
 
 
 def _answer_find(event: Event, finds: Mapping[UID, Find]) -> Iterator[Response]:
-    find = finds[event.context.abstract_syntax]
-    told = {"calling_ae_title": _calling_ae_title(event), "model": event.context.abstract_syntax.name}
+    model = UID(event.context.abstract_syntax)
+    find: Callable[..., Iterator[Answer]] = finds[model]
+    if model == STUDY_ROOT_FIND:
+        find = partial(find, agreed=agreed_in(event.assoc, model))
+    told = {"calling_ae_title": _calling_ae_title(event), "sop_class_uid": str(model)}
     try:
         identifier = _identifier(event)
     except Exception:  # noqa: BLE001 - pydicom raises whatever it meets in hostile bytes
@@ -182,6 +189,7 @@ def _at_its_pace(event: Event, found: Iterator[Answer], told: Mapping[str, str])
             return
         yield answer
         answers += 1
+    count_as_heard(event.assoc)
     log.info("worklist read", answers=answers, **told)
 
 
@@ -191,22 +199,6 @@ def _identifier(event: Event) -> Dataset:
         identifier = event.identifier
         identifier.walk(lambda _dataset, _element: None)
     return identifier
-
-
-def _refuse_without_identifier(event: Event) -> None:
-    """Answer a query that says that no data set follows: pynetdicom drops it, and the station would wait."""
-    message = event.message
-    command = message.command_set
-    if not isinstance(message, C_FIND_RQ) or command.CommandDataSetType != NO_DATA_SET:
-        return
-    log.warning("worklist query refused", reason=str(nothing_asked()), calling_ae_title=_calling_ae_title(event))
-    answer = C_FIND()
-    answer.MessageIDBeingRespondedTo = command.MessageID
-    answer.AffectedSOPClassUID = command.AffectedSOPClassUID
-    answer.Status = IDENTIFIER_DOES_NOT_MATCH
-    answer.ErrorComment = str(nothing_asked())  # type: ignore[assignment] # pynetdicom declares what it is at first
-    assert message.context_id is not None
-    event.assoc.dimse.send_msg(answer, message.context_id)
 
 
 def _refusal(error: IdentifierError) -> Dataset:
