@@ -188,3 +188,18 @@ def test_subscriptions_are_refused_with_the_standards_status(steps: Steps) -> No
         assert reader.act(uid, 5, ReceivingAE="WATCHER") == 0xC314
         assert reader.act(uid, 3, ReceivingAE="WATCHER") == 0x0115
         assert reader.act(uid, 6, ReceivingAE="WATCHER") == 0x0123
+
+
+def test_a_query_says_in_which_characters_it_reads(steps: Steps) -> None:
+    """An answer names a character set where it needs one; a query without a key is refused."""
+    with port(steps) as number, client(number) as reader:
+        assert reader.create(placed(), "1.2.3.1")[0] == 0
+        (found,) = reader.find(SpecificCharacterSet="ISO_IR 100", PatientName="")
+        assert (found.SpecificCharacterSet, found.PatientName) == ("ISO_IR 100", "Grün^Eva")
+        (found,) = reader.find(PatientName="gr*")
+        assert (found.SpecificCharacterSet, found.PatientName) == ("ISO_IR 192", "Grün^Eva")
+        (found,) = reader.find(PatientID="P1")
+        assert "SpecificCharacterSet" not in found
+        keyless = Dataset()
+        keyless.SpecificCharacterSet = "ISO_IR 100"
+        assert [int(answer.Status) for answer, _ in reader.association.send_c_find(keyless, QUERY)] == [0xA900]

@@ -13,7 +13,9 @@ from pynetdicom.presentation import PresentationContext
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.ups import statuses
 from cxr_triage.daemon.ups.service import Answer, ProcedureSteps
+from cxr_triage.daemon.worklist.character_sets import CharacterSets
 from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS
+from cxr_triage.daemon.worklist.matching import IdentifierError, keys
 from cxr_triage.model.errors import StorageError
 
 log = get_logger(__name__)
@@ -68,7 +70,12 @@ class UpsPort:
             StorageError: the ledger could not be reached.
         """
         del calling_ae_title
+        if not keys(identifier):
+            raise IdentifierError(None, "the identifier has no key")
+        character_sets = CharacterSets(identifier)
         for attributes, complete in self._procedure.find(identifier):
+            del attributes.SpecificCharacterSet  # UTF-8: a station may have asked for another one, or need none
+            character_sets.name_in(attributes)
             yield PENDING if complete else PENDING_WITHOUT_SOME_KEYS, attributes
 
     def _create(self, event: Event) -> tuple[Dataset, Dataset | None]:
