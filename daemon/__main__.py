@@ -46,7 +46,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-order_app = typer.Typer(help="Ordered priorities, until the RIS tells them.", no_args_is_help=True)
+order_app = typer.Typer(
+    help="Ordered priorities: what a person says counts before what the RIS says.", no_args_is_help=True
+)
 clock_app = typer.Typer(help="The service's time, and what it makes of the machine's clock.")
 config_app = typer.Typer(help="What can be configured.", no_args_is_help=True)
 app.add_typer(order_app, name="order")
@@ -133,7 +135,7 @@ def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOp
     """Count images, results and deliveries by state; say how old the oldest is and who is alive."""
     from cxr_triage.daemon.alerts import current_alerts
     from cxr_triage.daemon.status import as_dict, print_tables
-    from cxr_triage.storage.ledger import Housekeeping, ReadingList
+    from cxr_triage.storage.ledger import Housekeeping, Orders, ReadingList
     from cxr_triage.storage.ledger.commitments import count_commitments
 
     settings = settings_of(context, config)
@@ -142,8 +144,9 @@ def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOp
         counts = Housekeeping(database, committing=settings.committing, clock=clock).counts()
         commitment = count_commitments(database)
         pause = ReadingList(database, clock=clock).paused()
+        orders = Orders(database, clock=clock).counts()
     alerts = current_alerts(counts, clock, settings)
-    found = as_dict(counts, commitment, settings, pause=pause, now=clock(), alerts=alerts)
+    found = as_dict(counts, commitment, settings, orders=orders, pause=pause, now=clock(), alerts=alerts)
     show(found, as_json, print_tables)
 
 

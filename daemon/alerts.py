@@ -103,7 +103,7 @@ def _destination_unreachable(situation: Situation) -> Iterator[Alert]:
                 name=AlertName.DESTINATION_UNREACHABLE,
                 subject=destination,
                 message=f"{destination} has not been reached {circuit.failures} times in a row ({circuit.reason}): see "
-                "to it. What is due for it waits and is sent by itself.",
+                "to it. What waits for it goes on by itself.",
             )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from cxr_triage.daemon.commitment.asking import verify_offer
 from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.emission import require_fonts
+from cxr_triage.daemon.orders.asking import ris, verify_ris
 from cxr_triage.daemon.service import PORTS, enabled_roles, presence
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings, require_writable
@@ -50,6 +51,8 @@ def check(settings: Settings) -> Iterator[Finding]:
         (f"destination {destination.name}", partial(_destination, destination, settings))
         for destination in settings.destinations
     ]
+    if settings.ris.host is not None:
+        looks.append(("RIS", partial(_ris, settings)))
     for subject, look in looks:
         yield _finding(subject, look)
 
@@ -104,6 +107,11 @@ def _port(settings: Settings, role: str) -> str:
         return f"{host}:{port} is served by our own {role}"
     listening_socket(host, port, name=PORTS[role]).close()
     return f"{host}:{port} is free"
+
+
+def _ris(settings: Settings) -> str:
+    verify_ris(found := ris(settings))
+    return f"{found} answers C-ECHO, and offers a modality worklist"
 
 
 def _destination(destination: Destination, settings: Settings) -> str:

@@ -7,10 +7,11 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from cxr_triage.model.errors import UnreadableImageError
-from cxr_triage.model.header import open_dataset, quiet_pydicom, text
+from cxr_triage.model.header import items, open_dataset, quiet_pydicom, text
+from cxr_triage.storage.order_records import issuer
 from cxr_triage.storage.records import InstanceHeader
 
-#: Field of InstanceHeader -> DICOM keyword.
+#: Field of InstanceHeader -> DICOM keyword; the issuer of the accession number is in a sequence.
 KEYWORDS: Final = {
     "study_instance_uid": "StudyInstanceUID",
     "series_instance_uid": "SeriesInstanceUID",
@@ -47,10 +48,21 @@ def read_instance_header(path: Path) -> InstanceHeader:
         OSError: the file could not be read; trying again may help.
     """
     with quiet_pydicom():
-        dataset = open_dataset(path, only=tuple(KEYWORDS.values()))
+        dataset = open_dataset(path, only=(*KEYWORDS.values(), "IssuerOfAccessionNumberSequence"))
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
             _require_uid(dataset, keyword)
-        return InstanceHeader(**{field: text(dataset, keyword) for field, keyword in KEYWORDS.items()})
+        return InstanceHeader(
+            issuer_of_accession_number=issuer_of_accession_number(dataset),
+            **{field: text(dataset, keyword) for field, keyword in KEYWORDS.items()},
+        )
+
+
+def issuer_of_accession_number(dataset: Dataset) -> str:
+    """Read Issuer of Accession Number Sequence (0008,0051), as `order_records.issuer` writes it; empty: not said."""
+    for item in items(dataset, "IssuerOfAccessionNumberSequence"):
+        keywords = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
+        return issuer(*(text(item, keyword) for keyword in keywords))
+    return ""
 
 
 def _require_uid(dataset: Dataset, keyword: str) -> None:

@@ -11,6 +11,7 @@ WORKLIST: Final = "worklist"
 INFER: Final = "infer"
 REPORT: Final = "report"
 DELIVER: Final = "deliver"
+ORDERS: Final = "orders"
 UPKEEP: Final = "upkeep"
 
 

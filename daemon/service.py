@@ -19,7 +19,7 @@ from cxr_triage.daemon.heartbeat import beating, count_alive
 from cxr_triage.daemon.logs import configure_logs, get_logger
 from cxr_triage.daemon.notify import READY, STOPPING, notify
 from cxr_triage.daemon.role_lock import held_alone
-from cxr_triage.daemon.roles import DELIVER, INFER, RECEIVE, REPORT, UPKEEP, WEB, WORKLIST, process_name
+from cxr_triage.daemon.roles import DELIVER, INFER, ORDERS, RECEIVE, REPORT, UPKEEP, WEB, WORKLIST, process_name
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.supervisor import STOP_SIGNALS, Supervisor
@@ -37,6 +37,7 @@ ROLES: Final[Mapping[str, str]] = {
     INFER: "cxr_triage.daemon.infer:InferRole",
     REPORT: "cxr_triage.daemon.report:ReportRole",
     DELIVER: "cxr_triage.daemon.deliver:DeliverRole",
+    ORDERS: "cxr_triage.daemon.orders.role:OrdersRole",
     UPKEEP: "cxr_triage.daemon.upkeep:UpkeepRole",
 }
 #: Which role answers on which port; the names are those of the `.socket` units and of the settings' tables.
@@ -57,7 +58,16 @@ class Role(Protocol):
 
 def enabled_roles(settings: Settings) -> tuple[str, ...]:
     """The roles that these settings ask for, in the order of their start."""
-    return tuple(role for role in ROLES if role != "worklist" or settings.worklist.is_open)
+    off = {role for role, why in _switched_off(settings).items() if why}
+    return tuple(role for role in ROLES if role not in off)
+
+
+def _switched_off(settings: Settings) -> dict[str, str]:
+    """Why a role that a site need not have is not run; empty: it is."""
+    return {
+        WORKLIST: "" if settings.worklist.is_open else "worklist.enabled = false: set it to true, or worklist.ups",
+        ORDERS: "" if settings.ris.host is not None else "ris.host is not set: name the RIS",
+    }
 
 
 def processes(role: str, settings: Settings) -> tuple[str, ...]:
@@ -215,7 +225,7 @@ def _find(name: str, settings: Settings, roles: Mapping[str, str]) -> Callable[[
     if name not in roles:
         raise ConfigurationError(f"--role {name!r} is no role: write one of {', '.join(roles)}")
     if name in ROLES and name not in enabled_roles(settings):
-        raise ConfigurationError(f"{name}.enabled = false: set it to true, or do not start this role")
+        raise ConfigurationError(f"{_switched_off(settings)[name]}, or do not start this role")
     module, _, attribute = roles[name].partition(":")
     found: Callable[[Settings], Role] = getattr(importlib.import_module(module), attribute)
     return found

@@ -387,6 +387,31 @@ class WorklistSettings(Section):
         return self.enabled or self.ups
 
 
+class RisSettings(Section):
+    """The RIS: its modality worklist is asked how urgently a study was ordered that came without an order."""
+
+    host: Host | None = Field(
+        default=None, description="Its address; left out: it is not asked, and such studies are ROUTINE."
+    )
+    port: Port | None = Field(default=None, description="Its TCP port; required with `host`.")
+    ae_title: AeTitle | None = Field(default=None, description="AE title that it answers to; required with `host`.")
+    calling_ae_title: AeTitle | None = Field(
+        default=None, description="AE title that we call it with; left out: `dicom.ae_title`."
+    )
+    interval_seconds: Seconds = Field(
+        default=60, description="When it is asked again about a study of which it did not know; doubles each time."
+    )
+    interval_longest_seconds: Seconds = Field(default=900, description="Longest wait between two questions.")
+    give_up_hours: Hours = Field(default=12, description="How long it is asked about a study before that is given up.")
+    poll_seconds: Seconds = Field(default=2, description="How often to look for studies to ask about.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if len({self.host is None, self.port is None, self.ae_title is None}) > 1:
+            raise ValueError("write host, port and ae_title of the RIS, or none of them")
+        return self
+
+
 class WebSettings(Section):
     """Health, readiness and metrics by HTTP."""
 

@@ -24,6 +24,7 @@ from cxr_triage.daemon.setting_sections import (
     Modality,
     ModelSettings,
     ReportSettings,
+    RisSettings,
     ServiceSettings,
     StorageSettings,
     UpkeepSettings,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     modality: tuple[Modality, ...] = ()
     worklist: WorklistSettings = WorklistSettings()
     ups_subscriber: tuple[UpsSubscriber, ...] = ()
+    ris: RisSettings = RisSettings()
     web: WebSettings = WebSettings()
     infer: InferSettings = InferSettings()
     report: ReportSettings = ReportSettings()
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
         _refuse_clashes(self)
         _require_commitment_destination(self)
         _refuse_double_subscribers([subscriber.ae_title for subscriber in self.ups_subscriber])
+        _refuse_own_ris(self)
         if not (self.web.allow_remote or is_loopback(self.web.host)):
             raise ValueError(
                 f"web.host = {self.web.host!r} is reached from other machines: write 127.0.0.1, or set "
@@ -118,6 +121,12 @@ class Settings(BaseSettings):
         """Names of the destinations that are asked for storage commitment: to results, to images, or to both."""
         images = {self.dicom.commitment_destination} if self.dicom.commitment else set()
         return self.committing | images
+
+    @property
+    def own_ae_titles(self) -> frozenset[str]:
+        """What this service calls itself: whoever orders under such a name is fed by our own list."""
+        titles = (self.dicom.ae_title, self.worklist.ae_title, self.ris.calling_ae_title)
+        return frozenset(title for title in titles if title is not None)
 
     @property
     def inbox_folder(self) -> Path:
@@ -293,6 +302,20 @@ def _require_commitment_destination(settings: Settings) -> None:
         raise ValueError(
             "dicom.commitment = true, but there is no [[modality]]: add the address of each modality that is to be told"
         )
+
+
+def _refuse_own_ris(settings: Settings) -> None:
+    ris = settings.ris
+    if ris.host is None:
+        return
+    own: dict[str, DicomSettings | WorklistSettings] = {"dicom": settings.dicom, "worklist": settings.worklist}
+    for name, section in own.items():
+        if ris.port == section.port and overlap(ris.host, section.host):
+            raise ValueError(
+                f"ris.port = {ris.port} is our own {name} port: our list must not come back as orders; name the RIS"
+            )
+    if ris.ae_title in settings.own_ae_titles:
+        raise ValueError(f"ris.ae_title = {ris.ae_title!r} is our own: our list must not come back as orders")
 
 
 def _refuse_clashes(settings: Settings) -> None:

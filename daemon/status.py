@@ -1,6 +1,7 @@
 """`cxr-triage status`: how much is where, how old the oldest is, what a person must look at, and who is alive."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,8 +17,16 @@ from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.list_records import Pause
+from cxr_triage.storage.order_records import OrderCounts
 from cxr_triage.storage.records import Circuit, Counts, DeliveryState, Instead, NotTaken
 
+#: How orders may stand, as the table says it.
+ORDERS_IN_WORDS: Final = {
+    "waiting": "the RIS is asked",
+    "given_up": "the RIS does not know",
+    "unmatched": "images to come",
+    "not_counted": "other or unknown patient",
+}
 #: Columns of the table, as many as a terminal of 80 columns shows; of the rest, a remark tells.
 DELIVERY_STATES: Final = tuple(state for state in DeliveryState if state is not DeliveryState.WITHDRAWN)
 
@@ -27,6 +36,7 @@ def as_dict(
     commitment: CommitmentCounts,
     settings: Settings,
     *,
+    orders: OrderCounts,
     pause: Pause | None,
     now: datetime,
     alerts: Iterable[Alert],
@@ -37,6 +47,7 @@ def as_dict(
         "images": {state.value: count for state, count in counts.instances.items()},
         "revisions": {state.value: count for state, count in counts.revisions.items()},
         "listed_studies": counts.listed_studies,
+        "orders": asdict(orders),
         "mode": settings.worklist.mode.value,
         "paused": paused(pause),
         "other_bytes": counts.other_bytes,
@@ -45,7 +56,10 @@ def as_dict(
         "destinations": (destinations := _destinations(counts, commitment, settings, now)),
         "modality_commitments": {state.value: count for state, count in commitment.modality_requests.items()},
         "alerts": [{"alert": alert.name.value, "subject": alert.subject, "message": alert.message} for alert in alerts],
-        "remarks": [sentence for row in destinations for sentence in _remarks(row)],
+        "remarks": [
+            *(sentence for row in destinations for sentence in _remarks(row)),
+            *_remarks_on_orders(orders, settings),
+        ],
         "roles": {role: found.alive > 0 for role, found in present.items()},
         "processes": {role: {"alive": found.alive, "of": found.of} for role, found in present.items()},
     }
@@ -58,6 +72,9 @@ def print_tables(status: dict[str, Any], console: Console) -> None:
         for state, count in status[what].items():
             overview.add_row(what, state, str(count))
     overview.add_row("studies", "on the reading list", str(status["listed_studies"]))
+    for state in ("waiting", "given_up", "unmatched", "not_counted"):
+        if status["orders"][state]:
+            overview.add_row("orders", ORDERS_IN_WORDS[state], str(status["orders"][state]))
     overview.add_row("images", "known UID, other bytes", str(status["other_bytes"]))
     overview.add_row("images", "oldest waiting", _seconds(status["oldest_unscored_seconds"]))
     overview.add_row("objects", "oldest waiting", _seconds(status["oldest_undelivered_seconds"]))
@@ -163,6 +180,17 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: unread studies of which it gets no report, or no outlines, at all: {row['untold_studies']}"
     if row["held_back"]:
         yield f"{name}: objects that wait for one that they cite and that was given up: {row['held_back']}"
+
+
+def _remarks_on_orders(orders: OrderCounts, settings: Settings) -> Iterator[str]:
+    """What a person must know of orders, and what to do; one sentence each."""
+    if settings.ris.host is not None and orders.waiting and orders.last_error:
+        yield f"RIS: studies that wait for its answer: {orders.waiting}; the last error: {orders.last_error}"
+    if orders.not_counted:
+        yield (
+            f"orders not followed since their patient is another one or not known: {orders.not_counted}; "
+            "`cxr-triage worklist` says of which studies, `cxr-triage order set` orders by hand"
+        )
 
 
 def _said_of_class(name: str, each: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from cxr_triage.daemon.alerts import AlertLog, current_alerts
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.rhythm import add_job, keep_rhythm
-from cxr_triage.daemon.roles import DELIVER, INFER, WORKLIST
+from cxr_triage.daemon.roles import DELIVER, INFER, ORDERS, WORKLIST
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import StorageError
@@ -26,8 +26,10 @@ from cxr_triage.storage.ledger import (
     Commitments,
     Dispatch,
     Housekeeping,
+    Inquiries,
     Intake,
     ModalityCommitments,
+    Orders,
     ReadingList,
     Scoring,
 )
@@ -77,6 +79,8 @@ class Upkeep:
         self._modality_commitments = ModalityCommitments(database, lease=lease, clock=clock)
         self._announcements = Announcements(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
+        self._orders = Orders(database, clock=clock)
+        self._inquiries = Inquiries(database, lease=lease, clock=clock)
         self._housekeeping = Housekeeping(
             database,
             committing=settings.committing,
@@ -102,8 +106,8 @@ class Upkeep:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
         is_alive = partial(owner_is_alive, self._settings.run_folder)
         commitments = (DELIVER, self._commitments), (DELIVER, self._modality_commitments)
-        told = (WORKLIST, self._announcements)
-        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch), *commitments, told):
+        others = (ORDERS, self._inquiries), (WORKLIST, self._announcements)
+        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch), *commitments, *others):
             released = ledger.release_leases(is_alive, self.clock())
             if released:
                 log.warning("work of dead owners given back", job=role, count=released)
@@ -153,6 +157,14 @@ class Upkeep:
             pass
         while self._announcements.forget(before):
             pass
+
+    @_unless_the_clock_jumped
+    def forget_orders(self) -> None:
+        """Forget the orders of studies whose images never came."""
+        age = timedelta(hours=self._settings.upkeep.keep_files_hours)
+        forgotten = self._orders.forget_unmatched(self.clock() - age)
+        if forgotten:
+            log.info("orders forgotten whose images never came", count=forgotten)
 
     def _forget_some(self, before: datetime) -> bool:
         with lock(self._database, FILES) as alone:
@@ -234,6 +246,7 @@ class UpkeepRole:
             (upkeep.put_leftovers_away, timedelta(seconds=self._settings.upkeep.leftover_seconds), now),
             (upkeep.finish_aged, retention, settled),
             (upkeep.forget_files, retention, settled),
+            (upkeep.forget_orders, retention, settled),
         )
 
     def _own_jobs(self, upkeep: Upkeep, clock: ServiceClock, *, now: datetime, settled: datetime) -> tuple[_Job, ...]:

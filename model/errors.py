@@ -74,5 +74,9 @@ class DeclinedError(RefusedError):
     """A destination does not accept the object's SOP Class now, and does not say that it does not support it."""
 
 
+class OrderRefusedError(TriageError):
+    """A message about an order is not taken: its sender must change it, or a person how it comes here."""
+
+
 class ResultError(TriageError):
     """An SR or SEG cannot be made from this result."""

@@ -178,6 +178,8 @@ class InstanceHeader:
     patient_birth_date: str
     patient_sex: str
     accession_number: str
+    #: As `order_records.issuer` writes it.
+    issuer_of_accession_number: str
     study_id: str
     study_date: str
     study_time: str

@@ -21,6 +21,7 @@ from cxr_triage.model.priority import Level
 from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
 from cxr_triage.storage.commitment_records import CommitmentState, ModalityRequestState, Outcome
 from cxr_triage.storage.list_records import Change
+from cxr_triage.storage.order_records import EndReason, InquiryState, OrderSource, Verdict
 from cxr_triage.storage.records import DeliveryState, InstanceState, Instead, ObjectKind, Reason, RevisionState
 from cxr_triage.storage.step_records import AnnouncementState, StepState
 
@@ -56,6 +57,10 @@ class Base(DeclarativeBase):
         Change: StateText(Change),
         StepState: StateText(StepState),
         AnnouncementState: StateText(AnnouncementState),
+        OrderSource: StateText(OrderSource),
+        EndReason: StateText(EndReason),
+        Verdict: StateText(Verdict),
+        InquiryState: StateText(InquiryState),
         dict[str, Any]: JSON,
         list[float]: JSON,
         list[int]: JSON,
@@ -189,9 +194,10 @@ class InstanceRow(Leased, Base):
 
 
 class HeaderRow(Base):
-    """The header of an image: the only place of patient data. One column per field of InstanceHeader."""
+    """The header of an image: beside orders, the only place of patient data. One column per field of InstanceHeader."""
 
     __tablename__ = "instance_header"
+    __table_args__ = (Index(None, "accession_number"), Index(None, "study_instance_uid"))
 
     instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True)
     study_instance_uid: Mapped[str]
@@ -204,6 +210,7 @@ class HeaderRow(Base):
     patient_birth_date: Mapped[str]
     patient_sex: Mapped[str]
     accession_number: Mapped[str]
+    issuer_of_accession_number: Mapped[str] = mapped_column(server_default=text("''"))
     study_id: Mapped[str]
     study_date: Mapped[str]
     study_time: Mapped[str]
@@ -489,6 +496,67 @@ class CircuitRow(Base):
     changed_at: Mapped[datetime]
 
 
+class OrderRow(Base):
+    """One message about an order: how urgent it is, or that it is done with. Patient data, but no name."""
+
+    __tablename__ = "study_order"
+    __table_args__ = (
+        UniqueConstraint("source", "sender", "message_id"),
+        CheckConstraint("(level IS NULL) != (ending IS NULL)", name="one_statement"),
+        Index(None, "study_instance_uid"),
+        Index(None, "accession_number"),
+        Index(None, "recorded_at"),
+    )
+
+    id: Mapped[Id]
+    source: Mapped[OrderSource]
+    sender: Mapped[str]
+    message_id: Mapped[str]
+    level: Mapped[Level | None]
+    ending: Mapped[EndReason | None]
+    #: When it was said; never later than it was recorded.
+    at: Mapped[datetime]
+    recorded_at: Mapped[datetime]
+    #: What it names; empty = not said.
+    study_instance_uid: Mapped[str]
+    accession_number: Mapped[str]
+    issuer_of_accession_number: Mapped[str]
+    patient_id: Mapped[str]
+    issuer_of_patient_id: Mapped[str]
+    patient_birth_date: Mapped[str]
+
+
+class OrderMatchRow(Base):
+    """A study that an order is about, and whether it counts there."""
+
+    __tablename__ = "order_match"
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("study_order.id"), primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("study.study_instance_uid"), primary_key=True, index=True
+    )
+    verdict: Mapped[Verdict]
+
+
+class InquiryRow(Leased, Base):
+    """A study whose order the RIS is asked for. Its owner is asking."""
+
+    __tablename__ = "order_inquiry"
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid"),
+        Index(None, "state", "next_attempt_at"),
+        Index(None, "owner"),
+    )
+
+    id: Mapped[Id]
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    state: Mapped[InquiryState]
+    #: Why the last attempt came to nothing: one sentence for a person.
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
 class ProcedureStepRow(Base):
     """A unified procedure step (PS3.4 Annex CC)."""
 
@@ -571,6 +639,8 @@ class Event(StrEnum):
     RELEASED = "released"
     REPLAYED = "replayed"
     ORDERED = "ordered"
+    ORDER_NOT_COUNTED = "order_not_counted"
+    ORDER_ENDED = "order_ended"
     PRIORITISED = "prioritised"
     FINISHED = "finished"
     REOPENED = "reopened"

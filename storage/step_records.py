@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from cxr_triage.model.priority import Level
+from cxr_triage.storage.order_records import Identity
 from cxr_triage.storage.records import InstanceHeader
 
 #: A data set as JSON (PS3.18 Annex F).
@@ -165,6 +166,16 @@ def value_of(attributes: Mapping[str, Any], tag: str) -> Any:
     """Give the first value of an element; None: it has none."""
     values = attributes.get(tag, {}).get("Value") or [None]
     return values[0]
+
+
+def named_study(attributes: Mapping[str, Any], study_instance_uid: str) -> Identity:
+    """Give the study that a step is about, and the patient that it names."""
+    return Identity(
+        study_instance_uid=study_instance_uid,
+        patient_id=value_of(attributes, "00100020") or "",
+        issuer_of_patient_id=value_of(attributes, "00100021") or "",
+        patient_birth_date=value_of(attributes, "00100030") or "",
+    )
 
 
 def code(value: str, scheme: str, meaning: str) -> Json:

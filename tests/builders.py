@@ -54,6 +54,7 @@ def instance_header(**changes: Any) -> InstanceHeader:
         patient_birth_date="19640812",
         patient_sex="F",
         accession_number="ACC-0001",
+        issuer_of_accession_number="",
         study_id="S-1",
         study_date="20240304",
         study_time="075500",

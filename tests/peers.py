@@ -26,9 +26,12 @@ LOOPBACK = "127.0.0.1"
 STORESCU = "/usr/bin/storescu"
 STORESCP = "/usr/bin/storescp"
 FINDSCU = "/usr/bin/findscu"
+WLMSCPFS = "/usr/bin/wlmscpfs"
 ORTHANC = "/usr/sbin/Orthanc"
 #: Orthanc's plugin that serves DICOMweb.
 DICOM_WEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+#: Orthanc's plugin that serves a modality worklist from files.
+WORKLISTS = "/usr/share/orthanc/plugins/libModalityWorklists.so"
 #: pynetdicom drops its socket unclosed when nobody accepts the connection; it is closed when it is collected.
 REFUSED_CONNECTION = "ignore:unclosed <socket:ResourceWarning"
 #: Until a peer must answer, on a machine that is busy with other things.
@@ -127,6 +130,23 @@ def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[i
 
 
 @contextmanager
+def wlmscpfs(folder: Path, entries: Sequence[Dataset], *options: str, ae_title: str = "RIS") -> Iterator[int]:
+    """Run DCMTK's modality worklist with these entries; gives its port."""
+    port = free_port()
+    write_entries(folder / ae_title, entries)
+    (folder / ae_title / "lockfile").touch()
+    with _started([WLMSCPFS, "-dfp", str(folder), *options, str(port)], answers=lambda: _accepts(port)):
+        yield port
+
+
+def write_entries(folder: Path, entries: Sequence[Dataset]) -> None:
+    """Write worklist entries as files, as DCMTK and Orthanc read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, entry in enumerate(entries):
+        entry.save_as(folder / f"{number}.wl", enforce_file_format=True)
+
+
+@contextmanager
 def storage_scp(ae_title: str, handlers: list[EventHandlerType]) -> Iterator[int]:
     """Run a PACS of pynetdicom that takes our results; gives its port."""
     ae = AE(ae_title=ae_title)
@@ -220,6 +240,7 @@ def orthanc(
     modalities: dict[str, tuple[str, str, int]] | None = None,
     plugins: Sequence[str] = (),
     ae_title: str = "PACS",
+    worklists: Path | None = None,
 ) -> Iterator[Orthanc]:
     """Run Orthanc, reachable from this machine only.
 
@@ -228,6 +249,7 @@ def orthanc(
         modalities: what it may send to, by name: AE title, host, port.
         plugins: paths of shared objects.
         ae_title: its own.
+        worklists: folder of entries, for the plugin that serves them.
     """
     folder.mkdir(exist_ok=True)
     server = Orthanc(dicom_port=free_port(), http_port=(http_port := free_port()))
@@ -244,8 +266,10 @@ def orthanc(
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowStore": True,
         "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowFindWorklist": True,
         "DicomModalities": modalities or {},
         "Plugins": list(plugins),
+        "Worklists": {"Enable": worklists is not None, "Database": str(worklists)},
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))

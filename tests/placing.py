@@ -40,7 +40,7 @@ def placed(**changes: object) -> Dataset:
     step.InputReadinessState = "READY"
     step.InputInformationSequence = []
     step.PatientName = "Grün^Eva"
-    step.PatientID = "P1"
+    step.PatientID = "PAT-0001"  # as the images have it
     step.IssuerOfPatientID = ""
     step.IssuerOfPatientIDQualifiersSequence = []
     step.OtherPatientIDsSequence = []

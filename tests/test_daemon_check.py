@@ -8,7 +8,7 @@ from cxr_triage.daemon.check import Finding, check
 from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.sockets import listening_socket
-from peers import REFUSED_CONNECTION, free_port, storescp
+from peers import REFUSED_CONNECTION, free_port, storescp, wlmscpfs
 
 
 def _settings(folder: Path, url: str, *, tables: str = "", model: str = "") -> Settings:
@@ -43,6 +43,23 @@ def test_a_sound_installation_has_nothing_wrong(tmp_path: Path, sqlite_url: str)
         "port web",
         "destination pacs",
     ]
+
+
+def _ris(port: int) -> str:
+    return f'[ris]\nhost = "127.0.0.1"\nport = {port}\nae_title = "RIS"\n'
+
+
+@pytest.mark.filterwarnings(REFUSED_CONNECTION)
+def test_a_ris_is_asked_whether_it_has_a_worklist(tmp_path: Path, sqlite_url: str) -> None:
+    """One that answers, and one that does not."""
+    with wlmscpfs(tmp_path / "ris", []) as port:
+        sound = _found(_settings(tmp_path, sqlite_url, tables=_ris(port)))["RIS"]
+    down = _found(_settings(tmp_path, sqlite_url, tables=_ris(port)))["RIS"]
+    assert (sound.ok, sound.message) == (
+        True,
+        f"RIS at 127.0.0.1 port {port} answers C-ECHO, and offers a modality worklist",
+    )
+    assert (down.ok, f"RIS at 127.0.0.1 port {port} gave no DICOM answer" in down.message) == (False, True)
 
 
 @pytest.mark.filterwarnings(REFUSED_CONNECTION)

@@ -23,6 +23,7 @@ from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.service_clock import ServiceClock
 from kept_logging import kept_logging
+from ordering import Desk, identity, order
 from peers import free_port
 from steps import Steps
 
@@ -275,6 +276,32 @@ def test_order_set_is_remembered_before_the_first_image(line: CommandLine) -> No
     line.steps.score(STUDY, finding(probability=0.1))
     assert line.said("order", "set", STUDY, "stat") == f"{STUDY} is ordered STAT\n"
     assert line.listed()[0]["ordered"] == "STAT"
+
+
+def test_status_says_how_orders_stand(line: CommandLine) -> None:
+    """How many studies wait for the RIS and why; which orders were not followed; nothing of a patient."""
+    with line.config.open("a") as config:
+        config.write('\n[ris]\nhost = "ris.example.org"\nport = 104\nae_title = "RIS"\n')
+    desk = Desk(line.database)
+    desk.image(STUDY)
+    desk.orders.record(order(about=identity(patient_id="PAT-0002")), desk.policy)
+    desk.orders.record(order(about=identity(accession_number="ACC-0002")), desk.policy)
+    inquiry = desk.inquiries.claim("orders-1")
+    assert inquiry is not None
+    desk.inquiries.record_unanswered(inquiry, error="RIS is down", retry_at=desk.steps.clock())
+    status = json.loads(line.said("status", "--json"))
+    assert status["orders"] == {
+        "waiting": 1,
+        "given_up": 0,
+        "unmatched": 1,
+        "not_counted": 1,
+        "last_error": "RIS is down",
+    }
+    told = line.said("status")
+    assert "RIS: studies that wait for its answer: 1; the last error: RIS is down" in told
+    assert "orders not followed since their patient is another one or not known: 1" in " ".join(told.split())
+    assert "An order with the accession number names another patient." in line.listed()[0]["reason"]
+    assert not any(secret in told for secret in ("PAT-000", "ACC-000"))
 
 
 def test_order_set_refuses_what_is_none(line: CommandLine) -> None:

@@ -26,6 +26,8 @@ from committing import ask as ask_for
 from cxr_triage.daemon.commitment.messages import SOP_CLASS
 from cxr_triage.daemon.deliver import BATCH, DeliverRole
 from cxr_triage.daemon.dicom_server import VERIFICATION
+from cxr_triage.daemon.orders.asking import MODALITY_WORKLIST_FIND
+from cxr_triage.daemon.orders.role import OrdersRole
 from cxr_triage.daemon.results.finishing import TRANSFER_SYNTAX, encode
 from cxr_triage.daemon.results.objects import BuiltObject
 from cxr_triage.daemon.results.profiles import PROFILES
@@ -45,6 +47,7 @@ SENDER = "4.2.2.1 Association policies"
 STORING = "4.2.2.2 Activity: store results"
 ASKING = "4.2.2.3 Activity: ask for storage commitment"
 TELLING = "4.2.2.4 Activity: tell modalities"
+INQUIRING = "4.2.2.5 Activity: ask the RIS what was ordered"
 OVERVIEW = "Results"
 #: PS3.7 Annex D.3.3: what the policies say that we do not negotiate.
 NOT_NEGOTIATED = (
@@ -83,6 +86,7 @@ class Recorder:
     def serving(self, *handlers: EventHandlerType, ae_title: str = "PACS") -> Iterator[int]:
         """Serve, with these handlers too; gives the port."""
         entity = AE(ae_title)
+        entity.add_supported_context(MODALITY_WORKLIST_FIND)
         for sop_class in {row["UID"] for row in table(STORING, "our role")} | {SOP_CLASS}:
             entity.add_supported_context(sop_class, known("Transfer Syntax")[:4], scu_role=True, scp_role=True)
         server = entity.start_server((LOOPBACK, 0), block=False, evt_handlers=[*self.handlers, *handlers])
@@ -279,6 +283,28 @@ def test_telling_a_modality_is_as_stated(site: Site) -> None:
     (row,) = [row for row in table(TELLING, "our role") if row["UID"] == SOP_CLASS]
     assert row["our role"] == "SCP"
     assert roles_proposed(modality.requests) == [(SOP_CLASS, False, True)]
+
+
+def test_asking_the_ris_is_as_stated(site: Site) -> None:
+    """By one key after the other; nothing is asked for that is not printed."""
+    ris, asked = Recorder(), list[Event]()
+
+    def answer(event: Event) -> Iterator[tuple[int, None]]:
+        asked.append(event)
+        yield 0x0000, None
+
+    report(site, "air")
+    with ris.serving((evt.EVT_C_FIND, answer), ae_title="RIS") as port:
+        named = {"host": LOOPBACK, "port": port, "ae_title": "RIS"}
+        with running(OrdersRole(site.settings(port, commitment=False, ris=named)).run):
+            eventually(lambda: len(asked) == 2)
+    assert_policies(ris.requests, "RIS")
+    assert ris.proposed == contexts(INQUIRING)
+    printed = {row["tag"] for row in table(INQUIRING, "tag")}
+    for event in asked:
+        assert {str(element.tag).replace(" ", "") for element in event.identifier.iterall()} == printed
+    assert [bool(event.identifier.StudyInstanceUID) for event in asked] == [True, False]
+    assert [bool(event.identifier.AccessionNumber) for event in asked] == [False, True]
 
 
 def abstract(request: A_ASSOCIATE) -> set[str]:

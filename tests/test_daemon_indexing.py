@@ -86,6 +86,19 @@ def test_odd_values_come_as_they_are(tmp_path: Path) -> None:
     assert header.accession_number == "1234"
 
 
+def test_issuer_of_the_accession_number(tmp_path: Path) -> None:
+    """By name, by universal ID, or both; odd contents are none."""
+    named, universal = Dataset(), Dataset()
+    named.LocalNamespaceEntityID = "RADIOLOGY"
+    universal.UniversalEntityID = "1.2.3"
+    universal.UniversalEntityIDType = "ISO"
+    told = {"RADIOLOGY": [named], "&1.2.3&ISO": [universal], "": []}
+    for expected, sequence in told.items():
+        header = read_instance_header(radiograph_file(tmp_path, IssuerOfAccessionNumberSequence=sequence))
+        assert header.issuer_of_accession_number == expected
+    assert read_instance_header(radiograph_file(tmp_path)).issuer_of_accession_number == ""
+
+
 def test_wrong_vr_is_no_error(tmp_path: Path) -> None:
     """A number, a sequence or bytes where text belongs."""
     dataset = radiograph_dataset(PatientID=None, AccessionNumber=None, StudyDescription=None)

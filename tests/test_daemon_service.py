@@ -179,7 +179,14 @@ def test_a_heart_goes_on_beating(tmp_path: Path) -> None:
 def test_the_modality_worklist_is_a_role_only_where_it_is_enabled() -> None:
     """It is off by default: a modality must not take finished studies for work."""
     listed = Settings.model_validate({"worklist": {"enabled": True}})
-    assert (set(enabled_roles(listed)), set(ROLES) - set(enabled_roles(Settings()))) == (set(ROLES), {"worklist"})
+    assert set(ROLES) - set(enabled_roles(Settings())) == {"worklist", "orders"}
+    assert set(ROLES) - set(enabled_roles(listed)) == {"orders"}
+
+
+def test_the_ris_is_asked_by_a_role_only_where_it_is_named() -> None:
+    """Nothing is asked of anybody whom the site has not named."""
+    named = Settings.model_validate({"ris": {"host": "ris.example.org", "port": 104, "ae_title": "RIS"}})
+    assert set(ROLES) - set(enabled_roles(named)) == {"worklist"}
 
 
 def test_an_unknown_role_is_refused(config: Path) -> None:
@@ -200,6 +207,8 @@ def test_a_role_that_is_switched_off_is_refused(config: Path) -> None:
     """Also when a unit or a person starts it by name."""
     with pytest.raises(ConfigurationError, match=r"worklist\.enabled = false"):
         run_role("worklist", load_settings(config))
+    with pytest.raises(ConfigurationError, match=r"ris\.host is not set: name the RIS, or do not start this role"):
+        run_role("orders", load_settings(config))
 
 
 def _with_database(tmp_path: Path, url: str) -> Settings:

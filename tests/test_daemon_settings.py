@@ -243,6 +243,15 @@ REFUSED: Mapping[str, tuple[str, list[str]]] = {
     "findings may not give STAT": ('[worklist]\nraise_to = "STAT"\n', ["worklist.raise_to = 'STAT'", "only a person"]),
     "unknown level": ("[worklist]\nmaximum_wait_hours = { SOON = 1 }\n", ["worklist.maximum_wait_hours.SOON"]),
     "no wait at all": ("[worklist]\nmaximum_wait_hours = { LOW = 0 }\n", ["worklist.maximum_wait_hours.LOW = 0"]),
+    "half a RIS": ('[ris]\nhost = "ris"\n', ["write host, port and ae_title"]),
+    "our own worklist as RIS": (
+        '[ris]\nhost = "localhost"\nport = 11113\nae_title = "RIS"\n',
+        ["ris.port = 11113", "our own worklist port"],
+    ),
+    "our own title as RIS": (
+        '[ris]\nhost = "ris"\nport = 104\nae_title = "CXRLIST"\n',
+        ["ris.ae_title = 'CXRLIST'", "is our own"],
+    ),
     "unknown mode": ('[worklist]\nmode = "on"\n', ["worklist.mode = 'on'", "reorder"]),
     "clashing ports": ("[web]\nport = 11112\n", ["web.port = 11112", "dicom.port"]),
     "clashing ports by wildcard": (

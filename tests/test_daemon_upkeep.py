@@ -21,6 +21,7 @@ from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
 from cxr_triage.storage.records import InstanceState, ObjectKind
+from ordering import Desk, order
 from peers import eventually, running
 from steps import LEASE, PACS, Steps
 
@@ -95,6 +96,29 @@ def test_deliveries_of_the_dead_go_back(house: House) -> None:
     assert len(house.steps.dispatch.claim(dead.id, PACS[0], 9)) == 1
     house.upkeep.release_leases()
     assert len(house.steps.dispatch.claim("deliver-2-host-2", PACS[0], 9)) == 1
+
+
+def test_questions_of_the_dead_go_back(house: House, database: Database) -> None:
+    """Another daemon asks the RIS about the study."""
+    desk = Desk(database)
+    desk.image(STUDY)
+    dead = Owner.take(house.settings.run_folder, "orders")
+    dead.release()
+    assert desk.inquiries.claim(dead.id) is not None
+    house.upkeep.release_leases()
+    assert desk.inquiries.claim("orders-2-host-2") is not None
+
+
+def test_orders_of_studies_that_never_came_go(house: House, database: Database) -> None:
+    """They hold patients' numbers; by the configured age, not before."""
+    desk = Desk(database)
+    desk.orders.record(order(), desk.policy)
+    house.steps.clock.move(timedelta(hours=71))
+    house.upkeep.forget_orders()
+    assert desk.orders.counts().unmatched == 1
+    house.steps.clock.move(timedelta(hours=2))
+    house.upkeep.forget_orders()
+    assert desk.orders.counts().unmatched == 0
 
 
 def test_old_studies_leave_the_list(house: House) -> None:

@@ -198,7 +198,7 @@ def test_a_query_says_in_which_characters_it_reads(steps: Steps) -> None:
         assert (found.SpecificCharacterSet, found.PatientName) == ("ISO_IR 100", "Grün^Eva")
         (found,) = reader.find(PatientName="gr*")
         assert (found.SpecificCharacterSet, found.PatientName) == ("ISO_IR 192", "Grün^Eva")
-        (found,) = reader.find(PatientID="P1")
+        (found,) = reader.find(PatientID="PAT-0001")
         assert "SpecificCharacterSet" not in found
         keyless = Dataset()
         keyless.SpecificCharacterSet = "ISO_IR 100"

@@ -12,7 +12,8 @@ from builders import finding
 from cxr_triage.daemon.ups.service import Answer, ProcedureSteps
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.priority import Level
-from cxr_triage.storage.ledger import Announcements, StepLedger
+from cxr_triage.storage.ledger import Announcements, Orders, StepLedger
+from cxr_triage.storage.order_records import Identity, Order, OrderSource
 from cxr_triage.storage.schema import AuditRow, StepSubscriptionRow
 from cxr_triage.storage.step_records import (
     FILTERED_GLOBAL_SUBSCRIPTION,
@@ -199,17 +200,37 @@ def test_whoever_claimed_before_the_images_came_has_the_study(steps: Steps, proc
 def test_placing_never_lowers_and_setting_orders(
     steps: Steps, procedure: ProcedureSteps, ordered: Level, priority: str
 ) -> None:
-    """Whoever places a step may not know of the other order; whoever changes the priority says so."""
-    steps.reading_list.set_ordered(STUDY, ordered, actor="RIS", policy=steps.policy)
+    """Whoever places a step may not know of the other order; whoever changes the priority later says so."""
+    order = Order(
+        source=OrderSource.HL7,
+        sender="RIS",
+        message_id="1",
+        at=steps.clock(),
+        about=Identity(study_instance_uid=STUDY),
+        level=ordered,
+    )
+    Orders(steps.database, clock=steps.clock).record(order, steps.policy)
+    steps.clock.move(timedelta(seconds=1))
     level = {"HIGH": Level.STAT, "MEDIUM": Level.HIGH, "LOW": Level.ROUTINE}[priority]
     step = placed(StudyInstanceUID=STUDY, ScheduledProcedureStepPriority=priority)
     assert procedure.create("1.2.3", step, caller=CALLER).status == 0
     steps.index(STUDY)
     assert steps.listed(STUDY).ordered is min(ordered, level)
+    steps.clock.move(timedelta(seconds=1))
     modification = Dataset()
     modification.ScheduledProcedureStepPriority = priority
     assert procedure.modify("1.2.3", modification, None, caller=CALLER).status == 0
     assert steps.listed(STUDY).ordered is level
+
+
+def test_what_a_person_ordered_here_stands(steps: Steps, procedure: ProcedureSteps) -> None:
+    """A system's step neither lowers nor raises it."""
+    steps.index(STUDY)
+    steps.reading_list.set_ordered(STUDY, Level.HIGH, actor="Dr. B", policy=steps.policy)
+    steps.clock.move(timedelta(seconds=1))
+    step = placed(StudyInstanceUID=STUDY, ScheduledProcedureStepPriority="HIGH")
+    assert procedure.create("1.2.3", step, caller=CALLER).status == 0
+    assert steps.listed(STUDY).ordered is Level.HIGH
 
 
 def test_other_work_on_a_study_is_not_its_reading(steps: Steps, procedure: ProcedureSteps) -> None:
@@ -222,6 +243,21 @@ def test_other_work_on_a_study_is_not_its_reading(steps: Steps, procedure: Proce
     listed = steps.listed(STUDY)
     assert (listed.claimed_at, listed.ordered) == (None, Level.ROUTINE)
     assert state_of(procedure, OURS) == "SCHEDULED"
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_step_of_another_patient_is_not_the_studys(steps: Steps, procedure: ProcedureSteps, *, before: bool) -> None:
+    """Placed before the images or after them: it moves nothing, and the study has a step of its own."""
+    if not before:
+        steps.index(STUDY)
+    step = placed(StudyInstanceUID=STUDY, ScheduledProcedureStepPriority="HIGH", PatientID="SOMEBODY-ELSE")
+    assert procedure.create("1.2.3", step, caller=CALLER).status == 0
+    if before:
+        steps.index(STUDY)
+    assert (state_of(procedure, OURS), state_of(procedure, "1.2.3")) == ("SCHEDULED", "SCHEDULED")
+    complete(procedure, "1.2.3", claim(procedure, "1.2.3"))
+    listed = steps.listed(STUDY)
+    assert (listed.ordered, listed.claimed_at) == (Level.ROUTINE, None)
 
 
 def test_a_step_whose_study_another_reader_has_is_not_claimed(steps: Steps, procedure: ProcedureSteps) -> None:

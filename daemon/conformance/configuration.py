@@ -10,6 +10,7 @@ from cxr_triage.daemon.setting_sections import (
     Destination,
     DicomSettings,
     Modality,
+    RisSettings,
     Section,
     UpsSubscriber,
     WorklistSettings,
@@ -23,11 +24,13 @@ _REMOTE: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("[[destination]]", Destination, tuple(Destination.model_fields)),
     ("[[modality]]", Modality, tuple(Modality.model_fields)),
     ("[[ups_subscriber]]", UpsSubscriber, tuple(UpsSubscriber.model_fields)),
+    ("ris", RisSettings, ("host", "port", "ae_title", "calling_ae_title")),
 )
 _SECTIONS: Final[Sequence[tuple[str, type[Section]]]] = (
     ("dicom", DicomSettings),
     ("worklist", WorklistSettings),
     ("deliver", DeliverSettings),
+    ("ris", RisSettings),
 )
 #: What the list does with findings is no parameter of a DICOM service, nor is how processes share work.
 _NOT_DICOM: Final = frozenset({"receivers", "mode", "raise_to", "severity", "maximum_wait_hours", "lease_seconds"})
@@ -35,7 +38,7 @@ _NOT_DICOM: Final = frozenset({"receivers", "mode", "raise_to", "severity", "max
 
 def configuration() -> str:
     """The chapters."""
-    printed = {(name, key) for name, _, keys in _LOCAL for key in keys}
+    printed = {(name, key) for name, _, keys in (*_LOCAL, *_REMOTE) for key in keys}
     parameters = [
         (name, section, [key for key in section.model_fields if (name, key) not in printed and key not in _NOT_DICOM])
         for name, section in _SECTIONS

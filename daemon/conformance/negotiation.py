@@ -12,6 +12,7 @@ from cxr_triage.daemon.commitment.messages import commitment_context
 from cxr_triage.daemon.commitment.reporting import REPORTING_ROLE, report_contexts
 from cxr_triage.daemon.conformance.markdown import named, table
 from cxr_triage.daemon.dicom_client import offered_syntaxes
+from cxr_triage.daemon.orders.asking import query_contexts
 from cxr_triage.daemon.receive import storage_contexts
 from cxr_triage.daemon.results.finishing import TRANSFER_SYNTAX
 from cxr_triage.daemon.results.profiles import SOP_CLASSES
@@ -88,6 +89,11 @@ def sent() -> list[Offer]:
 def asking() -> list[Offer]:
     """What we propose to a destination that is asked for storage commitment."""
     return _offers(request_contexts(), "SCU")
+
+
+def inquiring() -> list[Offer]:
+    """What we propose to the RIS that is asked for orders."""
+    return _offers(query_contexts(), "SCU")
 
 
 def telling() -> list[Offer]:

@@ -44,7 +44,8 @@ def _services_table() -> str:
 
 def _service(offer: Offer) -> tuple[str, str, str, str]:
     uid = offer.abstract_syntax
-    as_scu = {each.abstract_syntax for each in (*negotiation.sent(), *negotiation.asking()) if each.role == "SCU"}
+    proposed = (*negotiation.sent(), *negotiation.asking(), *negotiation.inquiring())
+    as_scu = {each.abstract_syntax for each in proposed if each.role == "SCU"}
     of_images, of_list = (negotiation.received(), negotiation.asked()), (negotiation.listed(), negotiation.stepped())
     accepted = chain(*of_images, *of_list, negotiation.announced())
     as_scp = {each.abstract_syntax for each in accepted if each.role == "SCP"}

@@ -44,7 +44,7 @@ def initiator_policies() -> str:
     """Of SENDER."""
     return _policies(
         str(MAXIMUM_PDU_BYTES),
-        "per destination one for storing and one for storage commitment; per modality one",
+        "per destination one for storing and one for storage commitment; per modality one; to the RIS one",
     )
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from pydicom.datadict import dictionary_description
+from pydicom.dataset import Dataset
+
 from cxr_triage.daemon.commitment.asking import BATCH as REQUEST_BATCH
 from cxr_triage.daemon.commitment.messages import RESOURCE_LIMITATION, SOP_INSTANCE, SUCCESS
 from cxr_triage.daemon.conformance import negotiation
@@ -19,8 +22,11 @@ from cxr_triage.daemon.dicom_client import (
     StoreStatus,
 )
 from cxr_triage.daemon.dicom_web import UNSUPPORTED as STOW_UNSUPPORTED
+from cxr_triage.daemon.orders.asking import MAXIMUM_ENTRIES, OUT_OF_RESOURCES, PENDING
+from cxr_triage.daemon.orders.questions import questions
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES, Form, Profile
 from cxr_triage.storage.commitment_records import DUPLICATE_TRANSACTION_UID
+from cxr_triage.storage.order_records import Identity
 from cxr_triage.storage.records import ObjectKind
 
 _DONE: Final = {
@@ -53,7 +59,25 @@ def sender() -> str:
         resources=status(RESOURCE_LIMITATION),
         duplicate=DUPLICATE_TRANSACTION_UID,
         telling=contexts_table(negotiation.telling()),
+        inquiring=contexts_table(negotiation.inquiring()),
+        keys=_keys_table(),
+        entries=MAXIMUM_ENTRIES,
+        pending=", ".join(status(each) for each in sorted(PENDING)),
+        no_resources=status(OUT_OF_RESOURCES),
     )
+
+
+def _keys_table() -> str:
+    """What a query asks for; by which of them it matches, the text says."""
+    question = next(questions(Identity()))
+    return table(("attribute", "tag"), _keys(question, ""))
+
+
+def _keys(item: Dataset, nesting: str) -> Iterator[tuple[str, str]]:
+    for element in item:
+        yield nesting + dictionary_description(element.tag), str(element.tag).replace(" ", "")
+        for below in element.value if element.VR == "SQ" else ():
+            yield from _keys(below, f"{nesting}>")
 
 
 def _results(results: Mapping[int, str]) -> str:

@@ -8,6 +8,7 @@ from cxr_triage.daemon.ups import statuses
 from cxr_triage.daemon.ups.attributes import missing_for_completion, set_faults, tag_of
 from cxr_triage.daemon.ups.priorities import LEVEL_OF
 from cxr_triage.daemon.ups.states import TRANSITIONS, Asked, asked, update_status
+from cxr_triage.storage.order_records import Identity
 from cxr_triage.storage.step_records import (
     CANCEL_REASON,
     DISCONTINUATION,
@@ -22,6 +23,7 @@ from cxr_triage.storage.step_records import (
     Told,
     cancelled,
     element,
+    named_study,
     state_report,
     value_of,
 )
@@ -36,8 +38,8 @@ _CONTACT: Final = (tag_of("ContactURI"), tag_of("ContactDisplayName"))
 _COMMUNICATIONS: Final = tag_of("ProcedureStepCommunicationsURISequence")
 
 
-def read_study(attributes: Mapping[str, Any]) -> str | None:
-    """Give the study that a placed step is the reading of; None: it is other work, or names no study."""
+def read_study(attributes: Mapping[str, Any]) -> Identity | None:
+    """Give the study that a placed step is the reading of, and its patient; None: other work, or of no study."""
     workitem = value_of(attributes, _WORKITEM)
     named = [value_of(workitem or {}, tag) for tag in ("00080100", "00080102")]
     if workitem and named != [value_of(INTERPRETATION, tag) for tag in ("00080100", "00080102")]:
@@ -47,7 +49,8 @@ def read_study(attributes: Mapping[str, Any]) -> str | None:
         value_of(attributes, tag_of("InputInformationSequence")) or {},
         value_of(attributes, tag_of("ReferencedRequestSequence")) or {},
     )
-    return next((uid for place in places if (uid := value_of(place, _STUDY))), None)
+    uid = next((uid for place in places if (uid := value_of(place, _STUDY))), None)
+    return named_study(attributes, uid) if uid else None
 
 
 def assignments(attributes: Mapping[str, Any]) -> tuple[Told, ...]:

@@ -107,12 +107,11 @@ class ProcedureSteps:
         if fault is not None:
             return Answer(status=fault.status, comment=fault.attribute)
         kept, added = completed(given)
-        study = read_study(kept)
         is_new = self._steps.create(
             uid,
             kept,
-            study_instance_uid=study,
-            ordered=LEVEL_OF[value_of(kept, tag_of("ScheduledProcedureStepPriority"))] if study else None,
+            about=read_study(kept),
+            ordered=LEVEL_OF[value_of(kept, tag_of("ScheduledProcedureStepPriority"))],
             told=assignments(kept),
             policy=self._policy,
             actor=caller,

@@ -1,6 +1,5 @@
 """A study on the list as an entry of a modality worklist (PS3.4 Table K.6-1)."""
 
-import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
@@ -8,8 +7,8 @@ from typing import Final
 
 from cxr_triage.daemon.worklist.board import Board, Place
 from cxr_triage.daemon.worklist.catalogue import DATASETS, Attributes, Items
+from cxr_triage.daemon.worklist.identifiers import reading_id
 from cxr_triage.daemon.worklist.version_words import place_in_words
-from cxr_triage.storage.records import ListedStudy
 
 #: Return keys of type 2 that nobody has told us: answered, and empty.
 UNKNOWN_TO_US: Final = (
@@ -33,8 +32,6 @@ UNKNOWN_STEP_TO_US: Final = (
     "PreMedication",
     "RequestedContrastAgent",
 )
-#: SH holds 16 characters (PS3.5 6.2).
-_ID_LENGTH: Final = 16
 _NO_DESCRIPTION: Final = "Chest radiograph"
 
 Values = dict[str, Callable[[Place], str]]
@@ -78,7 +75,7 @@ def worklist_entries(board: Board, *, station_ae_title: str) -> Attributes[Place
     """
     values: Values = {
         **OF_THE_IMAGE,
-        "RequestedProcedureID": lambda place: place.study.header.study_id or _derived_id(place.study),
+        "RequestedProcedureID": lambda place: place.study.header.study_id or reading_id(place.study.study_instance_uid),
         "RequestedProcedureDescription": _description,
         **OF_THE_LIST,
         **dict.fromkeys(UNKNOWN_TO_US, _nothing),
@@ -97,7 +94,7 @@ def _step(board: Board, station_ae_title: str) -> Attributes[Place]:
         "ScheduledProcedureStepStartDate": _start_date,
         "ScheduledProcedureStepStartTime": _start_time,
         "ScheduledProcedureStepDescription": _description,
-        "ScheduledProcedureStepID": lambda place: _derived_id(place.study),
+        "ScheduledProcedureStepID": lambda place: reading_id(place.study.study_instance_uid),
         "CommentsOnTheScheduledProcedureStep": lambda place: place_in_words(place.rank, board.version),
         # Not in Table K.6-1: what an entry says changes with each version of the list.
         "ScheduledProcedureStepModificationDateTime": lambda _place: since,
@@ -121,11 +118,6 @@ def _start_date(place: Place) -> str:
 
 def _start_time(place: Place) -> str:
     return place.study.header.study_time or _local(place.study.arrived_at).strftime("%H%M%S")
-
-
-def _derived_id(study: ListedStudy) -> str:
-    """An identifier of type 1 that stays the same for the study."""
-    return hashlib.sha256(study.study_instance_uid.encode()).hexdigest()[:_ID_LENGTH].upper()
 
 
 def _local(instant: datetime) -> datetime:

@@ -6,8 +6,10 @@ from cxr_triage.storage.ledger.clock_change import ClockChange
 from cxr_triage.storage.ledger.commitments import Commitments
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
+from cxr_triage.storage.ledger.inquiries import Inquiries
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.modality_commitments import ModalityCommitments
+from cxr_triage.storage.ledger.orders import Orders
 from cxr_triage.storage.ledger.procedure_steps import StepLedger
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.rejections import Rejections
@@ -25,8 +27,10 @@ __all__ = [
     "Completeness",
     "Dispatch",
     "Housekeeping",
+    "Inquiries",
     "Intake",
     "ModalityCommitments",
+    "Orders",
     "ReadingList",
     "Rejections",
     "Reporting",

@@ -13,12 +13,13 @@ from cxr_triage.storage.schema import (
     AnnouncementRow,
     CommitmentRow,
     DeliveryRow,
+    InquiryRow,
     InstanceRow,
     Leased,
     ModalityRequestRow,
 )
 
-Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow, AnnouncementRow)
+Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow, AnnouncementRow, InquiryRow)
 
 
 def is_due(table: type[Job], now: datetime) -> ColumnElement[bool]:

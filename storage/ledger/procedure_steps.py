@@ -4,6 +4,8 @@ Locks are taken in one order: the study, its steps, the list.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from uuid import uuid4
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
@@ -13,9 +15,12 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
+from cxr_triage.storage.ledger.ordering import identities_of
+from cxr_triage.storage.ledger.orders import take
 from cxr_triage.storage.ledger.reading_steps import add, cancel, move, new_step, open_steps, tell
-from cxr_triage.storage.ledger.studies import locked_study, order_study
+from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
+from cxr_triage.storage.order_records import Identity, Order, OrderSource, Verdict, verdict
 from cxr_triage.storage.schema import Event, HeaderRow, InstanceRow, ProcedureStepRow, StudyRow
 from cxr_triage.storage.step_records import Json, Ruling, Step, StepInput, StepState, StepStudy, Told
 
@@ -71,8 +76,8 @@ class StepLedger:
         sop_instance_uid: str,
         attributes: Json,
         *,
-        study_instance_uid: str | None,
-        ordered: Level | None,
+        about: Identity | None,
+        ordered: Level,
         told: Sequence[Told],
         policy: Policy,
         actor: str,
@@ -82,7 +87,8 @@ class StepLedger:
         Args:
             sop_instance_uid: the step's.
             attributes: as placed.
-            study_instance_uid: the study that it is the reading of; None: it is about something else.
+            about: the study that it is the reading of, and its patient; None: it is about something else. It is also
+                about something else where that study's images name another patient.
             ordered: as what the study is placed. It raises what was ordered otherwise, and never lowers it.
             told: events besides that of its state.
             policy: what the site decided.
@@ -97,17 +103,18 @@ class StepLedger:
             if session.scalar(select(known)):
                 return False
             now = self._clock()
-            study = None if study_instance_uid is None else locked_study(session, study_instance_uid)
-            if study_instance_uid is not None:
-                for row in open_steps(session, study_instance_uid):
-                    if row.own and row.state is StepState.SCHEDULED:
-                        cancel(session, row, now, f"Replaced by {sop_instance_uid}")
-            placed = new_step(sop_instance_uid, study_instance_uid, attributes, now, own=False)
+            study = _study_of(session, about)
+            for row in open_steps(session, study.study_instance_uid) if study else ():
+                if row.own and row.state is StepState.SCHEDULED:
+                    cancel(session, row, now, f"Replaced by {sop_instance_uid}")
+            uid = study.study_instance_uid if study else None
+            placed = new_step(sop_instance_uid, uid, attributes, now, own=False)
             add(session, placed, now)
             tell(session, placed, told, now)
             note(session, now, actor, Event.STEP_CREATED, study, sop_instance_uid)
-            if study is not None and ordered is not None and ordered < study.ordered:
-                order_study(session, study, ordered, policy, now=now, actor=actor)
+            if study is not None and about is not None and ordered <= study.ordered:
+                order = _order(about, ordered, actor, sop_instance_uid, now)
+                take(session, [order], policy, now=now)
             return True
 
     def change(self, sop_instance_uid: str, rule: Rule, *, busy: Ruling, policy: Policy, actor: str) -> Ruling:
@@ -131,8 +138,10 @@ class StepLedger:
             self._apply(session, row, ruling, actor)
             if ruling.state is not None:
                 self._move(session, study, row, ruling.state, by, actor)
-            if ruling.ordered is not None and study is not None and ruling.ordered is not study.ordered:
-                order_study(session, study, ruling.ordered, policy, now=self._clock(), actor=actor)
+            if ruling.ordered is not None and study is not None:
+                about = Identity(study_instance_uid=study.study_instance_uid)
+                order = _order(about, ruling.ordered, actor, uuid4().hex, self._clock())
+                take(session, [order], policy, now=self._clock())
             return ruling
 
     def _locked(self, session: Session, sop_instance_uid: str) -> tuple[StudyRow | None, ProcedureStepRow | None]:
@@ -179,6 +188,21 @@ class StepLedger:
         elif study.claimed_by == row.performer:
             # Whoever cancels its own work has not read the study: it waits for another reader, as a new step.
             give_back_study(session, study, now=now, actor=actor)
+
+
+def _study_of(session: Session, about: Identity | None) -> StudyRow | None:
+    """Lock the study that a placed step is the reading of; None: there is none, or its images name another patient."""
+    if about is None:
+        return None
+    study = locked_study(session, about.study_instance_uid)
+    images = identities_of(session, study.study_instance_uid)
+    found = verdict(about, study.study_instance_uid, images)
+    return None if found is Verdict.OTHER_PATIENT else study
+
+
+def _order(about: Identity, level: Level, sender: str, message_id: str, at: datetime) -> Order:
+    """What a step's priority says of its study."""
+    return Order(source=OrderSource.UPS, sender=sender, message_id=message_id, at=at, about=about, level=level)
 
 
 def as_step(row: ProcedureStepRow) -> Step:

@@ -1,5 +1,6 @@
 """What the worklist role and people read and write: which studies wait, and how urgent they were ordered."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -11,8 +12,9 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import changes, snapshots
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
+from cxr_triage.storage.ledger.orders import Orders
 from cxr_triage.storage.ledger.snapshots import LISTED
-from cxr_triage.storage.ledger.studies import locked_study, order_study, recompute, sightings_of
+from cxr_triage.storage.ledger.studies import recompute, sightings_of
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import (
     Change,
@@ -25,6 +27,7 @@ from cxr_triage.storage.list_records import (
     Snapshot,
     Stood,
 )
+from cxr_triage.storage.order_records import Identity, Order, OrderSource
 from cxr_triage.storage.records import AuditEntry, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
@@ -68,7 +71,7 @@ class ReadingList:
     def mark(self) -> ListMark:
         """Give what tells a reader of snapshots, at little cost, whether a new one would say anything else."""
         with self._database.read() as session:
-            return ListMark(changes.version(session, self._clock()), snapshots.state_of_images(session))
+            return ListMark(changes.version(session, self._clock()), snapshots.state_of_remarks(session))
 
     def version(self) -> ListVersion:
         """Give the version of the list now: whoever has a snapshot of this version need not read it again."""
@@ -76,10 +79,16 @@ class ReadingList:
             return changes.version(session, self._clock())
 
     def set_ordered(self, study_instance_uid: str, level: Level, *, actor: str, policy: Policy) -> None:
-        """Set what a person or their system ordered, up or down, also before the first image of the study is here."""
-        with self._database.transaction() as session:
-            study = locked_study(session, study_instance_uid)
-            order_study(session, study, level, policy, now=self._clock(), actor=actor)
+        """Set what a person ordered, up or down, also before the first image of the study is here."""
+        order = Order(
+            source=OrderSource.PERSON,
+            sender=actor,
+            message_id=uuid.uuid4().hex,
+            at=self._clock(),
+            about=Identity(study_instance_uid=study_instance_uid),
+            level=level,
+        )
+        Orders(self._database, clock=self._clock).record(order, policy)
 
     def finish(self, study_instance_uid: str, *, actor: str) -> bool:
         """Take a study off the list, since it was read.

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import Change
-from cxr_triage.storage.schema import AnnouncementRow, Event, ProcedureStepRow, StepSubscriptionRow, StudyRow
+from cxr_triage.storage.order_records import Identity, Verdict, verdict
+from cxr_triage.storage.schema import AnnouncementRow, Event, HeaderRow, ProcedureStepRow, StepSubscriptionRow, StudyRow
 from cxr_triage.storage.step_records import (
     GLOBAL_SUBSCRIPTION,
     INTERPRETATION,
@@ -27,6 +28,7 @@ from cxr_triage.storage.step_records import (
     code,
     date_time,
     element,
+    named_study,
     payload_of,
     state_report,
     step_uid,
@@ -125,12 +127,31 @@ def _announcement(told: Told, sop_instance_uid: str, receiver: str, now: datetim
 
 def _schedule(session: Session, study_instance_uid: str, now: datetime) -> None:
     """Make a step for the study, unless one waits or is under way: then somebody placed it before the images came."""
-    if open_steps(session, study_instance_uid):
+    placed = open_steps(session, study_instance_uid)
+    of_others = [row for row in placed if _is_of_another_patient(session, row, study_instance_uid)]
+    for row in of_others:
+        row.study_instance_uid = None  # it is not this study that it wants read: it goes on by itself
+    if len(placed) > len(of_others):
         return
     row = ProcedureStepRow
     mine = select(func.count()).where(row.study_instance_uid == study_instance_uid, row.own)
     number = (session.scalar(mine) or 0) + 1
     add(session, new_step(step_uid(study_instance_uid, number), study_instance_uid, {}, now, own=True), now)
+
+
+def _is_of_another_patient(session: Session, row: ProcedureStepRow, study_instance_uid: str) -> bool:
+    headers = session.scalars(select(HeaderRow).where(HeaderRow.study_instance_uid == study_instance_uid))
+    images = [
+        Identity(
+            study_instance_uid=study_instance_uid,
+            patient_id=header.patient_id,
+            issuer_of_patient_id=header.issuer_of_patient_id,
+            patient_birth_date=header.patient_birth_date,
+        ).trimmed()
+        for header in headers
+    ]
+    named = named_study(row.attributes, study_instance_uid)
+    return verdict(named, study_instance_uid, images) is Verdict.OTHER_PATIENT
 
 
 def _keep_claim(session: Session, study: StudyRow, now: datetime) -> None:

@@ -13,6 +13,7 @@ from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers, leases, predictions
+from cxr_triage.storage.ledger.ordering import lock_accession_numbers, settle
 from cxr_triage.storage.ledger.studies import locked_study, recompute
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState, RevisionState
@@ -63,7 +64,7 @@ class Scoring:
         return leases.give_back_forgotten(self._database, InstanceRow.owner == owner, InstanceRow, in_hand)
 
     def record_indexed(self, claim: Claim, header: InstanceHeader, policy: Policy) -> None:
-        """Put an image into its study, which is on the reading list from now on.
+        """Put an image into its study, which is on the reading list from now on, and as urgent as was ordered before.
 
         A study that was finished comes back when the image was received after that: somebody still has to read it.
 
@@ -71,6 +72,7 @@ class Scoring:
             StaleAttemptError: a later attempt has the image.
         """
         with self._database.transaction() as session:
+            lock_accession_numbers(session, header.accession_number)
             study = locked_study(session, header.study_instance_uid)
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
             assert row.state is InstanceState.RECEIVED
@@ -80,7 +82,7 @@ class Scoring:
             session.add(headers.row_of(row.id, header))
             self._settle(session, row, InstanceState.INDEXED, Event.INDEXED)
             self._arrive(session, row, study)
-            recompute(session, study, policy, now=self._clock(), actor=_ACTOR)
+            settle(session, study, policy, now=self._clock())
 
     def record_scored(self, claim: Claim, prediction: Prediction, policy: Policy) -> None:
         """Keep a prediction and recompute the study's priority, in one transaction: the list moves now.

@@ -10,11 +10,17 @@ from sqlalchemy.orm import Session
 from cxr_triage.model.priority import Level, Priority
 from cxr_triage.storage.ledger.headers import FIELDS
 from cxr_triage.storage.list_records import ListedImage
+from cxr_triage.storage.order_records import Verdict
 from cxr_triage.storage.records import InstanceHeader, InstanceState, ListedStudy
-from cxr_triage.storage.schema import HeaderRow, InstanceRow, RemarkRow, StudyRow
+from cxr_triage.storage.schema import HeaderRow, InstanceRow, OrderMatchRow, OrderRow, RemarkRow, StudyRow
 
 #: On the list: it has an image, and nobody has read it.
 LISTED: Final = StudyRow.arrived_at.is_not(None) & StudyRow.finished_at.is_(None)
+#: What a reader is told of an order that was not followed.
+_NOT_COUNTED: Final = {
+    Verdict.OTHER_PATIENT: "names another patient",
+    Verdict.UNCONFIRMED: "is not followed: nothing says that it is this patient's",
+}
 
 
 def studies(session: Session) -> list[ListedStudy]:
@@ -43,8 +49,8 @@ def studies(session: Session) -> list[ListedStudy]:
     return [_listed_study(tuple(row), counted, first_headers, remarks) for row in rows]
 
 
-def state_of_images(session: Session) -> tuple[Any, ...]:
-    """Give what differs as soon as anything has become known of an image of a listed study.
+def state_of_remarks(session: Session) -> tuple[Any, ...]:
+    """Give what differs as soon as anything has become known of an image or an order of a listed study.
 
     The version of the list stays the same where that moves no study, and the remarks of its entries do not.
     """
@@ -60,7 +66,13 @@ def state_of_images(session: Session) -> tuple[Any, ...]:
         .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
         .where(LISTED)
     )
-    return tuple(counted.one())
+    not_followed = (
+        select(func.count())
+        .select_from(OrderMatchRow)
+        .join(StudyRow, StudyRow.study_instance_uid == OrderMatchRow.study_instance_uid)
+        .where(LISTED, OrderMatchRow.verdict != Verdict.AGREES)
+    )
+    return (*counted.one(), session.scalar(not_followed))
 
 
 def images(session: Session) -> dict[str, list[ListedImage]]:
@@ -175,11 +187,30 @@ def _remarks_on_images(session: Session) -> dict[str, list[str]]:
     return sentences
 
 
+def _remarks_on_orders(session: Session) -> dict[str, list[str]]:
+    """Say of each listed study which orders do not count for it, each sentence once."""
+    rows = session.execute(
+        select(OrderMatchRow.study_instance_uid, OrderMatchRow.verdict, OrderRow.study_instance_uid)
+        .join(OrderRow, OrderRow.id == OrderMatchRow.order_id)
+        .join(StudyRow, StudyRow.study_instance_uid == OrderMatchRow.study_instance_uid)
+        .where(LISTED, OrderMatchRow.verdict != Verdict.AGREES)
+        .order_by(OrderRow.id)
+    )
+    sentences: dict[str, list[str]] = defaultdict(list)
+    for uid, verdict, named in rows:
+        by = "Study Instance UID" if named == uid else "accession number"
+        sentence = f"An order with the {by} {_NOT_COUNTED[verdict]}."
+        if sentence not in sentences[str(uid)]:
+            sentences[str(uid)].append(sentence)
+    return sentences
+
+
 def _remarks(session: Session, images: Mapping[str, dict[InstanceState, int]]) -> dict[str, tuple[str, ...]]:
     """Say of each listed study which images the findings do not speak of, and what to know of the others."""
     reasons, remarks, withdrawn = _reasons(session), _remarks_on_images(session), _withdrawn(session)
+    orders = _remarks_on_orders(session)
     return {
-        uid: (*_left_out(counted, reasons[uid], withdrawn.get(uid, 0)), *remarks[uid])
+        uid: (*_left_out(counted, reasons[uid], withdrawn.get(uid, 0)), *orders[uid], *remarks[uid])
         for uid, counted in images.items()
     }
 

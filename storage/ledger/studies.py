@@ -7,7 +7,7 @@ wait for each other.
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.findings import Finding
@@ -46,16 +46,6 @@ def _new_study(session: Session, study_instance_uid: str) -> StudyRow:
     session.add(row)
     session.flush()
     return row
-
-
-def order_study(session: Session, study: StudyRow, level: Level, policy: Policy, *, now: datetime, actor: str) -> None:
-    """Set what a person or their system ordered of a study that is locked, up or down."""
-    note(session, now, actor, Event.ORDERED, study, f"{study.ordered.name} -> {level.name}")
-    study.ordered = level
-    study.effective = min(study.effective, level)
-    mine = InstanceRow.study_instance_uid == study.study_instance_uid
-    session.execute(update(InstanceRow).where(mine).values(ordered=level))
-    recompute(session, study, policy, now=now, actor=actor)
 
 
 def recompute(session: Session, study: StudyRow, policy: Policy, *, now: datetime, actor: str) -> bool:

@@ -1,0 +1,1 @@
+"""What was ordered, as the RIS says it."""
