@@ -26,7 +26,7 @@ from pynetdicom.presentation import PresentationContext
 from cxr_triage.daemon import dicom_server
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from cxr_triage.daemon.setting_sections import Destination, Modality
+from cxr_triage.daemon.setting_sections import Destination, Modality, UpsSubscriber
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import (
     DeclinedError,
@@ -189,11 +189,11 @@ class Part10File:
         return (*told, found) == (sop_class_uid, sop_instance_uid, sha256)
 
 
-def peer(address: Destination | Modality, settings: Settings) -> Peer:
-    """Give the DICOM application behind a table of the configuration."""
+def peer(address: Destination | Modality | UpsSubscriber, settings: Settings, *, calling_ae_title: str = "") -> Peer:
+    """Give the DICOM application behind a table of the configuration; it is called by our AE title, or that one."""
     deliver = settings.deliver
     return Peer(
-        calling_ae_title=settings.dicom.ae_title,
+        calling_ae_title=calling_ae_title or settings.dicom.ae_title,
         ae_title=address.ae_title,
         host=address.host,
         port=address.port,

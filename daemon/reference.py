@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from cxr_triage.daemon.setting_sections import Destination, EmissionProfile, Modality, Section
+from cxr_triage.daemon.setting_sections import Destination, EmissionProfile, Modality, Section, UpsSubscriber
 from cxr_triage.daemon.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 
 #: The tables that may be repeated, and so are arrays in TOML, with what the example file says in place of defaults.
 REPEATED: Final[Mapping[str, tuple[type[Section], Mapping[str, Any]]]] = {
     "destination": (Destination, {"name": "pacs", "ae_title": "PACS", "host": "pacs.example.org", "port": 104}),
     "profile": (EmissionProfile, {"name": "viewer"}),
+    "ups_subscriber": (UpsSubscriber, {"ae_title": "READER1", "host": "reader1.example.org", "port": 104}),
     "modality": (Modality, {"ae_title": "XRAY1", "host": "xray1.example.org", "port": 104}),
 }
 _HEAD: Final = f"""\

@@ -65,7 +65,7 @@ def enabled_roles(settings: Settings) -> tuple[str, ...]:
 def _switched_off(settings: Settings) -> dict[str, str]:
     """Why a role that a site need not have is not run; empty: it is."""
     return {
-        WORKLIST: "" if settings.worklist.enabled else "worklist.enabled = false: set it to true",
+        WORKLIST: "" if settings.worklist.is_open else "worklist.enabled = false: set it to true, or worklist.ups",
         ORDERS: "" if settings.ris.host is not None else "ris.host is not set: name the RIS",
     }
 
@@ -215,7 +215,7 @@ def _command(role: str, number: int, config: Path | None) -> list[str]:
 
 def _readiness(settings: Settings) -> str:
     parts = [f"dicom {settings.dicom.host}:{settings.dicom.port} AE {settings.dicom.ae_title}"]
-    if settings.worklist.enabled:
+    if settings.worklist.is_open:
         parts.append(f"worklist {settings.worklist.host}:{settings.worklist.port} AE {settings.worklist.ae_title}")
     parts.append(f"web http://{settings.web.host}:{settings.web.port}")
     return f"cxr-triage ready: {', '.join(parts)}"

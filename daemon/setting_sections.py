@@ -94,6 +94,14 @@ class Modality(Section):
     port: Port = Field(description="Its TCP port.")
 
 
+class UpsSubscriber(Section):
+    """Where one system that may subscribe to procedure steps is told of their events. Repeat the table for more."""
+
+    ae_title: AeTitle = Field(description="AE title that it subscribes for, and that it answers to.")
+    host: Host = Field(description="Its address.")
+    port: Port = Field(description="Its TCP port.")
+
+
 class StorageSettings(Section):
     """Where everything lies that must survive a power cut."""
 
@@ -349,6 +357,13 @@ class WorklistSettings(Section):
     study_root: bool = Field(
         default=False, description="Whether the port also answers Study Root C-FIND, for clients of a PACS."
     )
+    ups: bool = Field(
+        default=False,
+        description="Whether the port also serves unified procedure steps (UPS), by which readers claim studies.",
+    )
+    ups_event_hours: Hours = Field(
+        default=72, description="How long to try to tell a subscriber of an event before that is given up."
+    )
     mode: Mode = Field(
         default=Mode.REORDER,
         description="`reorder`: findings move studies; `advise`: they are shown; `shadow`: they are stored only.",
@@ -365,6 +380,11 @@ class WorklistSettings(Section):
         default_factory=lambda: {level.name: wait / HOUR for level, wait in Policy().maximum_wait.items()},
         description="Longest wait per ordered level; levels left out keep their default.",
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to serve."""
+        return self.enabled or self.ups
 
 
 class RisSettings(Section):

@@ -28,6 +28,7 @@ from cxr_triage.daemon.setting_sections import (
     ServiceSettings,
     StorageSettings,
     UpkeepSettings,
+    UpsSubscriber,
     WebSettings,
     WorklistSettings,
 )
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     profile: tuple[EmissionProfile, ...] = ()
     modality: tuple[Modality, ...] = ()
     worklist: WorklistSettings = WorklistSettings()
+    ups_subscriber: tuple[UpsSubscriber, ...] = ()
     ris: RisSettings = RisSettings()
     web: WebSettings = WebSettings()
     infer: InferSettings = InferSettings()
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
         _require_profiles(self)
         _refuse_clashes(self)
         _require_commitment_destination(self)
+        _refuse_double_subscribers([subscriber.ae_title for subscriber in self.ups_subscriber])
         _refuse_own_ris(self)
         if not (self.web.allow_remote or is_loopback(self.web.host)):
             raise ValueError(
@@ -260,6 +263,12 @@ def _refuse_doubles(names: list[str]) -> None:
         raise ValueError(f"destination.name = {doubles[0]!r} is given twice: give each destination its own name")
 
 
+def _refuse_double_subscribers(titles: list[str]) -> None:
+    doubles = sorted({title for title in titles if titles.count(title) > 1})
+    if doubles:
+        raise ValueError(f"ups_subscriber.ae_title = {doubles[0]!r} is given twice: one AE title has one address")
+
+
 def _require_profiles(settings: Settings) -> None:
     names = [own.name for own in settings.profile]
     taken = sorted({name for name in names if names.count(name) > 1 or name in PROFILES})
@@ -311,7 +320,7 @@ def _refuse_own_ris(settings: Settings) -> None:
 
 def _refuse_clashes(settings: Settings) -> None:
     ours: dict[str, DicomSettings | WorklistSettings | WebSettings] = {"dicom": settings.dicom, "web": settings.web}
-    if settings.worklist.enabled:
+    if settings.worklist.is_open:
         ours["worklist"] = settings.worklist
     taken: dict[int, list[tuple[str, str]]] = {}
     for name, section in ours.items():

@@ -14,7 +14,7 @@ from cxr_triage.daemon.alerts import AlertLog, current_alerts
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.rhythm import add_job, keep_rhythm
-from cxr_triage.daemon.roles import DELIVER, INFER, ORDERS
+from cxr_triage.daemon.roles import DELIVER, INFER, ORDERS, WORKLIST
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import StorageError
@@ -22,6 +22,7 @@ from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import (
+    Announcements,
     Commitments,
     Dispatch,
     Housekeeping,
@@ -76,6 +77,7 @@ class Upkeep:
         self._dispatch = Dispatch(database, lease=lease, clock=clock)
         self._commitments = Commitments(database, lease=lease, clock=clock)
         self._modality_commitments = ModalityCommitments(database, lease=lease, clock=clock)
+        self._announcements = Announcements(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
         self._orders = Orders(database, clock=clock)
         self._inquiries = Inquiries(database, lease=lease, clock=clock)
@@ -104,8 +106,8 @@ class Upkeep:
         """Give back what dead or overdue workers hold, and wake those who can go on with it."""
         is_alive = partial(owner_is_alive, self._settings.run_folder)
         commitments = (DELIVER, self._commitments), (DELIVER, self._modality_commitments)
-        inquiries = (ORDERS, self._inquiries)
-        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch), *commitments, inquiries):
+        others = (ORDERS, self._inquiries), (WORKLIST, self._announcements)
+        for role, ledger in ((INFER, self._scoring), (DELIVER, self._dispatch), *commitments, *others):
             released = ledger.release_leases(is_alive, self.clock())
             if released:
                 log.warning("work of dead owners given back", job=role, count=released)
@@ -152,6 +154,8 @@ class Upkeep:
         """
         before = self.clock() - timedelta(hours=self._settings.upkeep.keep_files_hours)
         while self._forget_some(before):
+            pass
+        while self._announcements.forget(before):
             pass
 
     @_unless_the_clock_jumped

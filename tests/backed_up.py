@@ -177,6 +177,7 @@ def _copy_common(source: Connection, target: Connection) -> None:
             if rows:
                 target.execute(table.insert(), rows)
     if target.dialect.name == "postgresql":
-        for name in ("instance", "delivery", "revision", "result_object", "audit"):
+        numbered_tables = {"instance", "delivery", "revision", "result_object", "audit", "procedure_step"}
+        for name in numbered_tables & before.tables.keys():
             numbered = text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")
             target.execute(numbered)

@@ -48,6 +48,7 @@ class Steps:
     """Every part of the ledger on one database, and the way of an image through it."""
 
     def __init__(self, database: Database, policy: Policy | None = None) -> None:
+        self.database = database
         self.clock = SetClock()
         self.policy = policy or Policy()
         self.intake = Intake(database)

@@ -32,6 +32,8 @@ LIVES_IN = {
         "daemon/conformance/",
         "daemon/dicom_client.py",
         "daemon/dicom_server.py",
+        "daemon/ups/announcing.py",
+        "daemon/ups/port.py",
         "daemon/worklist/",
         "daemon/orders/asking.py",
         "daemon/demo/",

@@ -12,16 +12,18 @@ from cxr_triage.daemon.setting_sections import (
     Modality,
     RisSettings,
     Section,
+    UpsSubscriber,
     WorklistSettings,
 )
 
 _LOCAL: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("dicom", DicomSettings, ("ae_title", "host", "port", "allowed_ae_titles", "require_called_ae_title")),
-    ("worklist", WorklistSettings, ("enabled", "ae_title", "host", "port", "allowed_ae_titles")),
+    ("worklist", WorklistSettings, ("enabled", "ups", "ae_title", "host", "port", "allowed_ae_titles")),
 )
 _REMOTE: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("[[destination]]", Destination, tuple(Destination.model_fields)),
     ("[[modality]]", Modality, tuple(Modality.model_fields)),
+    ("[[ups_subscriber]]", UpsSubscriber, tuple(UpsSubscriber.model_fields)),
     ("ris", RisSettings, ("host", "port", "ae_title", "calling_ae_title")),
 )
 _SECTIONS: Final[Sequence[tuple[str, type[Section]]]] = (

@@ -16,6 +16,9 @@ from cxr_triage.daemon.orders.asking import query_contexts
 from cxr_triage.daemon.receive import storage_contexts
 from cxr_triage.daemon.results.finishing import TRANSFER_SYNTAX
 from cxr_triage.daemon.results.profiles import SOP_CLASSES
+from cxr_triage.daemon.ups.announcing import REPORTING_ROLE as EVENT_ROLE
+from cxr_triage.daemon.ups.announcing import event_contexts
+from cxr_triage.daemon.ups.port import ups_contexts
 from cxr_triage.daemon.worklist.mwl import worklist_contexts
 
 #: How the lists of transfer syntaxes are called, by what they are for.
@@ -59,6 +62,18 @@ def listed() -> list[Offer]:
     *others, study_root = worklist_contexts(study_root=True)
     extended = "date and time, empty value and multiple value matching"
     return _offers(others, "SCP") + _offers([study_root], "SCP", extended)
+
+
+def stepped() -> list[Offer]:
+    """What a caller may propose to the worklist besides, where procedure steps are on."""
+    return _offers(ups_contexts(), "SCP")
+
+
+def announced() -> list[Offer]:
+    """What we propose to a subscriber that is told of events."""
+    assert (EVENT_ROLE.scu_role, EVENT_ROLE.scp_role) == (False, True)
+    verification, event = event_contexts()
+    return _offers([verification], "SCU") + _offers([event], "SCP", "SCP/SCU role selection: we as SCP")
 
 
 def sent() -> list[Offer]:

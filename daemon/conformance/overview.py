@@ -1,6 +1,7 @@
 """Chapters 1 and 3: what it is on the network, on one page, and what to know before reading on."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from cxr_triage.daemon.conformance import negotiation
@@ -34,6 +35,7 @@ def _services_table() -> str:
         "Storage, results": negotiation.sent()[1:],
         "Storage Commitment": negotiation.asked(),
         "Worklist": negotiation.listed()[1:],
+        "Unified Procedure Step": (*negotiation.stepped(), *negotiation.announced()[1:]),
     }
     rows = [(group, *_service(offer)) for group, offers in groups.items() for offer in offers]
     # A class may be offered in several contexts.
@@ -44,7 +46,8 @@ def _service(offer: Offer) -> tuple[str, str, str, str]:
     uid = offer.abstract_syntax
     proposed = (*negotiation.sent(), *negotiation.asking(), *negotiation.inquiring())
     as_scu = {each.abstract_syntax for each in proposed if each.role == "SCU"}
-    accepted = (*negotiation.received(), *negotiation.asked(), *negotiation.listed())
+    of_images, of_list = (negotiation.received(), negotiation.asked()), (negotiation.listed(), negotiation.stepped())
+    accepted = chain(*of_images, *of_list, negotiation.announced())
     as_scp = {each.abstract_syntax for each in accepted if each.role == "SCP"}
     return named(uid), uid, _yes(uid in as_scu), _yes(uid in as_scp)
 

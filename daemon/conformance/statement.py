@@ -5,6 +5,7 @@ from cxr_triage.daemon.conformance.markdown import contents, text
 from cxr_triage.daemon.conformance.negotiation import transfer_syntaxes_table
 from cxr_triage.daemon.conformance.objects import objects
 from cxr_triage.daemon.conformance.overview import overview
+from cxr_triage.daemon.conformance.procedure_steps import procedure_steps
 from cxr_triage.daemon.conformance.receiver import receiver
 from cxr_triage.daemon.conformance.sender import sender
 from cxr_triage.daemon.conformance.terms import terms
@@ -20,6 +21,7 @@ def conformance_statement() -> str:
         receiver(),
         sender(),
         worklist(),
+        procedure_steps(),
         configuration(),
         text("support"),
         objects(),

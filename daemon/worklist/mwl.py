@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from pydicom import config
 from pydicom.dataset import Dataset
@@ -18,6 +18,8 @@ from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.sockets import listening_socket
+from cxr_triage.daemon.ups.port import OFFERED, UpsPort
+from cxr_triage.daemon.ups.serving import ups_port
 from cxr_triage.daemon.worklist.board import Boards
 from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder
 from cxr_triage.daemon.worklist.flow import count_as_heard, keep_pace
@@ -63,6 +65,18 @@ TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 Response = tuple[int | Dataset, Dataset | None]
 
 
+class Find(Protocol):
+    """Answers a query."""
+
+    def __call__(self, identifier: Dataset, *, calling_ae_title: str) -> Iterator[Answer]:
+        """Give what matches.
+
+        Raises:
+            IdentifierError: the query breaks a rule.
+            StorageError: the ledger could not be reached.
+        """
+
+
 class WorklistRole:
     """The reading list on the network as a process of its own."""
 
@@ -72,42 +86,50 @@ class WorklistRole:
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Serve until `stop` is set, then drain; where the site has not enabled it, only wait."""
         settings = self._settings
-        if not settings.worklist.enabled:
+        if not settings.worklist.is_open:
             ready()
             stop.wait()
             return
         listener = listening_socket(settings.worklist.host, settings.worklist.port, name="worklist")
         database, clock = open_database(settings.database_url), ServiceClock.of(settings.run_folder)
         try:
-            worklist_server(
-                Finder(Boards(ReadingList(database, clock=clock), settings.policy()).now),
-                listener=listener,
-                ae_title=settings.worklist.ae_title,
-                limits=_limits(settings),
-                allowed_ae_titles=settings.worklist.allowed_ae_titles,
-                study_root=settings.worklist.study_root,
-            ).serve(stop, ready)
+            with ups_port(settings, database, clock) as ups:
+                boards = Boards(ReadingList(database, clock=clock), settings.policy())
+                worklist_server(
+                    Finder(boards.now) if settings.worklist.enabled else None,
+                    listener=listener,
+                    ae_title=settings.worklist.ae_title,
+                    limits=_limits(settings),
+                    allowed_ae_titles=settings.worklist.allowed_ae_titles,
+                    study_root=settings.worklist.study_root,
+                    ups=ups,
+                ).serve(stop, ready)
         finally:
             database.close()
 
 
 def worklist_server(
-    finder: Finder,
+    finder: Finder | None,
     *,
     listener: socket.socket,
     ae_title: str,
     limits: Limits,
     allowed_ae_titles: tuple[str, ...] = (),
     study_root: bool = False,
+    ups: UpsPort | None = None,
 ) -> DicomServer:
-    """Put the list behind a listening socket: Modality Worklist, Study Root if wanted, and Verification as SCP."""
+    """Put the list behind a listening socket, as SCP: Verification, and what there is something to answer with."""
     return DicomServer(
         ae_title=ae_title,
         listener=listener,
-        contexts=worklist_contexts(study_root=study_root),
+        contexts=[
+            *(worklist_contexts(study_root=study_root) if finder else [build_context(VERIFICATION)]),
+            *(ups.contexts if ups else []),
+        ],
         handlers=[
-            (evt.EVT_C_FIND, _answer_find, [finder]),
-            *([(evt.EVT_SOP_EXTENDED, _negotiate)] if study_root else []),
+            (evt.EVT_C_FIND, _answer_find, [_finds(finder, ups)]),
+            *([(evt.EVT_SOP_EXTENDED, _negotiate)] if finder and study_root else []),
+            *(ups.handlers if ups else []),
         ],
         limits=limits,
         allowed_ae_titles=allowed_ae_titles,
@@ -115,7 +137,7 @@ def worklist_server(
 
 
 def worklist_contexts(*, study_root: bool) -> list[PresentationContext]:
-    """What a station is offered."""
+    """What a station is offered, besides procedure steps."""
     models = [MODALITY_WORKLIST_FIND, STUDY_ROOT_FIND] if study_root else [MODALITY_WORKLIST_FIND]
     return [build_context(VERIFICATION), *(build_context(model, list(TRANSFER_SYNTAXES)) for model in models)]
 
@@ -126,11 +148,20 @@ def _negotiate(event: Event) -> dict[UID, bytes]:
     return {model: answered(proposed) for model, proposed in proposals.items() if model == STUDY_ROOT_FIND}
 
 
-def _answer_find(event: Event, finder: Finder) -> Iterator[Response]:
-    find: Callable[..., Iterator[Answer]] = finder.worklist
-    if event.context.abstract_syntax == STUDY_ROOT_FIND:
-        find = partial(finder.studies, agreed=agreed_in(event.assoc, STUDY_ROOT_FIND))
-    told = {"calling_ae_title": _calling_ae_title(event), "sop_class_uid": str(event.context.abstract_syntax)}
+def _finds(finder: Finder | None, ups: UpsPort | None) -> Mapping[UID, Find]:
+    """What answers a query, by the SOP class that it is made under."""
+    finds: dict[UID, Find] = {}
+    if finder is not None:
+        finds = {MODALITY_WORKLIST_FIND: finder.worklist, STUDY_ROOT_FIND: finder.studies}
+    return finds | (dict.fromkeys(OFFERED, ups.find) if ups else {})
+
+
+def _answer_find(event: Event, finds: Mapping[UID, Find]) -> Iterator[Response]:
+    model = UID(event.context.abstract_syntax)
+    find: Callable[..., Iterator[Answer]] = finds[model]
+    if model == STUDY_ROOT_FIND:
+        find = partial(find, agreed=agreed_in(event.assoc, model))
+    told = {"calling_ae_title": _calling_ae_title(event), "sop_class_uid": str(model)}
     try:
         identifier = _identifier(event)
     except Exception:  # noqa: BLE001 - pydicom raises whatever it meets in hostile bytes

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Priority
 from cxr_triage.storage.database import lock_name
+from cxr_triage.storage.ledger import reading_steps
 from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Stood
 from cxr_triage.storage.schema import ListChangeRow, ReadingListRow, StudyRow
 
@@ -25,6 +26,7 @@ def changed(session: Session, study: StudyRow, change: Change, *, now: datetime,
     assert study.overdue_at is not None
     the_list = locked_list(session)
     the_list.changes += 1
+    reading_steps.follow(session, study, change, now)
     session.add(
         ListChangeRow(
             number=the_list.changes,

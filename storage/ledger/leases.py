@@ -9,9 +9,17 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.schema import CommitmentRow, DeliveryRow, InquiryRow, InstanceRow, Leased, ModalityRequestRow
+from cxr_triage.storage.schema import (
+    AnnouncementRow,
+    CommitmentRow,
+    DeliveryRow,
+    InquiryRow,
+    InstanceRow,
+    Leased,
+    ModalityRequestRow,
+)
 
-Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow, InquiryRow)
+Job = TypeVar("Job", InstanceRow, DeliveryRow, CommitmentRow, ModalityRequestRow, AnnouncementRow, InquiryRow)
 
 
 def is_due(table: type[Job], now: datetime) -> ColumnElement[bool]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from upsclient import client
 
 from daemons import Daemon, another, chest_radiographs, send_by_dcmtk, wait_until
 from peers import findscu
 from postgres import PostgresServer
+from upsclient import client
 
 pytestmark = pytest.mark.acceptance
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: Final = "0010"
-down_revision: Final = "0008"
+down_revision: Final = "0009"
 #: SQLite numbers rows by itself only for INTEGER.
 ID: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 #: What was ordered by command is from now on a person's order: no RIS may take it back unasked.

@@ -1,0 +1,106 @@
+"""Messages that a face pushes to receivers: each in order, at least once, the same bytes at each attempt."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select
+
+from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import leases
+from cxr_triage.storage.schema import AnnouncementRow
+from cxr_triage.storage.step_records import Announcement, AnnouncementState
+
+#: Rows that are removed together.
+_AT_ONCE: Final = 1000
+
+
+class Announcements:
+    """Hands out messages by lease, the oldest of a receiver first, and nothing behind it."""
+
+    def __init__(self, database: Database, *, lease: timedelta, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._lease = lease
+        self._clock = clock
+
+    def receivers(self, face: str) -> Sequence[str]:
+        """Give everybody for whom a message waits."""
+        row = AnnouncementRow
+        waiting = select(row.receiver).where(row.state == AnnouncementState.PENDING, row.face == face).distinct()
+        with self._database.read() as session:
+            return sorted(session.scalars(waiting))
+
+    def claim(self, owner: str, face: str, receiver: str) -> Announcement | None:
+        """Claim the next message of a receiver; None: none waits, or it is not its time, or another one sends it."""
+        row = AnnouncementRow
+        mine = (row.state == AnnouncementState.PENDING) & (row.face == face) & (row.receiver == receiver)
+        first = select(row).where(mine).order_by(row.id).limit(1)
+        with self._database.read() as session:
+            waiting = session.scalar(first)
+            if waiting is None or not _is_due(waiting, self._clock()):
+                return None
+        with self._database.transaction() as session:
+            found = session.scalar(first.with_for_update())
+            if found is None or not _is_due(found, self._clock()):
+                return None
+            found.owner, found.lease_until = owner, self._clock() + self._lease
+            found.attempt += 1
+            return _as_announcement(found)
+
+    def record_acknowledged(self, told: Announcement) -> None:
+        """Record that the receiver has taken it.
+
+        Raises:
+            StaleAttemptError: a later attempt has it.
+        """
+        with self._database.transaction() as session:
+            row = leases.held(session, AnnouncementRow, told.id, told.attempt)
+            row.state, row.changed_at, row.last_error = AnnouncementState.ACKNOWLEDGED, self._clock(), None
+            leases.give_back(row)
+
+    def record_failure(self, told: Announcement, *, error: str, retry_at: datetime | None) -> None:
+        """Record that the receiver did not take it, and when it is tried again; None: not again.
+
+        Raises:
+            StaleAttemptError: a later attempt has it.
+        """
+        with self._database.transaction() as session:
+            row = leases.held(session, AnnouncementRow, told.id, told.attempt)
+            row.failures += 1
+            row.last_error = error
+            if retry_at is None:
+                row.state, row.changed_at = AnnouncementState.DEAD, self._clock()
+            leases.give_back(row, retry_at)
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was taken or given up before that time; how many."""
+        row = AnnouncementRow
+        with self._database.transaction() as session:
+            done = select(row).where(row.state != AnnouncementState.PENDING, row.changed_at < before).limit(_AT_ONCE)
+            rows = session.scalars(done).all()
+            for each in rows:
+                session.delete(each)
+            return len(rows)
+
+    def release_leases(self, is_alive: Callable[[str], bool], now: datetime) -> int:
+        """Give back the messages whose sender is dead or too slow; how many."""
+        lost = leases.lost(self._database, AnnouncementRow, is_alive, now)
+        return leases.end_each(self._database, AnnouncementRow, lost, lambda _session, row: leases.give_back(row))
+
+
+def _is_due(row: AnnouncementRow, now: datetime) -> bool:
+    return row.owner is None and (row.next_attempt_at is None or row.next_attempt_at <= now)
+
+
+def _as_announcement(row: AnnouncementRow) -> Announcement:
+    return Announcement(
+        id=row.id,
+        attempt=row.attempt,
+        face=row.face,
+        receiver=row.receiver,
+        message_id=row.message_id,
+        payload=row.payload,
+        created_at=row.created_at,
+        failures=row.failures,
+    )
