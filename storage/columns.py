@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import DateTime, Dialect, SmallInteger, Text, TypeDecorator
 
@@ -52,6 +52,8 @@ class StateText(TypeDecorator[State]):
     def __init__(self, states: type[State]) -> None:
         super().__init__()
         self.states = states
+        #: Quicker than the class itself, of which a long list asks a hundred thousand times.
+        self._by_word = {state.value: state for state in states}
 
     def process_bind_param(self, value: State | None, dialect: Dialect) -> str | None:
         """Store the word."""
@@ -59,7 +61,10 @@ class StateText(TypeDecorator[State]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> State | None:
         """Give the state back."""
-        return None if value is None else self.states(value)
+        return None if value is None else self._by_word[value]
+
+
+_BY_NUMBER: Final = {int(level): level for level in Level}
 
 
 class LevelNumber(TypeDecorator[Level]):
@@ -74,4 +79,4 @@ class LevelNumber(TypeDecorator[Level]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> Level | None:
         """Give the level back."""
-        return None if value is None else Level(value)
+        return None if value is None else _BY_NUMBER[value]

@@ -1,7 +1,7 @@
 """Each kind of matching of PS3.4 C.2.2.2 for each VR that it is defined for, against values as they stand in files."""
 
 import string
-from datetime import timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from itertools import product
 
 import pytest
@@ -12,6 +12,12 @@ from cxr_triage.daemon.worklist.conditions import condition, pattern_test
 from cxr_triage.daemon.worklist.moments import combined_test, date_test, time_test
 from cxr_triage.daemon.worklist.negotiated import Agreed
 
+#: Years of four digits; offsets that DICOM knows, in whole minutes.
+INSTANTS = st.datetimes(
+    datetime(1900, 1, 1),  # noqa: DTZ001 - the zone is given beside it
+    datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+)
 #: VR, key, value of the entry, whether it matches.
 SINGLE = [
     # C.2.2.2.1: the same text; case counts.
@@ -302,7 +308,7 @@ def test_any_text_matches_itself(value: str) -> None:
 
 
 @given(st.dates(), st.dates(), st.dates())
-def test_ranges_of_dates(one: object, other: object, day: object) -> None:
+def test_ranges_of_dates(one: date, other: date, day: date) -> None:
     """Every date from the first to the last, both included."""
     low, high, value = (str(each).replace("-", "") for each in (one, other, day))
     first, last = sorted((low, high))
@@ -310,6 +316,47 @@ def test_ranges_of_dates(one: object, other: object, day: object) -> None:
     assert date_test(f"{first}-")(value) is (first <= value)
     assert date_test(f"-{last}")(value) is (value <= last)
     assert date_test(first)(value) is (first == value)
+
+
+@given(st.times(), st.times(), st.times())
+def test_ranges_of_times(one: time, other: time, moment: time) -> None:
+    """Every time of the day from the first to the last, to the microsecond."""
+    first, last = sorted((one, other))
+    low, high, value = (f"{each:%H%M%S.%f}" for each in (first, last, moment))
+    assert time_test(f"{low}-{high}")(value) is (first <= moment <= last)
+    assert time_test(f"{low} -")(value) is (first <= moment)
+    assert time_test(f"-{high}")(value) is (moment <= last)
+    to_the_minute = last.replace(second=59, microsecond=999999)
+    assert time_test(f"-{last:%H%M}")(value) is (moment <= to_the_minute)
+
+
+@given(INSTANTS, INSTANTS, INSTANTS)
+def test_ranges_of_dates_and_times(one: datetime, other: datetime, moment: datetime) -> None:
+    """Every instant from the first to the last, wherever each was written down."""
+    first, last = sorted((one, other))
+    low, high, value = (f"{each:%Y%m%d%H%M%S.%f%z}" for each in (first, last, moment))
+    for wanted, expected in {
+        f"{low}-{high}": first <= moment <= last,
+        f"{low}-": first <= moment,
+        f"-{high}": moment <= last,
+        low: first == moment,
+    }.items():
+        test = condition("DT", wanted)
+        assert test is not None
+        assert test(value) is expected
+
+
+@given(st.dates(), st.times(), st.dates(), st.times(), st.dates(), st.times())
+def test_combined_ranges(day: date, at: time, other_day: date, other_at: time, on: date, moment: time) -> None:
+    """As if date and time were one value."""
+    first, last = sorted((datetime.combine(day, at), datetime.combine(other_day, other_at)))
+    test = combined_test(f"{in_digits(first)}-{in_digits(last)}", f"{first:%H%M%S.%f}-{last:%H%M%S.%f}")
+    assert test(in_digits(on), f"{moment:%H%M%S.%f}") is (first <= datetime.combine(on, moment) <= last)
+
+
+def in_digits(day: date) -> str:
+    """Write a date as DA does: strftime of years before 1000 leaves zeros out."""
+    return f"{day.year:04}{day:%m%d}"
 
 
 def test_a_time_of_any_precision_stands_for_all_of_it() -> None:

@@ -7,7 +7,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from cxr_triage.daemon.worklist.matching import IdentifierError, matches, select
+from cxr_triage.daemon.worklist.catalogue import DATASETS
+from cxr_triage.daemon.worklist.matching import IdentifierError, Query, matches, select
+from cxr_triage.daemon.worklist.negotiated import Agreed
 from cxr_triage.daemon.worklist.version_words import place_in_words
 from listings import NOW, VERSION, known, listed_study
 
@@ -78,6 +80,31 @@ def of_two_codes() -> Dataset:
     """Give an entry that has a sequence of two items."""
     codes = [identifier(CodeValue=value, CodingSchemeDesignator="DCM") for value in ("1", "2")]
     return identifier(ProcedureCodeSequence=codes, ReferencedStudySequence=[])
+
+
+@pytest.mark.parametrize(
+    ("step", "study", "expected"),
+    [
+        ("20240303-20240305", "20240303-20240305", True),
+        ("20240303-20240305", "20240305-20240306", False),
+        ("20240305-20240306", "20240303-20240305", False),
+    ],
+)
+def test_two_combined_ranges_do_not_mix(step: str, study: str, expected: bool) -> None:
+    """Those of the step and, as agreed, those of the study: each is matched with its own."""
+    asked = identifier(
+        ScheduledProcedureStepStartDate=step,
+        ScheduledProcedureStepStartTime="1800-0600",
+        StudyDate=study,
+        StudyTime="18-06",
+    )
+    entry = identifier(
+        ScheduledProcedureStepStartDate="20240304",
+        ScheduledProcedureStepStartTime="12",
+        StudyDate="20240304",
+        StudyTime="12",
+    )
+    assert Query(asked, DATASETS, agreed=Agreed(combined=True)).matches(entry) is expected
 
 
 @pytest.mark.parametrize(

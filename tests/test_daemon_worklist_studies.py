@@ -1,5 +1,6 @@
 """Study Root queries against DCMTK: studies on the list in their order, and what is in one."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cxr_triage.daemon.worklist.mwl import STUDY_ROOT_FIND
 from cxr_triage.storage.list_records import ListedImage
 from listings import DIGITAL_X_RAY, VERSION, board_of, listed_study, listing
 from listings import finding as served
-from peers import LOOPBACK, findscu
+from peers import LOOPBACK, findscu, orthanc
 
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 IMAGES = {
@@ -197,3 +198,25 @@ def test_what_is_agreed_on_is_done(port: int, keys: dict[str, str], plain: list[
     """And not otherwise."""
     assert negotiated(port, b"\0" * 7, **keys)[1] == plain
     assert negotiated(port, b"\0\1\0\0\0\1\1", **keys)[1] == agreed
+
+
+def test_orthanc_asks(port: int, tmp_path: Path) -> None:
+    """A PACS as client: studies in order, what is in one, and the modality worklist."""
+    with orthanc(tmp_path, modalities={"list": ("CXRLIST", LOOPBACK, port)}) as client:
+
+        def asked(level: str, **keys: str) -> list[dict[str, str]]:
+            question = {"Level": level, "Query": keys, "Normalize": True}
+            made = client.post("/modalities/list/query", json.dumps(question).encode())
+            answers = client.get(f"/queries/{made['ID']}/answers?expand&simplify")
+            assert isinstance(answers, list)
+            return answers
+
+        assert [each["StudyInstanceUID"] for each in asked("Study", PatientName="M*")] == BOTH
+        (found,) = asked("Study", PatientName="MÜLLER*", ModalitiesInStudy="")
+        assert (found["PatientName"], found["ModalitiesInStudy"]) == ("Müller^Jürgen", "DX\\OT")
+        series = asked("Series", StudyInstanceUID="1.2.1", Modality="DX")
+        assert [each["SeriesInstanceUID"] for each in series] == ["1.2.1.1"]
+        images = asked("Instance", StudyInstanceUID="1.2.1", SeriesInstanceUID="1.2.1.1")
+        assert [each["SOPInstanceUID"] for each in images] == ["1.2.1.1.1", "1.2.1.1.2"]
+        steps = client.post("/modalities/list/find-worklist", json.dumps({"StudyInstanceUID": ""}).encode())
+        assert [each["StudyInstanceUID"] for each in steps] == BOTH

@@ -1,6 +1,8 @@
 """Our own steps follow the reading list, the list follows the steps, and what is told is kept until it is taken."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -111,6 +113,26 @@ def test_claim_and_completion_are_the_studys(steps: Steps, procedure: ProcedureS
     assert steps.listed(STUDY).claimed_by == PERFORMER
     complete(procedure, OURS, transaction)
     assert steps.reading_list.studies() == []
+
+
+def test_of_two_performers_at_once_one_gets_each_study(steps: Steps, procedure: ProcedureSteps) -> None:
+    """Whatever the database: the claim of the step and of its study are one transaction."""
+    uids = [f"1.{number}" for number in range(1, 7)]
+    for uid in uids:
+        steps.index(uid)
+    start = threading.Barrier(2)
+
+    def race(name: str) -> list[int]:
+        start.wait()
+        return [
+            procedure.change_state(step_uid(uid, 1), "IN PROGRESS", generate_uid(), caller=name).status for uid in uids
+        ]
+
+    with ThreadPoolExecutor(2) as racers:
+        first, second = racers.map(race, ["READER1", "READER2"])
+    assert [sorted(each) for each in zip(first, second, strict=True)] == [[0, 0xC301]] * len(uids)
+    won = {uid: "READER1" if status == 0 else "READER2" for uid, status in zip(uids, first, strict=True)}
+    assert {study.study_instance_uid: study.claimed_by for study in steps.reading_list.studies()} == won
 
 
 def test_a_performer_who_cancels_gives_the_study_back(steps: Steps, procedure: ProcedureSteps) -> None:

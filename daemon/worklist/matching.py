@@ -146,18 +146,21 @@ class Query(Generic[Thing]):
         """Compile the ranges that are one range; gives their keys."""
         pairs = _COMBINED | _COMBINED_IF_AGREED if self._agreed.combined else _COMBINED
         for day, time in pairs.items():
-            find_day, find_time = self._catalogue.value(day), self._catalogue.value(time)
-            if find_day is None or find_time is None or not {day, time} <= identifier.keys():
+            if not {day, time} <= identifier.keys():
                 continue
             days, times = text_of(identifier[day]), text_of(identifier[time])
-            if not is_range(days) or not is_range(times):
-                continue
-            try:
-                test = combined_test(days, times)
-            except ValueError as error:
-                raise IdentifierError(day, str(error)) from error
-            self._tests.append(lambda entry: test(find_day(entry) or "", find_time(entry) or ""))  # noqa: B023
-            yield from (day, time)
+            if is_range(days) and is_range(times):
+                self._compile_range(day, time, days, times)
+                yield from (day, time)
+
+    def _compile_range(self, day: BaseTag, time: BaseTag, days: str, times: str) -> None:
+        find_day, find_time = self._catalogue.value(day), self._catalogue.value(time)
+        try:
+            test = combined_test(days, times)
+        except ValueError as error:
+            raise IdentifierError(day, str(error)) from error
+        if find_day is not None and find_time is not None:
+            self._tests.append(lambda entry: (on := find_day(entry)) is None or test(on, find_time(entry) or ""))
 
 
 def keys(identifier: Dataset) -> list[DataElement]:

@@ -133,8 +133,8 @@ def _schedule(session: Session, study_instance_uid: str, now: datetime) -> None:
         row.study_instance_uid = None  # it is not this study that it wants read: it goes on by itself
     if len(placed) > len(of_others):
         return
-    mine = (ProcedureStepRow.study_instance_uid == study_instance_uid) & ProcedureStepRow.own
-    number = (session.scalar(select(func.count()).where(mine)) or 0) + 1
+    mine = select(func.count()).where(ProcedureStepRow.study_instance_uid == study_instance_uid, ProcedureStepRow.own)
+    number = (session.scalar(mine) or 0) + 1
     add(session, new_step(step_uid(study_instance_uid, number), study_instance_uid, {}, now, own=True), now)
 
 

@@ -102,13 +102,15 @@ def _listed_study(
     headers: Mapping[str, InstanceHeader],
     remarks: Mapping[str, tuple[str, ...]],
 ) -> ListedStudy:
-    uid, ordered, arrived_at, *priority, claimed_at, claimed_by = row
+    uid, ordered, arrived_at, *placed, claimed_at, claimed_by = row
+    found, plain = placed[:4], placed[4:]
+    priority = _priority(ordered, found)
     return ListedStudy(
         study_instance_uid=uid,
         ordered=ordered,
         arrived_at=arrived_at,
-        priority=_priority(ordered, priority[:4]),
-        priority_without_findings=_priority(ordered, priority[4:]),
+        priority=priority,
+        priority_without_findings=priority if plain == found else _priority(ordered, plain),
         claimed_at=claimed_at,
         claimed_by=claimed_by or "",
         images=images[uid],
@@ -130,7 +132,7 @@ def _images(session: Session) -> dict[str, dict[InstanceState, int]]:
         .where(LISTED)
         .group_by(InstanceRow.study_instance_uid, InstanceRow.state)
     )
-    images: dict[str, dict[InstanceState, int]] = defaultdict(lambda: dict.fromkeys(InstanceState, 0))
+    images: dict[str, dict[InstanceState, int]] = defaultdict(dict.fromkeys(InstanceState, 0).copy)
     for uid, state, count in counted:
         images[str(uid)][state] = count
     return images
@@ -210,7 +212,11 @@ def _remarks(session: Session, images: Mapping[str, dict[InstanceState, int]]) -
     reasons, remarks, withdrawn = _reasons(session), _remarks_on_images(session), _withdrawn(session)
     orders = _remarks_on_orders(session)
     return {
-        uid: (*_left_out(counted, reasons[uid], withdrawn.get(uid, 0)), *orders[uid], *remarks[uid])
+        uid: (
+            *_left_out(counted, reasons.get(uid, ()), withdrawn.get(uid, 0)),
+            *orders.get(uid, ()),
+            *remarks.get(uid, ()),
+        )
         for uid, counted in images.items()
     }
 
@@ -228,8 +234,10 @@ def _withdrawn(session: Session) -> dict[str, int]:
 
 def _left_out(images: dict[InstanceState, int], reasons: Sequence[str], withdrawn: int) -> Iterator[str]:
     """Say which images the findings do not speak of. An image that waits may still move the study."""
-    total = sum(images.values())
     waiting = images[InstanceState.RECEIVED] + images[InstanceState.INDEXED]
+    if not (waiting or reasons or withdrawn):
+        return
+    total = sum(images.values())
     if withdrawn:
         yield f"Withdrawn by a person: the results of {withdrawn} of {total} images."
     if reasons:

@@ -62,7 +62,7 @@ class Faces:
         )
 
     def _study_root(self) -> tuple[str, Order] | None:
-        keys = ("QueryRetrieveLevel=STUDY", "StudyInstanceUID", "StudyComments")
+        keys = ("QueryRetrieveLevel=STUDY", "StudyInstanceUID", "0032,4000")
         folder = self._another("study")
         _, answers = findscu(self._daemon.worklist_port, *keys, folder=folder, options=["-S"])
         return _in_order((answer.StudyInstanceUID, answer.StudyComments) for answer in answers)
