@@ -16,7 +16,7 @@ from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.ledger import Announcements, Orders, StepLedger
 from cxr_triage.storage.order_records import Identity, Order, OrderSource
-from cxr_triage.storage.schema import AuditRow, StepSubscriptionRow
+from cxr_triage.storage.schema import AuditRow, ProcedureStepRow, StepSubscriptionRow
 from cxr_triage.storage.step_records import (
     FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
@@ -24,6 +24,7 @@ from cxr_triage.storage.step_records import (
     Announcement,
     step_uid,
 )
+from peers import PATIENCE_SECONDS
 from placing import CALLER, PERFORMER, performed, placed, service, state_of
 from steps import LEASE, OWNER, Steps
 
@@ -318,6 +319,20 @@ def test_a_global_subscriber_is_told_of_all_steps(steps: Steps, procedure: Proce
     assert procedure.unsubscribe(GLOBAL_SUBSCRIPTION, "WATCHER", caller=CALLER).status == 0
     steps.reading_list.finish("1.1", actor="RIS")
     assert told(steps) == []
+
+
+def test_a_step_that_is_being_changed_is_waited_for_alone(steps: Steps, procedure: ProcedureSteps) -> None:
+    """A global subscription passes it by, comes back to it, and locks nothing else meanwhile."""
+    steps.index("1.1")
+    steps.index("1.2")
+    with ThreadPoolExecutor(1) as other:
+        with steps.database.transaction() as session:
+            session.scalars(select(ProcedureStepRow).filter_by(sop_instance_uid=OURS).with_for_update()).one()
+            subscribed = other.submit(
+                procedure.subscribe, GLOBAL_SUBSCRIPTION, "WATCHER", deletion_lock=False, caller=CALLER
+            )
+        assert subscribed.result(PATIENCE_SECONDS).status == 0
+    assert told(steps) == [(1, "SCHEDULED")] * 2
 
 
 def test_a_filter_lets_through_what_matches(steps: Steps, procedure: ProcedureSteps) -> None:
