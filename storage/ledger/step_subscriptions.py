@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
 from cxr_triage.storage.ledger.procedure_steps import as_step
-from cxr_triage.storage.ledger.reading_steps import FINAL_STATES, tell
+from cxr_triage.storage.ledger.reading_steps import FINAL_STATES, NEW_STEPS, tell
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.schema import Event, ProcedureStepRow, StepSubscriptionRow
 from cxr_triage.storage.step_records import (
@@ -56,6 +56,7 @@ class StepSubscriptions:
         """
         uid = GLOBAL_SUBSCRIPTION if keys is None else FILTERED_GLOBAL_SUBSCRIPTION
         with self._database.transaction() as session:
+            lock_name(session, NEW_STEPS)
             self._end_globals(session, receiver)
             self._keep(session, uid, receiver, deletion_lock=deletion_lock, keys=keys or {})
             note(session, self._clock(), actor, Event.STEP_SUBSCRIBED, None, f"{receiver} to all")
