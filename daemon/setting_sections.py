@@ -413,13 +413,22 @@ class RisSettings(Section):
 
 
 class WebSettings(Section):
-    """Health, readiness and metrics by HTTP."""
+    """Health, readiness and metrics by HTTP; the reading list as a worklist (UPS-RS)."""
 
     host: Host = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=8080, description="TCP port to listen on.")
     allow_remote: bool = Field(
         default=False,
         description="Must be true for a host that is not this machine's loopback: nobody is asked who he is.",
+    )
+    ups: bool = Field(
+        default=False,
+        description="Whether the worklist is served (UPS-RS, PS3.18 section 11). It holds patient data. While "
+        "`allow_remote` is false, requests must call this machine by a loopback name.",
+    )
+    ups_subscribers: tuple[AeTitle, ...] = Field(
+        default=(),
+        description="AE titles that may be subscribed to events, and are told of them by WebSocket; empty: none.",
     )
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -89,6 +89,7 @@ class Settings(BaseSettings):
         _require_commitment_destination(self)
         _refuse_double_subscribers([subscriber.ae_title for subscriber in self.ups_subscriber])
         _refuse_own_ris(self)
+        _refuse_two_ways([subscriber.ae_title for subscriber in self.ups_subscriber], self.web.ups_subscribers)
         if not (self.web.allow_remote or is_loopback(self.web.host)):
             raise ValueError(
                 f"web.host = {self.web.host!r} is reached from other machines: write 127.0.0.1, or set "
@@ -267,6 +268,14 @@ def _refuse_double_subscribers(titles: list[str]) -> None:
     doubles = sorted({title for title in titles if titles.count(title) > 1})
     if doubles:
         raise ValueError(f"ups_subscriber.ae_title = {doubles[0]!r} is given twice: one AE title has one address")
+
+
+def _refuse_two_ways(by_dimse: Sequence[str], by_websocket: Sequence[str]) -> None:
+    both = sorted(set(by_dimse).intersection(by_websocket))
+    if both:
+        raise ValueError(
+            f"web.ups_subscribers = {both[0]!r} is also an ups_subscriber.ae_title: one AE title is told in one way"
+        )
 
 
 def _require_profiles(settings: Settings) -> None:

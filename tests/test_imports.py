@@ -45,6 +45,7 @@ LIVES_IN = {
     "starlette": ["daemon/web/"],
     "uvicorn": ["daemon/web/"],
     "prometheus_client": ["daemon/web/"],
+    "defusedxml": ["daemon/web/ups/"],
     "pydantic": [
         "daemon/settings.py",
         "daemon/setting_sections.py",

@@ -9,6 +9,7 @@ from cxr_triage.daemon.conformance.procedure_steps import procedure_steps
 from cxr_triage.daemon.conformance.receiver import receiver
 from cxr_triage.daemon.conformance.sender import sender
 from cxr_triage.daemon.conformance.terms import terms
+from cxr_triage.daemon.conformance.web import web
 from cxr_triage.daemon.conformance.worklist import worklist
 from cxr_triage.daemon.results.finishing import SOFTWARE_VERSION
 
@@ -22,6 +23,7 @@ def conformance_statement() -> str:
         sender(),
         worklist(),
         procedure_steps(),
+        web(),
         configuration(),
         text("support"),
         objects(),

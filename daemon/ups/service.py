@@ -18,11 +18,13 @@ from cxr_triage.daemon.ups.requests import assignments, cancel_requested, modifi
 from cxr_triage.daemon.worklist.board import Boards
 from cxr_triage.daemon.worklist.catalogue import DATASETS
 from cxr_triage.daemon.worklist.matching import IdentifierError, Query
+from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import ReadingList, StepLedger, StepSubscriptions
 from cxr_triage.storage.ledger.procedure_steps import Rule
+from cxr_triage.storage.list_records import ListVersion
 from cxr_triage.storage.step_records import (
     FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
@@ -193,7 +195,7 @@ class ProcedureSteps:
         self._subscriptions.subscribe_to_all(
             receiving_ae, deletion_lock=deletion_lock, keys=wanted if filtered else None, actor=caller
         )
-        here = [step.sop_instance_uid for step, _ in self._matching(Dataset(), query)]
+        here = [step.sop_instance_uid for step, _ in self._matching(Dataset(), query, self._current())]
         self._subscriptions.include(receiving_ae, here, deletion_lock=deletion_lock)
         return Answer(status=statuses.SUCCESS)
 
@@ -222,8 +224,17 @@ class ProcedureSteps:
         Raises:
             IdentifierError: the query breaks a rule.
         """
-        query = Query(identifier, DATASETS)
-        return (self._found(query, whole) for _, whole in self._matching(identifier, query))
+        return self.find_in_list(identifier)[1]
+
+    def find_in_list(self, identifier: Dataset, agreed: Agreed = NOTHING) -> tuple[ListVersion, Iterator[Found]]:
+        """Give what `find` gives, with more kinds of matching if asked, and the version of the list that it is of.
+
+        Raises:
+            IdentifierError: the query breaks a rule.
+        """
+        query, listing = Query(identifier, DATASETS, agreed=agreed), self._current()
+        found = self._matching(identifier, query, listing)
+        return listing.version, (self._found(query, whole) for _, whole in found)
 
     @staticmethod
     def _found(query: Query[Dataset], whole: Dataset) -> Found:
@@ -245,8 +256,7 @@ class ProcedureSteps:
         self.consider()
         return Answer(status=ruling.status, comment=ruling.comment)
 
-    def _matching(self, identifier: Dataset, query: Query[Dataset]) -> Iterator[tuple[Step, Dataset]]:
-        listing = self._current()
+    def _matching(self, identifier: Dataset, query: Query[Dataset], listing: Listing) -> Iterator[tuple[Step, Dataset]]:
         states = [StepState(each) for each in exact_values(identifier, "ProcedureStepState") if each in set(StepState)]
         steps = self._steps.steps(states, exact_values(identifier, "SOPInstanceUID"))
         last = len(listing.places) + 1

@@ -160,7 +160,7 @@ def _answer_find(event: Event, finds: Mapping[UID, Find]) -> Iterator[Response]:
     model = UID(event.context.abstract_syntax)
     find: Callable[..., Iterator[Answer]] = finds[model]
     if model == STUDY_ROOT_FIND:
-        find = partial(find, agreed=agreed_in(event.assoc, model))
+        find = partial(find, agreed=agreed_in(event.assoc.acceptor.sop_class_extended, model))
     told = {"calling_ae_title": _calling_ae_title(event), "sop_class_uid": str(model)}
     try:
         identifier = _identifier(event)

@@ -1,9 +1,9 @@
 """What more than plain matching a client may agree on with us when it associates (PS3.4 C.5.1.1)."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pydicom.uid import UID
-from pynetdicom.association import Association
 
 
 class Agreed(NamedTuple):
@@ -28,7 +28,7 @@ def answered(proposed: bytes) -> bytes:
     return bytes(int(wanted == 1 and place in _PLACES) for place, wanted in enumerate(proposed))
 
 
-def agreed_in(association: Association, sop_class_uid: UID) -> Agreed:
-    """Read what was agreed on in an association."""
-    ours = association.acceptor.sop_class_extended.get(sop_class_uid, b"")
+def agreed_in(accepted: Mapping[UID, bytes], sop_class_uid: UID) -> Agreed:
+    """Read what was agreed on in an association, of what we accepted there by SOP class."""
+    ours = accepted.get(sop_class_uid, b"")
     return Agreed(*(place < len(ours) and ours[place] == 1 for place in _PLACES))
