@@ -346,7 +346,7 @@ class EmissionProfile(Section):
 class WorklistSettings(Section):
     """The reading list: what the site lets findings do, and the modality worklist that shows it."""
 
-    enabled: bool = Field(default=False, description="Whether the modality worklist port is opened.")
+    enabled: bool = Field(default=False, description="Whether the modality worklist is served.")
     ae_title: AeTitle = Field(default="CXRLIST", description="AE title of the modality worklist.")
     host: Host = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=11113, description="TCP port to listen on.")

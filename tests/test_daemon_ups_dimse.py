@@ -17,7 +17,7 @@ from cxr_triage.daemon.worklist.mwl import worklist_server
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Announcements
-from cxr_triage.storage.step_records import GLOBAL_SUBSCRIPTION, step_uid
+from cxr_triage.storage.step_records import GLOBAL_SUBSCRIPTION, UPS_FACE, step_uid
 from peers import LOOPBACK, free_port, serving
 from placing import placed, service
 from steps import OWNER, Steps
@@ -157,6 +157,46 @@ def test_events_wait_for_a_subscriber_that_is_away(steps: Steps) -> None:
         (1, "IN PROGRESS"),
         (1, "CANCELED"),
     ]
+
+
+def test_an_event_that_is_refused_is_not_sent_again(steps: Steps) -> None:
+    """A failure would be answered to it each time: those behind it go on; a warning is as good as success."""
+    answers = [0x0110, 0x0107, 0x0000]
+    watcher, watched = Watcher(answer=lambda: answers.pop(0)), free_port()
+    with watching(watcher, watched), port(steps, announcer(steps, watched)) as number, client(number) as reader:
+        _, uid = reader.create(placed())
+        assert reader.act(uid, 3, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+        assert reader.act(uid, 2) == 0
+        told = watcher.wait(3)
+    assert told == [(1, "SCHEDULED"), (1, "IN PROGRESS"), (1, "CANCELED")]
+
+
+def test_a_subscriber_that_does_not_let_us_be_scp_is_tried_again(steps: Steps) -> None:
+    """Nothing is sent on such an association, and nothing is lost."""
+    watcher, watched = Watcher(), free_port()
+    with port(steps) as number, client(number) as reader:
+        _, uid = reader.create(placed())
+        assert reader.act(uid, 3, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+    sender = announcer(steps, watched)
+    with watching(watcher, watched, scp_role=False):
+        assert not sender.tell_next(threading.Event())
+    assert watcher.events == []
+    steps.clock.move(timedelta(hours=1))
+    with watching(watcher, watched):
+        assert sender.tell_next(threading.Event())
+    assert len(watcher.events) == 1
+
+
+def test_an_event_is_given_up_in_the_end(steps: Steps) -> None:
+    """A subscriber that is gone for good holds nothing up for ever."""
+    with port(steps) as number, client(number) as reader:
+        _, uid = reader.create(placed())
+        assert reader.act(uid, 3, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+    steps.clock.move(Insistence().give_up)
+    announcements = Announcements(steps.database, lease=timedelta(minutes=5), clock=steps.clock)
+    assert announcements.receivers(UPS_FACE) == ["WATCHER"]
+    assert not announcer(steps, free_port()).tell_next(threading.Event())
+    assert announcements.receivers(UPS_FACE) == []
 
 
 def test_the_performer_is_told_that_somebody_wants_to_cancel(steps: Steps) -> None:

@@ -1,6 +1,8 @@
 """Our own steps follow the reading list, the list follows the steps, and what is told is kept until it is taken."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -14,7 +16,7 @@ from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.ledger import Announcements, Orders, StepLedger
 from cxr_triage.storage.order_records import Identity, Order, OrderSource
-from cxr_triage.storage.schema import AuditRow, StepSubscriptionRow
+from cxr_triage.storage.schema import AuditRow, ProcedureStepRow, StepSubscriptionRow
 from cxr_triage.storage.step_records import (
     FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
@@ -22,6 +24,7 @@ from cxr_triage.storage.step_records import (
     Announcement,
     step_uid,
 )
+from peers import PATIENCE_SECONDS
 from placing import CALLER, PERFORMER, performed, placed, service, state_of
 from steps import LEASE, OWNER, Steps
 
@@ -111,6 +114,26 @@ def test_claim_and_completion_are_the_studys(steps: Steps, procedure: ProcedureS
     assert steps.listed(STUDY).claimed_by == PERFORMER
     complete(procedure, OURS, transaction)
     assert steps.reading_list.studies() == []
+
+
+def test_of_two_performers_at_once_one_gets_each_study(steps: Steps, procedure: ProcedureSteps) -> None:
+    """Whatever the database: the claim of the step and of its study are one transaction."""
+    uids = [f"1.{number}" for number in range(1, 7)]
+    for uid in uids:
+        steps.index(uid)
+    start = threading.Barrier(2)
+
+    def race(name: str) -> list[int]:
+        start.wait()
+        return [
+            procedure.change_state(step_uid(uid, 1), "IN PROGRESS", generate_uid(), caller=name).status for uid in uids
+        ]
+
+    with ThreadPoolExecutor(2) as racers:
+        first, second = racers.map(race, ["READER1", "READER2"])
+    assert [sorted(each) for each in zip(first, second, strict=True)] == [[0, 0xC301]] * len(uids)
+    won = {uid: "READER1" if status == 0 else "READER2" for uid, status in zip(uids, first, strict=True)}
+    assert {study.study_instance_uid: study.claimed_by for study in steps.reading_list.studies()} == won
 
 
 def test_a_performer_who_cancels_gives_the_study_back(steps: Steps, procedure: ProcedureSteps) -> None:
@@ -296,6 +319,20 @@ def test_a_global_subscriber_is_told_of_all_steps(steps: Steps, procedure: Proce
     assert procedure.unsubscribe(GLOBAL_SUBSCRIPTION, "WATCHER", caller=CALLER).status == 0
     steps.reading_list.finish("1.1", actor="RIS")
     assert told(steps) == []
+
+
+def test_a_step_that_is_being_changed_is_waited_for_alone(steps: Steps, procedure: ProcedureSteps) -> None:
+    """A global subscription passes it by, comes back to it, and locks nothing else meanwhile."""
+    steps.index("1.1")
+    steps.index("1.2")
+    with ThreadPoolExecutor(1) as other:
+        with steps.database.transaction() as session:
+            session.scalars(select(ProcedureStepRow).filter_by(sop_instance_uid=OURS).with_for_update()).one()
+            subscribed = other.submit(
+                procedure.subscribe, GLOBAL_SUBSCRIPTION, "WATCHER", deletion_lock=False, caller=CALLER
+            )
+        assert subscribed.result(PATIENCE_SECONDS).status == 0
+    assert told(steps) == [(1, "SCHEDULED")] * 2
 
 
 def test_a_filter_lets_through_what_matches(steps: Steps, procedure: ProcedureSteps) -> None:

@@ -16,10 +16,13 @@ from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage import migrate as migrations
 from cxr_triage.storage.backup import Service, back_up, making, manifest, restore
+from cxr_triage.storage.database import open_database
+from cxr_triage.storage.ledger import StepLedger
 from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.migrate import MIGRATIONS, head, migrate, require_current_schema, revision_of
 from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
 from cxr_triage.storage.schema import Base
+from cxr_triage.storage.step_records import StepState
 
 KINDS = pytest.mark.parametrize("kind", DATABASES)
 #: Every revision that a site may come from.
@@ -128,6 +131,22 @@ def test_backup_of_every_older_version_can_be_restored(
     finish(after)
     assert_finished(after)
     after.close()
+
+
+@KINDS
+def test_each_study_that_waits_has_a_step_after_the_upgrade(
+    ward: Ward, new_database: Callable[[str], str], kind: str
+) -> None:
+    """Where the list had none yet; of a study that a reader has, it is under way."""
+    url = new_database(kind)
+    listed = sorted(study.study_instance_uid for study in ward.steps.reading_list.studies())
+    assert ward.steps.reading_list.claim(listed[0], by="Dr. B", actor="web")
+    old_ledger(ward.database, url, "0008")
+    migrate(url)
+    after = open_database(url)
+    states = {step.study_instance_uid: step.state for step in StepLedger(after).steps()}
+    after.close()
+    assert states == dict.fromkeys(listed, StepState.SCHEDULED) | {listed[0]: StepState.IN_PROGRESS}
 
 
 def replace_ledger(folder: Path, ledger: Path, revision: str) -> None:

@@ -125,11 +125,11 @@ class Watcher:
 
 
 @contextmanager
-def watching(watcher: Watcher, port: int, ae_title: str = "WATCHER") -> Iterator[None]:
-    """Let a watcher take events on a port."""
+def watching(watcher: Watcher, port: int, ae_title: str = "WATCHER", *, scp_role: bool = True) -> Iterator[None]:
+    """Let a watcher take events on a port, from whom it lets be SCP where it does."""
     entity = AE(ae_title)
     entity.add_supported_context("1.2.840.10008.1.1")
-    entity.add_supported_context(EVENT, scu_role=False, scp_role=True)
+    entity.add_supported_context(EVENT, scu_role=not scp_role, scp_role=scp_role)
     server = entity.start_server((LOOPBACK, port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, watcher.take)])
     assert server is not None
     try:

@@ -5,13 +5,13 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pydicom import config
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import generate_uid
 
 from cxr_triage.daemon.ups import statuses
 from cxr_triage.daemon.ups.attributes import completed, creation_faults, tag_of
+from cxr_triage.daemon.ups.data_sets import as_json, exact_values, is_uid, query_of
 from cxr_triage.daemon.ups.presentation import Listing, shown
 from cxr_triage.daemon.ups.priorities import LEVEL_OF
 from cxr_triage.daemon.ups.requests import assignments, cancel_requested, modified, read_study, state_changed
@@ -28,7 +28,6 @@ from cxr_triage.storage.list_records import ListVersion
 from cxr_triage.storage.step_records import (
     FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
-    Json,
     Ruling,
     Step,
     StepState,
@@ -98,11 +97,11 @@ class ProcedureSteps:
     def create(self, uid: str | None, attributes: Dataset, *, caller: str) -> Answer:
         """Add a step (N-CREATE, PS3.4 CC.2.5); None: we give it a UID."""
         uid = uid or generate_uid(prefix=None)
-        if not _is_uid(uid):
+        if not is_uid(uid):
             return Answer(status=statuses.INVALID_OBJECT_INSTANCE, comment="SOP Instance UID")
         if uid in {GLOBAL_SUBSCRIPTION, FILTERED_GLOBAL_SUBSCRIPTION}:
             return Answer(status=statuses.DUPLICATE_SOP_INSTANCE)
-        given = _json(attributes)
+        given = as_json(attributes)
         if given is None:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE)
         fault = next(creation_faults(given), None)
@@ -145,7 +144,7 @@ class ProcedureSteps:
 
     def modify(self, uid: str, modifications: Dataset, transaction_uid: str | None, *, caller: str) -> Answer:
         """Set attributes of a step (N-SET, PS3.4 CC.2.6)."""
-        given = _json(modifications)
+        given = as_json(modifications)
         if given is None:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE)
         claim = transaction_uid or value_of(given, tag_of("TransactionUID"))
@@ -159,7 +158,7 @@ class ProcedureSteps:
         if state not in set(StepState):
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment="ProcedureStepState")
         wanted = StepState(state)
-        if transaction_uid and not _is_uid(transaction_uid):
+        if transaction_uid and not is_uid(transaction_uid):
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment="TransactionUID")
         now = self._clock()
         return self._change(
@@ -168,7 +167,7 @@ class ProcedureSteps:
 
     def request_cancel(self, uid: str, request: Dataset, *, caller: str) -> Answer:
         """Ask that a step be cancelled (N-ACTION type 2, PS3.4 CC.2.2)."""
-        given = _json(request)
+        given = as_json(request)
         if given is None:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE)
         now, receivers = self._clock(), self._subscriptions.receivers(uid)
@@ -186,9 +185,9 @@ class ProcedureSteps:
             known = self._subscriptions.subscribe(uid, receiving_ae, deletion_lock=deletion_lock, actor=caller)
             return Answer(status=statuses.SUCCESS if known else statuses.NO_SUCH_STEP)
         filtered = uid == FILTERED_GLOBAL_SUBSCRIPTION
-        wanted = _json(filter_keys or Dataset()) if filtered else {}
+        wanted = as_json(filter_keys or Dataset()) if filtered else {}
         try:
-            query = _query(wanted or {})
+            query = query_of(wanted or {})
         except IdentifierError as error:
             return Answer(status=statuses.INVALID_ARGUMENT_VALUE, comment=str(error))
         if filtered and not wanted:
@@ -246,7 +245,7 @@ class ProcedureSteps:
     def consider(self) -> None:
         """Try the filters of subscribers on the steps that are new."""
         while (filters := self._subscriptions.filters()) and (steps := self._subscriptions.unconsidered()):
-            wanted = {receiver: (_query(each), lock) for receiver, (each, lock) in filters.items()}
+            wanted = {receiver: (query_of(each), lock) for receiver, (each, lock) in filters.items()}
             for step, whole in zip(steps, self._shown(steps, self._current()), strict=True):
                 whose = {receiver: lock for receiver, (query, lock) in wanted.items() if query.matches(whole)}
                 self._subscriptions.record_considered(step.sop_instance_uid, whose)
@@ -258,8 +257,8 @@ class ProcedureSteps:
         return Answer(status=ruling.status, comment=ruling.comment)
 
     def _matching(self, identifier: Dataset, query: Query[Dataset], listing: Listing) -> Iterator[tuple[Step, Dataset]]:
-        states = [StepState(each) for each in _values(identifier, "ProcedureStepState") if each in set(StepState)]
-        steps = self._steps.steps(states, _values(identifier, "SOPInstanceUID"))
+        states = [StepState(each) for each in exact_values(identifier, "ProcedureStepState") if each in set(StepState)]
+        steps = self._steps.steps(states, exact_values(identifier, "SOPInstanceUID"))
         last = len(listing.places) + 1
 
         def place(step: Step) -> int:
@@ -293,30 +292,3 @@ class ProcedureSteps:
                 places = {each.study.study_instance_uid: each for each in board.places}
                 self._listing = Listing(version=board.version, changed_at=board.since, places=places)
             return self._listing
-
-
-def _values(identifier: Dataset, keyword: str) -> list[str]:
-    """The exact values that a key asks for; empty: any, also where it has wildcards."""
-    if keyword not in identifier or not identifier[keyword].value:
-        return []
-    values = str(identifier[keyword].value) if identifier[keyword].VM <= 1 else "\\".join(identifier[keyword].value)
-    return [] if set("*?") & set(values) else values.split("\\")
-
-
-def _is_uid(text: str) -> bool:
-    return UID(text, validation_mode=config.IGNORE).is_valid
-
-
-def _query(keys: Json) -> Query[Dataset]:
-    return Query(Dataset.from_json(keys), DATASETS)
-
-
-def _json(attributes: Dataset) -> Json | None:
-    """Write a data set as JSON, its text as Unicode; None: it cannot be."""
-    try:
-        with config.disable_value_validation():
-            given: Json = attributes.to_json_dict()
-    except Exception:  # noqa: BLE001 - pydicom raises whatever it meets in hostile bytes
-        return None
-    given.pop(tag_of("SpecificCharacterSet"), None)
-    return given

@@ -107,14 +107,14 @@ class StepLedger:
             for row in open_steps(session, study.study_instance_uid) if study else ():
                 if row.own and row.state is StepState.SCHEDULED:
                     cancel(session, row, now, f"Replaced by {sop_instance_uid}")
+            if study is not None and about is not None and ordered <= study.ordered:
+                order = _order(about, ordered, actor, sop_instance_uid, now)
+                take(session, [order], policy, now=now)
             uid = study.study_instance_uid if study else None
             placed = new_step(sop_instance_uid, uid, attributes, now, own=False)
             add(session, placed, now)
             tell(session, placed, told, now)
             note(session, now, actor, Event.STEP_CREATED, study, sop_instance_uid)
-            if study is not None and about is not None and ordered <= study.ordered:
-                order = _order(about, ordered, actor, sop_instance_uid, now)
-                take(session, [order], policy, now=now)
             return True
 
     def change(self, sop_instance_uid: str, rule: Rule, *, busy: Ruling, policy: Policy, actor: str) -> Ruling:

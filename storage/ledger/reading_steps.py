@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cxr_triage.storage.database import lock_name
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import Change
 from cxr_triage.storage.order_records import Identity, Verdict, verdict
@@ -34,6 +35,8 @@ from cxr_triage.storage.step_records import (
     step_uid,
 )
 
+#: Under this name, no step and no subscription to all of them pass each other unseen.
+NEW_STEPS: Final = "new procedure steps"
 #: Performed Station Name Code Sequence of a reading that did not come as a procedure step.
 _STATION: Final = code("READER", "99CXRTRIAGE", "Reader of the reading list")
 READ_ELSEWHERE: Final = "The study left the reading list without this step."
@@ -66,7 +69,8 @@ def open_steps(session: Session, study_instance_uid: str) -> Sequence[ProcedureS
 
 
 def add(session: Session, row: ProcedureStepRow, now: datetime) -> None:
-    """Add a step; whoever subscribed to all steps is told of it."""
+    """Add a step; whoever subscribed to all steps is told of it. After any change of the list: one order of locks."""
+    lock_name(session, NEW_STEPS)
     session.add(row)
     session.flush()
     everybody = select(StepSubscriptionRow).where(StepSubscriptionRow.sop_instance_uid == GLOBAL_SUBSCRIPTION)

@@ -1,6 +1,6 @@
 """Who is told of which procedure steps (PS3.4 Table CC.2.3-1)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
 from cxr_triage.storage.ledger.procedure_steps import as_step
-from cxr_triage.storage.ledger.reading_steps import FINAL_STATES, tell
+from cxr_triage.storage.ledger.reading_steps import FINAL_STATES, NEW_STEPS, tell
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.schema import Event, ProcedureStepRow, StepSubscriptionRow
 from cxr_triage.storage.step_records import (
@@ -56,19 +56,19 @@ class StepSubscriptions:
         """
         uid = GLOBAL_SUBSCRIPTION if keys is None else FILTERED_GLOBAL_SUBSCRIPTION
         with self._database.transaction() as session:
+            lock_name(session, NEW_STEPS)
             self._end_globals(session, receiver)
             self._keep(session, uid, receiver, deletion_lock=deletion_lock, keys=keys or {})
             note(session, self._clock(), actor, Event.STEP_SUBSCRIBED, None, f"{receiver} to all")
 
     def include(self, receiver: str, sop_instance_uids: Iterable[str], *, deletion_lock: bool) -> None:
         """Tell a receiver of steps that are here, and of the present state of those that are not at their end."""
-        uids = sorted(sop_instance_uids)
-        for start in range(0, len(uids), _AT_ONCE):
-            asked = ProcedureStepRow.sop_instance_uid.in_(uids[start : start + _AT_ONCE])
-            with self._database.transaction() as session:
-                steps = select(ProcedureStepRow).where(asked).order_by(ProcedureStepRow.id)
-                for row in session.scalars(steps.with_for_update()).all():
-                    self._include(session, row, receiver, deletion_lock=deletion_lock)
+        left = sorted(sop_instance_uids)
+        while left:
+            done = self._include_some(left[:_AT_ONCE], receiver, deletion_lock=deletion_lock)
+            # Several steps are never waited for together, since who changes them locks them in another order.
+            done = done or self._include_some(left[:1], receiver, deletion_lock=deletion_lock, wait=True)
+            left = [uid for uid in left if uid not in done]
 
     def unsubscribe(self, sop_instance_uid: str, receiver: str, *, actor: str) -> None:
         """Tell a receiver no more of one step, or of any where it is a global subscription."""
@@ -115,6 +115,17 @@ class StepSubscriptions:
             row.considered = True
             for receiver, deletion_lock in receivers.items():
                 self._include(session, row, receiver, deletion_lock=deletion_lock)
+
+    def _include_some(
+        self, uids: Sequence[str], receiver: str, *, deletion_lock: bool, wait: bool = False
+    ) -> Collection[str]:
+        """Include those of these steps that nobody changes at this moment; which those were."""
+        asked = select(ProcedureStepRow).where(ProcedureStepRow.sop_instance_uid.in_(uids))
+        with self._database.transaction() as session:
+            rows = session.scalars(asked.order_by(ProcedureStepRow.id).with_for_update(skip_locked=not wait)).all()
+            for row in rows:
+                self._include(session, row, receiver, deletion_lock=deletion_lock)
+            return {row.sop_instance_uid for row in rows} or (set(uids) if wait else set())
 
     def _include(self, session: Session, row: ProcedureStepRow, receiver: str, *, deletion_lock: bool) -> None:
         is_new = self._keep(session, row.sop_instance_uid, receiver, deletion_lock=deletion_lock, keys={})
