@@ -6,13 +6,15 @@ import subprocess
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import config, dcmread
 from pydicom.datadict import dictionary_VM
 
+from cxr_triage.daemon.web.schemas import NEW_WORKITEM
 from cxr_triage.daemon.web.ups import json_model, xml_model
 from cxr_triage.daemon.web.ups.attributes import (
     INTEGER_RANGES,
@@ -22,7 +24,9 @@ from cxr_triage.daemon.web.ups.attributes import (
     data_set,
     model,
 )
-from cxr_triage.daemon.web.ups.media_types import AS_PARTS, BOUNDARY
+from cxr_triage.daemon.web.ups.media_types import AS_PARTS, BOUNDARY, JSON, XML
+from cxr_triage.storage.database import Database
+from worklists import Client, settings_of
 
 DCM2XML, DCM2JSON = "/usr/bin/dcm2xml", "/usr/bin/dcm2json"
 
@@ -287,3 +291,28 @@ def test_dcmtk_writes_the_same_json(file: Path) -> None:
     """`dcm2json` likewise."""
     expected = model(dcmread(file, force=True))
     assert model(data_set(json_model.read(_printed(DCM2JSON, "-f", "-te", str(file))))) == expected
+
+
+#: What a new Workitem may have besides what it must have; the state, the progress and the claim are not the SCU's.
+_GIVEN = MODELS.map(
+    lambda made: {tag: each for tag, each in made.items() if tag not in {"00081195", "00741002", "00741200"}}
+)
+
+
+@given(_GIVEN)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_placed_comes_back(tmp_path: Path, sqlite_database: Database, made: Model) -> None:
+    """Through the ledger, in both spellings, and found by a search; or it is refused, and nothing of it is kept."""
+    client = Client(settings_of(tmp_path), sqlite_database)
+    uid = f"2.25.{uuid4().int}"
+    placed = client.ask("POST", f"/workitems?{uid}", NEW_WORKITEM | made)
+    shown = [client.ask("GET", f"/workitems/{uid}", accept=each) for each in (JSON, XML)]
+    assert {answer.status_code for answer in shown} == {200 if placed.status_code == 201 else 404}
+    if placed.status_code == 201:
+        (in_json,), in_xml = shown[0].json(), xml_model.read(shown[1].content)
+        assert {tag: in_json[tag] for tag in made} == made
+        assert model(data_set(in_xml)) == in_json
+        found = client.ask("GET", f"/workitems?SOPInstanceUID={uid}&includefield=all")
+        assert found.json()[0]["00080018"]["Value"] == [uid]
+    else:
+        assert placed.status_code == 400

@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from cxr_triage.daemon.conformance.markdown import table, text
-from cxr_triage.daemon.ups import statuses
+from cxr_triage.daemon.web.ups.calls import SAID
 from cxr_triage.daemon.web.ups.meanings import Meaning
 from cxr_triage.daemon.web.ups.operations import ROWS, Row
 from cxr_triage.daemon.web.ups.queries import MAXIMUM_RESULTS
 from cxr_triage.daemon.web.ups.transactions import LIST_VERSION
-
-_SAID = {**statuses.CREATE_ANSWERS, **statuses.SET_ANSWERS, **statuses.GET_ANSWERS, **statuses.ACTION_ANSWERS}
 
 
 def web() -> str:
@@ -37,7 +35,7 @@ def _statuses() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _named(status: int) -> str:
-    return f"0x{status:04X}, {_SAID[status].meaning}"
+    return f"0x{status:04X}, {SAID[status].meaning}"
 
 
 def _code(meaning: Meaning) -> str:

@@ -24,7 +24,7 @@ UID_LENGTH: Final = 64
 AE_LENGTH: Final = 16
 
 #: What the standard calls each status, for a status report.
-_SAID: Final = {
+SAID: Final = {
     **statuses.CREATE_ANSWERS,
     **statuses.SET_ANSWERS,
     **statuses.GET_ANSWERS,
@@ -109,7 +109,7 @@ class Outcome:
 
 def outcome(meanings: Meanings, answer: Answer) -> Outcome:
     """Give what an answer of the worklist comes to."""
-    meaning, said = meanings[answer.status], _SAID[answer.status].meaning
+    meaning, said = meanings[answer.status], SAID[answer.status].meaning
     return Outcome(
         code=meaning.code,
         warnings=[meaning.warning] if meaning.warning else [],
