@@ -9,6 +9,9 @@ INSTALL ?= editable
 # Debian packages that tests use as real peers.
 PEERS := chromium dcmtk dicomscope faketime fonts-dejavu-core openssl orthanc orthanc-dicomweb strace systemd xdotool xvfb
 PYTEST := $(BIN)/python -m pytest
+# Processes for the tests that start no whole service: most of them wait, or use one core.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo tools peers wheel install-for-test test test-fast test-acceptance viewers chaos soak properties check format clean
 
@@ -51,11 +54,12 @@ ifeq ($(INSTALL),wheel)
 	@rm -f $(VENV)/.runtime $(VENV)/.tools
 endif
 
-test: peers install-for-test  ## all tests, with real peers
-	$(PYTEST) $(ARGS)
+test: peers install-for-test  ## all tests, with real peers; WORKERS=1 for one process
+	$(PYTEST) $(PARALLEL) -m "not acceptance and not viewers" $(ARGS)
+	$(PYTEST) -m "acceptance or viewers" $(ARGS)
 
 test-fast: install-for-test  ## tests without the acceptance runs
-	$(PYTEST) -m "not acceptance and not viewers" $(ARGS)
+	$(PYTEST) $(PARALLEL) -m "not acceptance and not viewers" $(ARGS)
 
 test-acceptance: peers install-for-test  ## the whole product as a process, with real peers
 	$(PYTEST) -m acceptance $(ARGS)
