@@ -134,19 +134,13 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
 def status(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Count images, results and deliveries by state; say how old the oldest is and who is alive."""
     from cxr_triage.daemon.alerts import current_alerts
-    from cxr_triage.daemon.status import as_dict, print_tables
-    from cxr_triage.storage.ledger import Housekeeping, Orders, ReadingList
-    from cxr_triage.storage.ledger.commitments import count_commitments
+    from cxr_triage.daemon.status import as_dict, print_tables, standing
 
     settings = settings_of(context, config)
     clock = clock_of(settings)
     with database_of(settings) as database:
-        counts = Housekeeping(database, committing=settings.committing, clock=clock).counts()
-        commitment = count_commitments(database)
-        pause = ReadingList(database, clock=clock).paused()
-        orders = Orders(database, clock=clock).counts()
-    alerts = current_alerts(counts, clock, settings)
-    found = as_dict(counts, commitment, settings, orders=orders, pause=pause, now=clock(), alerts=alerts)
+        now = standing(database, settings, clock)
+    found = as_dict(now, settings, now=clock(), alerts=current_alerts(now.counts, clock, settings))
     show(found, as_json, print_tables)
 
 

@@ -1,7 +1,7 @@
 """`cxr-triage worklist explain`: where a study stands, or stood at a time, why, and everything that happened to it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Console
@@ -13,9 +13,10 @@ from cxr_triage.model.errors import TriageError
 from cxr_triage.model.priority import Policy, Ranked, rank
 from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import ReadingList
+from cxr_triage.storage.ledger import Announcements, ReadingList
 from cxr_triage.storage.list_records import ListChange, Sighting, Snapshot, Stood
 from cxr_triage.storage.records import AuditEntry, ListedStudy
+from cxr_triage.storage.step_records import Announced
 
 #: What is said of a study that is not on the list.
 _NOT_LISTED: Final = {"rank": None, "ordered_rank": None, "of": None, "priority": None, "reason": None}
@@ -45,6 +46,7 @@ def explanation(
         "study": study,
         **place,
         "findings": [_finding_row(sighting) for sighting in ledger.sightings(study)],
+        "told": [_told_row(each) for each in _told(study, database, clock)],
         "changes": [_change_row(change) for change in ledger.changes_of(study)],
         "history": [_history_row(entry) for entry in history],
     }
@@ -55,13 +57,22 @@ def print_explanation(found: dict[str, Any], console: Console) -> None:
     console.print(_standing_in_words(found), markup=False)
     if found["findings"]:
         console.print(_findings_table(found["findings"]))
-    for title, rows in (("Changes of the list", _lines_of_changes(found)), ("History", _lines_of_history(found))):
+    tables = {
+        "Changes of the list": _lines_of_changes(found),
+        "Who was told": _lines_of_told(found),
+        "History": _lines_of_history(found),
+    }
+    for title, rows in tables.items():
         table = Table("at (UTC)", title=title)
         for name in ("event", "what, and by whom"):
             table.add_column(name, overflow="fold")
         for at, event, lines in rows:
             table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", event, escape("\n".join(line for line in lines if line)))
         console.print(table)
+
+
+def _told(study: str, database: Database, clock: Clock) -> list[Announced]:
+    return Announcements(database, lease=timedelta(0), clock=clock).of_study(study)
 
 
 def _place_now(study: str, snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
@@ -106,6 +117,19 @@ def _finding_row(sighting: Sighting) -> dict[str, Any]:
         "present": sighting.probability >= sighting.threshold,
         "sop_instance_uid": sighting.sop_instance_uid,
         "model": sighting.model,
+    }
+
+
+def _told_row(told: Announced) -> dict[str, Any]:
+    return {
+        "at": told.created_at.isoformat(),
+        "receiver": told.receiver,
+        "sop_instance_uid": told.sop_instance_uid,
+        "message_id": told.message_id,
+        "state": told.state.value,
+        "changed_at": told.changed_at.isoformat(),
+        "failures": told.failures,
+        "last_error": told.last_error,
     }
 
 
@@ -158,6 +182,12 @@ def _lines_of_changes(found: dict[str, Any]) -> Iterator[tuple[datetime, str, tu
     for row in found["changes"]:
         levels = f"change {row['number']}: ordered {row['ordered']}, read as {row['priority']}, {row['utility']:.4f}"
         yield _utc(row["at"]), row["change"], (levels, row["reason"], f"by {row['actor']}")
+
+
+def _lines_of_told(found: dict[str, Any]) -> Iterator[tuple[datetime, str, tuple[str, ...]]]:
+    for row in found["told"]:
+        about = f"{row['receiver']} of step {row['sop_instance_uid']}"
+        yield _utc(row["at"]), row["state"], (about, f"message {row['message_id']}", row["last_error"])
 
 
 def _lines_of_history(found: dict[str, Any]) -> Iterator[tuple[datetime, str, tuple[str, ...]]]:

@@ -1,7 +1,7 @@
 """`cxr-triage status`: how much is where, how old the oldest is, what a person must look at, and who is alive."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -15,10 +15,15 @@ from cxr_triage.daemon.breaker import Stage, stage
 from cxr_triage.daemon.listing import in_words, paused
 from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.commitment_records import CommitmentCounts
+from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import Announcements, Housekeeping, Orders, ReadingList
+from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.list_records import Pause
 from cxr_triage.storage.order_records import OrderCounts
 from cxr_triage.storage.records import Circuit, Counts, DeliveryState, Instead, NotTaken
+from cxr_triage.storage.step_records import AnnouncementCounts, AnnouncementState
 
 #: How orders may stand, as the table says it.
 ORDERS_IN_WORDS: Final = {
@@ -31,34 +36,54 @@ ORDERS_IN_WORDS: Final = {
 DELIVERY_STATES: Final = tuple(state for state in DeliveryState if state is not DeliveryState.WITHDRAWN)
 
 
-def as_dict(
-    counts: Counts,
-    commitment: CommitmentCounts,
-    settings: Settings,
-    *,
-    orders: OrderCounts,
-    pause: Pause | None,
-    now: datetime,
-    alerts: Iterable[Alert],
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What the ledger says of itself."""
+
+    counts: Counts
+    commitment: CommitmentCounts
+    orders: OrderCounts
+    announcements: Sequence[AnnouncementCounts]
+    pause: Pause | None
+
+
+def standing(database: Database, settings: Settings, clock: Clock) -> Standing:
+    """Ask the ledger.
+
+    Raises:
+        StorageError: it does not answer.
+    """
+    lease = timedelta(seconds=settings.deliver.lease_seconds)
+    return Standing(
+        counts=Housekeeping(database, committing=settings.committing, clock=clock).counts(),
+        commitment=count_commitments(database),
+        orders=Orders(database, clock=clock).counts(),
+        announcements=Announcements(database, lease=lease, clock=clock).counts(),
+        pause=ReadingList(database, clock=clock).paused(),
+    )
+
+
+def as_dict(standing: Standing, settings: Settings, *, now: datetime, alerts: Iterable[Alert]) -> dict[str, Any]:
     """Everything as plain values, for JSON; ages in seconds, None where nothing waits."""
-    present = presences(settings)
+    present, counts, commitment, orders = presences(settings), standing.counts, standing.commitment, standing.orders
     return {
         "images": {state.value: count for state, count in counts.instances.items()},
         "revisions": {state.value: count for state, count in counts.revisions.items()},
         "listed_studies": counts.listed_studies,
         "orders": asdict(orders),
         "mode": settings.worklist.mode.value,
-        "paused": paused(pause),
+        "paused": paused(standing.pause),
         "other_bytes": counts.other_bytes,
         "oldest_unscored_seconds": _age(counts.oldest_unscored_at, now),
         "oldest_undelivered_seconds": _age(counts.oldest_undelivered_at, now),
         "destinations": (destinations := _destinations(counts, commitment, settings, now)),
+        "subscribers": [_subscriber(each) for each in standing.announcements],
         "modality_commitments": {state.value: count for state, count in commitment.modality_requests.items()},
         "alerts": [{"alert": alert.name.value, "subject": alert.subject, "message": alert.message} for alert in alerts],
         "remarks": [
             *(sentence for row in destinations for sentence in _remarks(row)),
             *_remarks_on_orders(orders, settings),
+            *(sentence for each in standing.announcements for sentence in _remarks_on_events(each)),
         ],
         "roles": {role: found.alive > 0 for role, found in present.items()},
         "processes": {role: {"alive": found.alive, "of": found.of} for role, found in present.items()},
@@ -180,6 +205,22 @@ def _remarks(row: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: unread studies of which it gets no report, or no outlines, at all: {row['untold_studies']}"
     if row["held_back"]:
         yield f"{name}: objects that wait for one that they cite and that was given up: {row['held_back']}"
+
+
+def _subscriber(counts: AnnouncementCounts) -> dict[str, Any]:
+    return {
+        "ae_title": counts.receiver,
+        "events": {state.value: count for state, count in counts.states.items()},
+        "last_error": counts.last_error,
+    }
+
+
+def _remarks_on_events(counts: AnnouncementCounts) -> Iterator[str]:
+    """What a person must know of events that a subscriber has not taken."""
+    pending, dead = counts.states[AnnouncementState.PENDING], counts.states[AnnouncementState.DEAD]
+    if dead or (pending and counts.last_error):
+        why = f": {counts.last_error}" if counts.last_error else ""
+        yield f"subscriber {counts.receiver}: events waiting: {pending}, given up or refused: {dead}{why}"
 
 
 def _remarks_on_orders(orders: OrderCounts, settings: Settings) -> Iterator[str]:

@@ -124,6 +124,13 @@ class Upkeep:
             log.warning("storage commitment not reached for modalities", count=given_up)
         if lapsed or given_up:
             ring(self._settings.run_folder, DELIVER)
+        self._give_up_events()
+
+    def _give_up_events(self) -> None:
+        """End the wait of events that no subscriber has come for."""
+        before = self.clock() - timedelta(hours=self._settings.worklist.ups_event_hours)
+        while late := self._announcements.give_up(before):
+            log.warning("events given up that nobody came for", count=late)
 
     @_unless_the_clock_jumped
     def finish_aged(self) -> None:

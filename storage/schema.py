@@ -616,6 +616,8 @@ class AnnouncementRow(Leased, Base):
     id: Mapped[Id]
     face: Mapped[str]
     receiver: Mapped[str]
+    #: The procedure step that it tells of.
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
     message_id: Mapped[str]
     payload: Mapped[bytes]
     state: Mapped[AnnouncementState]

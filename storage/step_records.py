@@ -152,6 +152,33 @@ class Announcement:
         return {"receiver": self.receiver, "message_id": self.message_id, "attempt": self.attempt}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Announced:
+    """What became of one message."""
+
+    receiver: str
+    #: The procedure step that it tells of.
+    sop_instance_uid: str
+    message_id: str
+    state: AnnouncementState
+    #: When it was written down, and when it came to its present state, UTC.
+    created_at: datetime
+    changed_at: datetime
+    #: Attempts that failed, and why the last one did: one sentence for a person.
+    failures: int
+    last_error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnnouncementCounts:
+    """How the messages of one receiver stand."""
+
+    receiver: str
+    states: Mapping[AnnouncementState, int]
+    #: Why the last attempt at one that is not taken failed: one sentence for a person; empty: none failed.
+    last_error: str
+
+
 def step_uid(study_instance_uid: str, number: int) -> str:
     """Give the UID of our own step for reading a study for that time (PS3.5 B.2)."""
     return f"2.25.{uuid5(_STEPS, f'{study_instance_uid}/{number}').int}"

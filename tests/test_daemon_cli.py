@@ -18,13 +18,15 @@ from builders import finding, prediction
 from cxr_triage.daemon.__main__ import main
 from cxr_triage.daemon.reference import example_configuration, reference_page
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.ledger import Circuits, ClockChange
+from cxr_triage.storage.ledger import Announcements, Circuits, ClockChange
 from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.service_clock import ServiceClock
+from cxr_triage.storage.step_records import GLOBAL_SUBSCRIPTION, UPS_FACE
 from kept_logging import kept_logging
 from ordering import Desk, identity, order
 from peers import free_port
+from placing import service
 from steps import Steps
 
 STUDY, OTHER = "1.2.840.1", "1.2.840.2"
@@ -377,6 +379,25 @@ def test_a_claimed_study_keeps_the_front_until_it_is_put_back(line: CommandLine)
     assert "nobody reads study" in line.complaint("worklist", "release", OTHER)
     line.steps.reading_list.claim(OTHER, by="WORKSTATION", actor="WORKSTATION")
     assert "is another's" in line.complaint("worklist", "claim", OTHER)
+
+
+def test_what_subscribers_were_told_is_seen(line: CommandLine) -> None:
+    """Per subscriber in the status, with what they did not take; per study in its explanation."""
+    procedure = service(line.steps)
+    assert procedure.subscribe(GLOBAL_SUBSCRIPTION, "WATCHER", deletion_lock=False, caller="WATCHER").done
+    line.steps.score(STUDY, finding())
+    [watcher] = json.loads(line.said("status", "--json"))["subscribers"]
+    assert (watcher["ae_title"], watcher["events"]["pending"] > 0, watcher["last_error"]) == ("WATCHER", True, "")
+    announcements = Announcements(line.database, lease=timedelta(minutes=5))
+    told = announcements.claim("worklist-1-host-1", UPS_FACE, "WATCHER")
+    assert told is not None
+    announcements.record_failure(told, error="it is down", retry_at=None)
+    assert "given up or refused: 1: it is down" in " ".join(line.said("status").split())
+    explained = json.loads(line.said("worklist", "explain", STUDY, "--json"))["told"]
+    assert ("WATCHER", "dead", "it is down") in [
+        (each["receiver"], each["state"], each["last_error"]) for each in explained
+    ]
+    assert told.message_id in line.said("worklist", "explain", STUDY)
 
 
 def test_a_pause_is_seen_and_lets_findings_move_nothing(line: CommandLine) -> None:

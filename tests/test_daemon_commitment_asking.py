@@ -28,14 +28,14 @@ from cxr_triage.daemon.commitment.asking import Asker, Pace, verify_offer
 from cxr_triage.daemon.commitment.messages import SOP_CLASS, SOP_INSTANCE, report_data_set
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
-from cxr_triage.daemon.status import as_dict
+from cxr_triage.daemon.status import as_dict, standing
 from cxr_triage.daemon.upkeep import Upkeep
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import RefusedError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.commitment_records import NO_SUCH_OBJECT_INSTANCE, CommitmentState, Reference, Subject
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.ledger import Commitments, Housekeeping, Orders
+from cxr_triage.storage.ledger import Commitments
 from cxr_triage.storage.ledger.commitments import LOST_SENDER, count_commitments
 from cxr_triage.storage.records import DeliveryState, ResultObject
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, orthanc
@@ -237,16 +237,7 @@ def test_a_pacs_that_refuses_is_left_alone_for_long(site: Site, peer_is: dict[st
         site.report()
         eventually(lambda: site.states() == {DeliveryState.STORED: 4})
         assert site.requests() == {CommitmentState.REFUSED: 1}
-    counts = Housekeeping(site.database, committing=settings.committing).counts()
-    status = as_dict(
-        counts,
-        count_commitments(site.database),
-        settings,
-        orders=Orders(site.database).counts(),
-        pause=None,
-        now=utc_now(),
-        alerts=[],
-    )
+    status = as_dict(standing(site.database, settings, utc_now), settings, now=utc_now(), alerts=[])
     assert words in status["destinations"][0]["commitment_trouble"]
     assert status["oldest_undelivered_seconds"] is not None
     metrics = generate_latest(registry(settings, site.database, clock=SetClock(utc_now()))).decode()

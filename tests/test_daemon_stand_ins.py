@@ -25,13 +25,12 @@ from rich.console import Console
 from cxr_triage.daemon.results.profiles import AIR, PROFILES
 from cxr_triage.daemon.setting_sections import Destination
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.daemon.status import as_dict, print_tables
+from cxr_triage.daemon.status import as_dict, print_tables, standing
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import Dispatch, Housekeeping, Orders, StandIns
-from cxr_triage.storage.ledger.commitments import count_commitments
+from cxr_triage.storage.ledger import Dispatch, Housekeeping, StandIns
 from cxr_triage.storage.records import DeliveryState, Instead, ResultObject, Untaken
 from deliveries import LEASE, NEVER, Pacs
 from sites import Site, courier, settle
@@ -128,16 +127,7 @@ def test_status_and_metrics_say_what_is_not_taken(site: Site, tmp_path: Path) ->
     settle(site, {"pacs": (PR,)})
     pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
     settings = Settings.model_validate({"storage": {"root": tmp_path}, "destination": [pacs]})
-    counts = Housekeeping(site.database).counts()
-    status = as_dict(
-        counts,
-        count_commitments(site.database),
-        settings,
-        orders=Orders(site.database).counts(),
-        pause=None,
-        now=utc_now(),
-        alerts=[],
-    )
+    status = as_dict(standing(site.database, settings, utc_now), settings, now=utc_now(), alerts=[])
     (row,) = status["destinations"]
     assert [(each["sop_class"], each["count"], each["instead"]) for each in row["not_taken"]] == [
         ("Segmentation Storage", 1, "stand_in"),

@@ -22,10 +22,11 @@ from cxr_triage.storage.step_records import (
     GLOBAL_SUBSCRIPTION,
     UPS_FACE,
     Announcement,
+    AnnouncementState,
     step_uid,
 )
 from peers import PATIENCE_SECONDS
-from placing import CALLER, PERFORMER, performed, placed, service, state_of
+from placing import CALLER, PERFORMER, RECEIVERS, performed, placed, service, state_of
 from steps import LEASE, OWNER, Steps
 
 STUDY = "1.1"
@@ -292,6 +293,33 @@ def test_a_step_whose_study_another_reader_has_is_not_claimed(steps: Steps, proc
     assert state_of(procedure, "1.2.3") == "SCHEDULED"
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"StudyInstanceUID": "1.2.3"},
+        {"PatientID": "PAT-0001"},
+        {"ExpectedCompletionDateTime": "2026-"},
+        {"ScheduledWorkitemCodeSequence": [{"CodeValue": "110005", "CodeMeaning": "Interpretation"}]},
+    ],
+)
+def test_a_step_is_not_found_by_what_it_lacks(procedure: ProcedureSteps, keys: dict[str, object]) -> None:
+    """A key with a value asks for that value; of an empty key every step is a match, and it is answered empty."""
+    absent = dict.fromkeys(("StudyInstanceUID", "PatientID", "ExpectedCompletionDateTime"))
+    step = placed(ScheduledWorkitemCodeSequence=[Dataset()], **{name: None for name in absent if name in placed()})
+    assert procedure.create(None, step, caller=CALLER).done
+    assert list(procedure.find(_keys(keys))) == []
+    [found] = procedure.find(_keys(dict.fromkeys(keys, "" if "Sequence" not in next(iter(keys)) else [])))
+    assert found.complete
+    assert [not found.attributes[keyword].value for keyword in keys if "Sequence" not in keyword] in ([True], [])
+
+
+def _keys(values: dict[str, object]) -> Dataset:
+    identifier = Dataset()
+    for keyword, value in values.items():
+        setattr(identifier, keyword, [_keys(item) for item in value] if isinstance(value, list) else value)
+    return identifier
+
+
 def test_the_modification_time_changes_with_the_list(steps: Steps, procedure: ProcedureSteps) -> None:
     """So that whoever polls sees that the place may be another one; the place itself is in words."""
     steps.score(STUDY)
@@ -389,6 +417,34 @@ def test_one_message_is_the_same_at_each_attempt_and_nothing_overtakes_it(
     assert second is not None
     assert second.message_id != first.message_id
     assert announcements.receivers(UPS_FACE) == ["WATCHER"]
+
+
+def test_how_messages_stand_is_counted_and_told_by_study(steps: Steps, procedure: ProcedureSteps) -> None:
+    """Per receiver, with the last failure; what nobody comes for is given up after its time."""
+    for receiver in sorted(RECEIVERS):
+        assert procedure.subscribe(GLOBAL_SUBSCRIPTION, receiver, deletion_lock=False, caller=CALLER).done
+    steps.score("1.1", finding())
+    announcements = Announcements(steps.database, lease=LEASE, clock=steps.clock)
+    refused = announcements.claim(OWNER, UPS_FACE, "READER1")
+    assert refused is not None
+    announcements.record_failure(refused, error="it refused", retry_at=None)
+    counted = {each.receiver: (each.states, each.last_error) for each in announcements.counts()}
+    assert counted["READER1"][0][AnnouncementState.DEAD] == 1
+    assert (counted["READER1"][1], counted["WATCHER"][1]) == ("it refused", "")
+    told = announcements.of_study("1.1")
+    assert {each.receiver for each in told} == RECEIVERS
+    assert [each.last_error for each in told if each.state is AnnouncementState.DEAD] == ["it refused"]
+    assert announcements.of_study("1.2") == []
+    assert announcements.give_up(steps.clock()) == 0
+    steps.clock.move(timedelta(hours=1))
+    waiting = sum(each.states[AnnouncementState.PENDING] for each in announcements.counts())
+    assert (waiting > 0, announcements.give_up(steps.clock()), announcements.give_up(steps.clock())) == (
+        True,
+        waiting,
+        0,
+    )
+    assert {each.state for each in announcements.of_study("1.1")} == {AnnouncementState.DEAD}
+    assert {each.last_error for each in announcements.of_study("1.1")} == {"it refused", "nobody came for it"}
 
 
 def test_a_dead_senders_message_is_sent_by_another(steps: Steps, procedure: ProcedureSteps) -> None:

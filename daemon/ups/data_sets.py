@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from cxr_triage.daemon.ups.attributes import tag_of
-from cxr_triage.daemon.worklist.catalogue import DATASETS
+from cxr_triage.daemon.ups.catalogue import STEPS
 from cxr_triage.daemon.worklist.matching import Query
 from cxr_triage.storage.step_records import Json
 
@@ -33,7 +33,7 @@ def query_of(keys: Json) -> Query[Dataset]:
         IdentifierError: they break a rule.
     """
     with config.disable_value_validation():
-        return Query(Dataset.from_json(keys), DATASETS)
+        return Query(Dataset.from_json(keys), STEPS)
 
 
 def exact_values(identifier: Dataset, keyword: str) -> list[str]:

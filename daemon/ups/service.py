@@ -11,12 +11,12 @@ from pydicom.uid import generate_uid
 
 from cxr_triage.daemon.ups import statuses
 from cxr_triage.daemon.ups.attributes import completed, creation_faults, tag_of
+from cxr_triage.daemon.ups.catalogue import STEPS
 from cxr_triage.daemon.ups.data_sets import as_json, exact_values, is_uid, query_of
 from cxr_triage.daemon.ups.presentation import Listing, shown
 from cxr_triage.daemon.ups.priorities import LEVEL_OF
 from cxr_triage.daemon.ups.requests import assignments, cancel_requested, modified, read_study, state_changed
 from cxr_triage.daemon.worklist.board import Boards
-from cxr_triage.daemon.worklist.catalogue import DATASETS
 from cxr_triage.daemon.worklist.matching import IdentifierError, Query
 from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 from cxr_triage.model.priority import Policy
@@ -232,7 +232,7 @@ class ProcedureSteps:
         Raises:
             IdentifierError: the query breaks a rule.
         """
-        query, listing = Query(identifier, DATASETS, agreed=agreed), self._current()
+        query, listing = Query(identifier, STEPS, agreed=agreed), self._current()
         found = self._matching(identifier, query, listing)
         return listing.version, (self._found(query, whole) for _, whole in found)
 

@@ -1,16 +1,17 @@
 """Messages that a face pushes to receivers: each in order, at least once, the same bytes at each attempt."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import leases
-from cxr_triage.storage.schema import AnnouncementRow
-from cxr_triage.storage.step_records import Announcement, AnnouncementState
+from cxr_triage.storage.schema import AnnouncementRow, ProcedureStepRow
+from cxr_triage.storage.step_records import Announced, Announcement, AnnouncementCounts, AnnouncementState
 
 #: Rows that are removed together.
 _AT_ONCE: Final = 1000
@@ -73,6 +74,51 @@ class Announcements:
                 row.state, row.changed_at = AnnouncementState.DEAD, self._clock()
             leases.give_back(row, retry_at)
 
+    def of_study(self, study_instance_uid: str) -> list[Announced]:
+        """Give the messages about the steps of a study, oldest first."""
+        row = AnnouncementRow
+        steps = select(ProcedureStepRow.sop_instance_uid).where(
+            ProcedureStepRow.study_instance_uid == study_instance_uid
+        )
+        with self._database.read() as session:
+            rows = session.scalars(select(row).where(row.sop_instance_uid.in_(steps)).order_by(row.id))
+            return [_as_announced(each) for each in rows]
+
+    def counts(self) -> list[AnnouncementCounts]:
+        """Count the messages of each receiver by state, and say why those are not taken that are not."""
+        row = AnnouncementRow
+        counted = select(row.receiver, row.state, func.count()).group_by(row.receiver, row.state)
+        failed = (
+            select(row.receiver, row.last_error)
+            .where(row.state != AnnouncementState.ACKNOWLEDGED, row.last_error.is_not(None))
+            .order_by(row.changed_at, row.id)
+        )
+        with self._database.read() as session:
+            states: defaultdict[str, dict[AnnouncementState, int]] = defaultdict(
+                lambda: dict.fromkeys(AnnouncementState, 0)
+            )
+            for receiver, state, count in session.execute(counted):
+                states[receiver][state] = count
+            errors = {receiver: error or "" for receiver, error in session.execute(failed)}
+        return [
+            AnnouncementCounts(receiver=receiver, states=states[receiver], last_error=errors.get(receiver, ""))
+            for receiver in sorted(states)
+        ]
+
+    def give_up(self, before: datetime) -> int:
+        """Give up the messages from before that time that nobody has come for; how many."""
+        row = AnnouncementRow
+        late = (row.state == AnnouncementState.PENDING) & row.owner.is_(None) & (row.created_at < before)
+        with self._database.read() as session:
+            if session.scalar(select(row.id).where(late).limit(1)) is None:
+                return 0
+        with self._database.transaction() as session:
+            rows = session.scalars(select(row).where(late).order_by(row.id).limit(_AT_ONCE).with_for_update()).all()
+            for each in rows:
+                each.state, each.changed_at = AnnouncementState.DEAD, self._clock()
+                each.last_error = each.last_error or "nobody came for it"
+            return len(rows)
+
     def forget(self, before: datetime) -> int:
         """Remove what was taken or given up before that time; how many."""
         row = AnnouncementRow
@@ -91,6 +137,19 @@ class Announcements:
 
 def _is_due(row: AnnouncementRow, now: datetime) -> bool:
     return row.owner is None and (row.next_attempt_at is None or row.next_attempt_at <= now)
+
+
+def _as_announced(row: AnnouncementRow) -> Announced:
+    return Announced(
+        receiver=row.receiver,
+        sop_instance_uid=row.sop_instance_uid,
+        message_id=row.message_id,
+        state=row.state,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        failures=row.failures,
+        last_error=row.last_error or "",
+    )
 
 
 def _as_announcement(row: AnnouncementRow) -> Announcement:

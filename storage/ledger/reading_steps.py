@@ -119,6 +119,7 @@ def _announcement(told: Told, sop_instance_uid: str, receiver: str, now: datetim
     return AnnouncementRow(
         face=UPS_FACE,
         receiver=receiver,
+        sop_instance_uid=sop_instance_uid,
         message_id=str(message_id),
         payload=payload_of(told, sop_instance_uid, message_id),
         state=AnnouncementState.PENDING,

@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("face", sa.Text(), nullable=False),
         sa.Column("receiver", sa.Text(), nullable=False),
+        sa.Column("sop_instance_uid", sa.Text(), nullable=False),
         sa.Column("message_id", sa.Text(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -78,6 +79,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_announcement")),
         sa.UniqueConstraint("message_id", name=op.f("uq_announcement_message_id")),
     )
+    op.create_index(op.f("ix_announcement_sop_instance_uid"), "announcement", ["sop_instance_uid"], unique=False)
     op.create_index(op.f("ix_announcement_owner"), "announcement", ["owner"], unique=False)
     op.create_index(
         op.f("ix_announcement_state_face_receiver"), "announcement", ["state", "face", "receiver"], unique=False
