@@ -301,6 +301,7 @@ def test_a_start_with_other_weights_scores_what_waits_again(
     monkeypatch.setenv("CXR_TRIAGE_STORAGE__ROOT", str(tmp_path))
     monkeypatch.setenv("CXR_TRIAGE_STORAGE__DATABASE", sqlite_url)
     monkeypatch.setenv("CXR_TRIAGE_STORAGE__INBOX", str(ward.inbox))
+    monkeypatch.setenv("CXR_TRIAGE_INFER__SCORE_AGAIN", "true")
     shipped = read_card(None).identity
     with running(InferRole(load_settings())):
         wait_until(lambda: bundle_of(ward, uid) == shipped.sha256)

@@ -374,6 +374,23 @@ def test_a_pause_holds_for_what_comes_later(steps: Steps) -> None:
     assert [steps.listed(study).priority.effective for study in ("1.1", "1.2")] == [Level.HIGH] * 2
 
 
+def test_a_pause_that_was_cut_off_is_finished_by_the_next(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its order has a version of its own from the first moment; said again, it is done to the end."""
+    steps.score("1.1", finding())
+    before = steps.reading_list.version()
+
+    def fail(_list: ReadingList, _policy: Policy) -> int:
+        raise StorageError("cut off")
+
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(ReadingList, "reprioritise", fail)
+        with pytest.raises(StorageError):
+            steps.reading_list.pause("drift", actor="tester", policy=steps.policy)
+    assert steps.reading_list.version() != before
+    assert not steps.reading_list.pause("again", actor="tester", policy=steps.policy)
+    assert steps.listed("1.1").priority.effective is Level.ROUTINE
+
+
 def test_a_pause_misses_no_study_that_comes_at_the_same_time(database: Database, steps: Steps) -> None:
     """Scored while triage is being paused or just before: afterwards, none stands raised."""
     studies = [f"1.{number}" for number in range(6)]

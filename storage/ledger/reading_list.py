@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.clock import Clock, utc_now
@@ -33,6 +34,7 @@ from cxr_triage.storage.schema import (
     AuditRow,
     Event,
     ListChangeRow,
+    ReadingListRow,
     StudyRow,
 )
 
@@ -182,15 +184,19 @@ class ReadingList:
         """Every later recomputation follows it; then those before are done again."""
         with self._database.transaction() as session:
             row = changes.locked_list(session)
-            if (row.paused_at is None) == (pause is None):
-                return False
-            row.paused_at = pause.at if pause else None
-            row.paused_by = pause.by if pause else None
-            row.pause_reason = pause.reason if pause else None
-            event, why = (Event.PAUSED, pause.reason) if pause else (Event.RESUMED, "")
-            note(session, self._clock(), actor, event, None, why)
-        self.reprioritise(policy)
-        return True
+            is_new = (row.paused_at is None) != (pause is None)
+            if is_new:
+                row.changes += 1  # the order is another one from now on, before any study is recomputed
+                self._write_pause(session, row, pause, actor)
+        self.reprioritise(policy)  # also where it was cut off the last time
+        return is_new
+
+    def _write_pause(self, session: Session, row: ReadingListRow, pause: Pause | None, actor: str) -> None:
+        row.paused_at = pause.at if pause else None
+        row.paused_by = pause.by if pause else None
+        row.pause_reason = pause.reason if pause else None
+        event, why = (Event.PAUSED, pause.reason) if pause else (Event.RESUMED, "")
+        note(session, self._clock(), actor, event, None, why)
 
     def paused(self) -> Pause | None:
         """Say whether triage is paused."""
