@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from sqlalchemy import select
@@ -318,6 +319,24 @@ def _keys(values: dict[str, object]) -> Dataset:
     for keyword, value in values.items():
         setattr(identifier, keyword, [_keys(item) for item in value] if isinstance(value, list) else value)
     return identifier
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [(0x00400400, "US", 5), (0x00741002, "LO", "abc"), (0x00404025, "LO", "a"), (0x00741216, "UN", b"x")],
+)
+def test_an_attribute_of_another_vr_is_not_taken(
+    steps: Steps, procedure: ProcedureSteps, tag: int, vr: str, value: object
+) -> None:
+    """0115: kept, it would break every answer that shows the step. Neither placed, nor set."""
+    steps.index(STUDY)
+    step, modifications = placed(), Dataset()
+    for data in (step, modifications):
+        data[tag] = DataElement(tag, vr, value)
+    assert procedure.create(None, step, caller=CALLER).status == 0x0115
+    assert procedure.modify(OURS, modifications, None, caller=CALLER).status == 0x0115
+    assert shown(procedure, OURS).ProcedureStepState == "SCHEDULED"
+    assert steps.reading_list.finish(STUDY, actor="reader")
 
 
 def test_the_modification_time_changes_with_the_list(steps: Steps, procedure: ProcedureSteps) -> None:
