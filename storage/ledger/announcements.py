@@ -34,20 +34,16 @@ class Announcements:
 
     def claim(self, owner: str, face: str, receiver: str) -> Announcement | None:
         """Claim the next message of a receiver; None: none waits, or it is not its time, or another one sends it."""
-        row = AnnouncementRow
+        row, now = AnnouncementRow, self._clock()
         mine = (row.state == AnnouncementState.PENDING) & (row.face == face) & (row.receiver == receiver)
-        first = select(row).where(mine).order_by(row.id).limit(1)
-        with self._database.read() as session:
-            waiting = session.scalar(first)
-            if waiting is None or not _is_due(waiting, self._clock()):
-                return None
+        # Nothing overtakes the first one, due or not.
+        first = select(func.min(row.id)).where(mine).scalar_subquery()
+        due = (row.id == first) & leases.is_due(row, now)
+        if not leases.any_of(self._database, row, due):
+            return None
         with self._database.transaction() as session:
-            found = session.scalar(first.with_for_update())
-            if found is None or not _is_due(found, self._clock()):
-                return None
-            found.owner, found.lease_until = owner, self._clock() + self._lease
-            found.attempt += 1
-            return _as_announcement(found)
+            rows = leases.claim(session, select(row).where(due), row, owner, now + self._lease)
+            return next(map(_as_announcement, rows), None)
 
     def record_acknowledged(self, told: Announcement) -> None:
         """Record that the receiver has taken it.
@@ -133,10 +129,6 @@ class Announcements:
         """Give back the messages whose sender is dead or too slow; how many."""
         lost = leases.lost(self._database, AnnouncementRow, is_alive, now)
         return leases.end_each(self._database, AnnouncementRow, lost, lambda _session, row: leases.give_back(row))
-
-
-def _is_due(row: AnnouncementRow, now: datetime) -> bool:
-    return row.owner is None and (row.next_attempt_at is None or row.next_attempt_at <= now)
 
 
 def _as_announced(row: AnnouncementRow) -> Announced:

@@ -99,9 +99,7 @@ class ReadingList:
             Whether it was on the list.
         """
         with self._database.transaction() as session:
-            study = session.scalar(
-                select(StudyRow).where(LISTED, StudyRow.study_instance_uid == study_instance_uid).with_for_update()
-            )
+            study = _locked_listed(session, study_instance_uid)
             if study is None:
                 return False
             finish_study(session, study, now=self._clock(), actor=actor)
@@ -114,9 +112,7 @@ class ReadingList:
             Whether it is this reader's now. If not, it is another's, or not on the list.
         """
         with self._database.transaction() as session:
-            study = session.scalar(
-                select(StudyRow).where(LISTED, StudyRow.study_instance_uid == study_instance_uid).with_for_update()
-            )
+            study = _locked_listed(session, study_instance_uid)
             return study is not None and claim_study(session, study, by=by, now=self._clock(), actor=actor)
 
     def give_back(self, study_instance_uid: str, *, actor: str) -> bool:
@@ -126,9 +122,7 @@ class ReadingList:
             Whether one had.
         """
         with self._database.transaction() as session:
-            study = session.scalar(
-                select(StudyRow).where(LISTED, StudyRow.study_instance_uid == study_instance_uid).with_for_update()
-            )
+            study = _locked_listed(session, study_instance_uid)
             return study is not None and give_back_study(session, study, now=self._clock(), actor=actor)
 
     def finish_aged(self, before: datetime) -> int:
@@ -248,6 +242,11 @@ class ReadingList:
                 )
                 for row in session.scalars(entries)
             ]
+
+
+def _locked_listed(session: Session, study_instance_uid: str) -> StudyRow | None:
+    """Lock a study that is on the list; None: it is not."""
+    return session.scalar(_locked(LISTED & (StudyRow.study_instance_uid == study_instance_uid)))
 
 
 def _locked(which: ColumnElement[bool]) -> Select[StudyRow]:
