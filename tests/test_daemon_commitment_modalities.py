@@ -10,7 +10,8 @@ from pydicom import dcmread
 
 from builders import radiograph_file
 from committing import Peer, Site, all_committed, all_failed, ask, calling, may, report_to, roles
-from cxr_triage.daemon.commitment.reporting import Insistence, Reporter
+from cxr_triage.daemon.commitment.event_reports import Insistence
+from cxr_triage.daemon.commitment.reporting import Reporter
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import Part10File, associated, peer, store
 from cxr_triage.daemon.dicom_client import Peer as Address

@@ -9,9 +9,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from cxr_triage.daemon.commitment.event_reports import Insistence
 from cxr_triage.daemon.dicom_client import Peer
 from cxr_triage.daemon.dicom_server import Limits
-from cxr_triage.daemon.ups.announcing import Announcer, Insistence, announcing
+from cxr_triage.daemon.ups.announcing import Announcer, announcing
 from cxr_triage.daemon.ups.port import PUSH, QUERY, WATCH, UpsPort
 from cxr_triage.daemon.worklist.mwl import worklist_server
 from cxr_triage.model.priority import Level

@@ -1,14 +1,13 @@
 """Storage Commitment as SCP, the answer: each modality is told its results until it has taken them (PS3.4 J.3.3)."""
 
 import threading
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
+from cxr_triage.daemon.commitment.event_reports import Insistence, may_report, send_event_report
 from cxr_triage.daemon.commitment.messages import (
     SOP_CLASS,
     SOP_INSTANCE,
@@ -16,11 +15,10 @@ from cxr_triage.daemon.commitment.messages import (
     commitment_context,
     report_data_set,
 )
-from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import Peer, connected
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.logs import get_logger
-from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError, UnreachableError
+from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.commitment_records import CommitmentReport, ModalityReport
 from cxr_triage.storage.ledger import ModalityCommitments
@@ -29,18 +27,6 @@ log = get_logger(__name__)
 
 #: PS3.4 J.3.3: who reports is SCP, also where it opens the association.
 REPORTING_ROLE: Final = build_role(SOP_CLASS, scp_role=True)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Insistence:
-    """How long, and how often, to tell a modality."""
-
-    #: How often to look for work when nobody rings.
-    poll: timedelta = timedelta(seconds=2)
-    #: Between attempts.
-    persistence: Persistence = field(default_factory=Persistence)
-    #: From the moment when the result stood.
-    give_up: timedelta = timedelta(hours=72)
 
 
 class Reporter:
@@ -99,7 +85,7 @@ class Reporter:
 
     def _tell(self, told: ModalityReport) -> None:
         with connected(self._peer, report_contexts(), roles=[REPORTING_ROLE]) as association:
-            if not _may_report(association):
+            if not may_report(association, SOP_CLASS):
                 raise RefusedError(f"{self._peer} does not let us be SCP of storage commitment (role selection)")
             tell(association, told.report, str(self._peer))
         self._requests.record_reported(told)
@@ -129,16 +115,7 @@ def tell(association: Association, report: CommitmentReport, who: str) -> None:
         UnreachableError: there was no answer.
     """
     event_type, event = report_data_set(report)
-    try:
-        answer, _ = association.send_n_event_report(event, event_type, SOP_CLASS, SOP_INSTANCE)
-    except RuntimeError as error:
-        # pynetdicom's word for an association that ended between our look and its own.
-        raise UnreachableError(f"{who} ended the association before the report was sent") from error
-    if "Status" not in answer:
-        raise UnreachableError(f"{who} gave no answer to the storage commitment report")
-    if answer.Status != SUCCESS:
-        raise RefusedError(f"{who} answered the storage commitment report with status 0x{answer.Status:04X}")
-
-
-def _may_report(association: Association) -> bool:
-    return any(context.abstract_syntax == SOP_CLASS and context.as_scp for context in association.accepted_contexts)
+    report_of = (event, event_type, SOP_CLASS, SOP_INSTANCE)
+    status = send_event_report(association, *report_of, who=who, what="storage commitment report")
+    if status != SUCCESS:
+        raise RefusedError(f"{who} answered the storage commitment report with status 0x{status:04X}")

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from cxr_triage.daemon.commitment.asking import Asker, Pace
-from cxr_triage.daemon.commitment.reporting import Insistence, Reporter
+from cxr_triage.daemon.commitment.event_reports import Insistence
+from cxr_triage.daemon.commitment.reporting import Reporter
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.setting_sections import Destination

@@ -4,8 +4,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -13,7 +11,7 @@ from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from cxr_triage.daemon.commitment.reports import Persistence
+from cxr_triage.daemon.commitment.event_reports import Insistence, may_report, send_event_report
 from cxr_triage.daemon.dicom_client import Peer, connected
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.logs import get_logger
@@ -30,18 +28,6 @@ log = get_logger(__name__)
 REPORTING_ROLE: Final = build_role(EVENT, scp_role=True)
 #: PS3.7 Annex C: a report that is no success, and none of these, would be refused again.
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Insistence:
-    """How long, and how often, to tell a subscriber."""
-
-    #: How often to look for work when nobody rings.
-    poll: timedelta = timedelta(seconds=2)
-    #: Between attempts.
-    persistence: Persistence = field(default_factory=Persistence)
-    #: From the moment of the event.
-    give_up: timedelta = timedelta(hours=72)
 
 
 class Announcer:
@@ -103,7 +89,7 @@ class Announcer:
             return False
         try:
             with connected(self._peer, event_contexts(), roles=[REPORTING_ROLE]) as association:
-                if not _may_report(association):
+                if not may_report(association, EVENT):
                     raise UnreachableError(f"{self._peer} does not let us be SCP of UPS events (role selection)")
                 while told is not None:
                     self._tell(association, told)
@@ -150,25 +136,18 @@ def report(association: Association, payload: bytes, who: str) -> None:
     """
     message = json.loads(payload)
     information = Dataset.from_json({tag: each for tag, each in message.items() if not tag.startswith("0000")})
-    try:
-        answer, _ = association.send_n_event_report(
-            information,
-            value_of(message, "00001002"),
-            PUSH,
-            value_of(message, "00001000"),
-            msg_id=value_of(message, "00000110"),
-        )
-    except RuntimeError as error:
-        # pynetdicom's word for an association that ended between our look and its own.
-        raise UnreachableError(f"{who} ended the association before the event was sent") from error
-    if "Status" not in answer:
-        raise UnreachableError(f"{who} gave no answer to the event report")
-    if answer.Status != SUCCESS and answer.Status not in _WARNINGS:
-        raise RefusedError(f"{who} answered the event report with status 0x{answer.Status:04X}")
-
-
-def _may_report(association: Association) -> bool:
-    return any(context.abstract_syntax == EVENT and context.as_scp for context in association.accepted_contexts)
+    status = send_event_report(
+        association,
+        information,
+        value_of(message, "00001002"),
+        PUSH,
+        value_of(message, "00001000"),
+        msg_id=value_of(message, "00000110"),
+        who=who,
+        what="event report",
+    )
+    if status != SUCCESS and status not in _WARNINGS:
+        raise RefusedError(f"{who} answered the event report with status 0x{status:04X}")
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from cxr_triage.daemon.commitment.event_reports import Insistence
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.roles import WORKLIST
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.daemon.ups.announcing import Announcer, Insistence, announcing
+from cxr_triage.daemon.ups.announcing import Announcer, announcing
 from cxr_triage.daemon.ups.port import UpsPort
 from cxr_triage.daemon.ups.service import ProcedureSteps
 from cxr_triage.storage.clock import Clock
