@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -198,6 +198,11 @@ def pacs_at(port: int, ae_title: str = "PACS") -> Peer:
         acse_timeout_seconds=2,
         dimse_timeout_seconds=2,
     )
+
+
+def patiently(port: int) -> Peer:
+    """The same with patience enough for a machine that has much else to do: whoever answers has not failed."""
+    return replace(pacs_at(port), acse_timeout_seconds=60, dimse_timeout_seconds=60)
 
 
 @contextmanager

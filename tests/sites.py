@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -38,7 +37,7 @@ from cxr_triage.storage.ledger.stand_ins import StandIns
 from cxr_triage.storage.ledger.withdrawals import Withdrawals, Withdrawn
 from cxr_triage.storage.records import Instead, Reason, RevisionState, StoredFile
 from cxr_triage.storage.schema import RevisionRow
-from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
+from deliveries import HASTY, LEASE, NEVER, Pacs, patiently
 
 POLICY = Policy()
 
@@ -208,7 +207,7 @@ def courier(site: Site, name: str, port: int) -> Courier:
     return Courier(
         destination=name,
         # Patient: nobody here is silent, and a busy machine is no silence.
-        transport=DicomTransport(replace(pacs_at(port), acse_timeout_seconds=30, dimse_timeout_seconds=60)),
+        transport=DicomTransport(patiently(port)),
         dispatch=Dispatch(site.database, lease=LEASE),
         circuits=Circuits(site.database),
         outbox=site.outbox,

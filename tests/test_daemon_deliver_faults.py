@@ -20,7 +20,7 @@ from cxr_triage.daemon.patience import Patience
 from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.records import DeliveryState
-from deliveries import NEVER, Pacs, Results, couriers, data_set_bytes, pacs_at
+from deliveries import NEVER, Pacs, Results, couriers, data_set_bytes, pacs_at, patiently
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, orthanc, stalling, storescp
 from relay import Fault, full_backlog, relay
 from steps import SetClock
@@ -143,7 +143,7 @@ def test_a_pacs_that_fails_costs_time_only(results: Results, tmp_path: Path, nam
     fail, reason = FAULTS[name]
     results.report("pacs", "beside")
     with fail(tmp_path / "pacs") as (port, mend), storescp(tmp_path / "beside") as beside:
-        with couriers(results.courier(port), results.courier(beside, name="beside")):
+        with couriers(results.courier(port), results.courier(beside, name="beside", peer=patiently(beside))):
             eventually(lambda: failures_in_a_row(results) >= 2)
             eventually(lambda: results.states("beside") == DONE)
         before = failures_in_a_row(results)
@@ -197,8 +197,8 @@ def test_a_slow_pacs_is_not_a_failing_one(results: Results, tmp_path: Path) -> N
         storescp(tmp_path / "pacs", "--sleep-during", "1", "--sleep-after", "1") as slow,
         storescp(tmp_path / "beside") as beside,
         couriers(
-            results.courier(slow, peer=dataclasses.replace(pacs_at(slow), dimse_timeout_seconds=60)),
-            results.courier(beside, name="beside"),
+            results.courier(slow, peer=patiently(slow)),
+            results.courier(beside, name="beside", peer=patiently(beside)),
         ),
     ):
         eventually(lambda: results.states("beside") == DONE)
