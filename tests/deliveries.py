@@ -189,20 +189,20 @@ class Pacs:
 
 
 def pacs_at(port: int, ae_title: str = "PACS") -> Peer:
-    """Address a destination, with little patience."""
+    """Address a destination, with patience enough for a machine that has much else to do."""
     return Peer(
         calling_ae_title="CXRTRIAGE",
         ae_title=ae_title,
         host=LOOPBACK,
         port=port,
-        acse_timeout_seconds=2,
-        dimse_timeout_seconds=2,
+        acse_timeout_seconds=60,
+        dimse_timeout_seconds=60,
     )
 
 
-def patiently(port: int) -> Peer:
-    """The same with patience enough for a machine that has much else to do: whoever answers has not failed."""
-    return replace(pacs_at(port), acse_timeout_seconds=60, dimse_timeout_seconds=60)
+def impatiently(port: int) -> Peer:
+    """Address a destination that is to keep its sender waiting in vain."""
+    return replace(pacs_at(port), acse_timeout_seconds=2, dimse_timeout_seconds=2)
 
 
 @contextmanager

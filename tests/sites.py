@@ -37,7 +37,7 @@ from cxr_triage.storage.ledger.stand_ins import StandIns
 from cxr_triage.storage.ledger.withdrawals import Withdrawals, Withdrawn
 from cxr_triage.storage.records import Instead, Reason, RevisionState, StoredFile
 from cxr_triage.storage.schema import RevisionRow
-from deliveries import HASTY, LEASE, NEVER, Pacs, patiently
+from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
 
 POLICY = Policy()
 
@@ -207,7 +207,7 @@ def courier(site: Site, name: str, port: int) -> Courier:
     return Courier(
         destination=name,
         # Patient: nobody here is silent, and a busy machine is no silence.
-        transport=DicomTransport(patiently(port)),
+        transport=DicomTransport(pacs_at(port)),
         dispatch=Dispatch(site.database, lease=LEASE),
         circuits=Circuits(site.database),
         outbox=site.outbox,

@@ -20,7 +20,7 @@ from cxr_triage.daemon.patience import Patience
 from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.records import DeliveryState
-from deliveries import NEVER, Pacs, Results, couriers, data_set_bytes, pacs_at, patiently
+from deliveries import NEVER, Pacs, Results, couriers, data_set_bytes, impatiently, pacs_at
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, orthanc, stalling, storescp
 from relay import Fault, full_backlog, relay
 from steps import SetClock
@@ -143,12 +143,12 @@ def test_a_pacs_that_fails_costs_time_only(results: Results, tmp_path: Path, nam
     fail, reason = FAULTS[name]
     results.report("pacs", "beside")
     with fail(tmp_path / "pacs") as (port, mend), storescp(tmp_path / "beside") as beside:
-        with couriers(results.courier(port), results.courier(beside, name="beside", peer=patiently(beside))):
+        with couriers(results.courier(port, peer=impatiently(port)), results.courier(beside, name="beside")):
             eventually(lambda: failures_in_a_row(results) >= 2)
             eventually(lambda: results.states("beside") == DONE)
         before = failures_in_a_row(results)
         assert (results.states(), results.told("circuit_opened") >= 1) == (WAITING, True)
-        with couriers(results.courier(port)):
+        with couriers(results.courier(port, peer=impatiently(port))):
             eventually(lambda: failures_in_a_row(results) > before)
             eventually(lambda: reason in str(results.errors() | {results.circuit().reason}))
             mend()
@@ -169,7 +169,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(results: Results, tmp_path: P
     made = results.report("pacs")
     with orthanc(tmp_path / "orthanc") as archive, relay(archive.dicom_port) as line:
         line.fault = Fault.ANSWER_LOST
-        with couriers(results.courier(line.port)):
+        with couriers(results.courier(line.port, peer=impatiently(line.port))):
             eventually(lambda: line.lost >= 2)
             assert results.states() == WAITING
             (there,) = archive.instances()
@@ -197,8 +197,8 @@ def test_a_slow_pacs_is_not_a_failing_one(results: Results, tmp_path: Path) -> N
         storescp(tmp_path / "pacs", "--sleep-during", "1", "--sleep-after", "1") as slow,
         storescp(tmp_path / "beside") as beside,
         couriers(
-            results.courier(slow, peer=patiently(slow)),
-            results.courier(beside, name="beside", peer=patiently(beside)),
+            results.courier(slow),
+            results.courier(beside, name="beside"),
         ),
     ):
         eventually(lambda: results.states("beside") == DONE)
@@ -273,7 +273,7 @@ def test_a_destination_that_is_down_delays_no_other(results: Results, tmp_path: 
         socket.create_server((LOOPBACK, 0)) as silent,
         storescp(tmp_path / "pacs") as port,
         couriers(
-            results.courier(silent.getsockname()[1], name="silent"),
+            results.courier(0, name="silent", peer=impatiently(silent.getsockname()[1])),
             results.courier(free_port(), name="down"),
             results.courier(port),
         ),
