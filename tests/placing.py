@@ -1,11 +1,14 @@
 """Procedure steps as another system places them, and ours to be changed."""
 
+import json
+
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from cxr_triage.daemon.ups.service import ProcedureSteps
-from cxr_triage.storage.step_records import StepState
-from steps import Steps
+from cxr_triage.daemon.ups.service import Answer, ProcedureSteps
+from cxr_triage.storage.ledger import Announcements
+from cxr_triage.storage.step_records import UPS_FACE, StepState
+from steps import LEASE, OWNER, Steps
 
 #: Who asks, where it does not matter.
 CALLER = "PLACER"
@@ -104,3 +107,35 @@ def state_of(procedure: ProcedureSteps, uid: str) -> str:
     shown = procedure.get(uid).attributes
     assert shown is not None
     return str(shown.ProcedureStepState)
+
+
+def shown(procedure: ProcedureSteps, uid: str) -> Dataset:
+    """Give a step as it is shown."""
+    answer = procedure.get(uid)
+    assert answer.attributes is not None, answer
+    return answer.attributes
+
+
+def claim(procedure: ProcedureSteps, uid: str, caller: str = PERFORMER) -> str:
+    """Claim a step; gives the Transaction UID."""
+    transaction = generate_uid()
+    assert procedure.change_state(uid, "IN PROGRESS", transaction, caller=caller) == Answer(status=0)
+    return transaction
+
+
+def complete(procedure: ProcedureSteps, uid: str, transaction: str) -> None:
+    """Complete a step."""
+    assert procedure.modify(uid, performed(), transaction, caller=PERFORMER).status == 0
+    assert procedure.change_state(uid, "COMPLETED", transaction, caller=PERFORMER).status == 0
+
+
+def told(steps: Steps, receiver: str = "WATCHER") -> list[tuple[int, str]]:
+    """Take all that waits for a receiver; gives the types and states."""
+    announcements = Announcements(steps.database, lease=LEASE, clock=steps.clock)
+    taken = []
+    while (each := announcements.claim(OWNER, UPS_FACE, receiver)) is not None:
+        message = json.loads(each.payload)
+        state = message.get("00741000", {"Value": [""]})["Value"][0]
+        taken.append((message["00001002"]["Value"][0], state))
+        announcements.record_acknowledged(each)
+    return taken

@@ -133,7 +133,7 @@ class StepLedger:
             if row is None:
                 return ruling
             by = ruling.performer or actor
-            if ruling.state is StepState.IN_PROGRESS and study is not None and study.claimed_by not in {None, by}:
+            if ruling.state is StepState.IN_PROGRESS and study is not None and _is_read(session, study, row, by):
                 return busy
             self._apply(session, row, ruling, actor)
             if ruling.state is not None:
@@ -146,8 +146,15 @@ class StepLedger:
 
     def _locked(self, session: Session, sop_instance_uid: str) -> tuple[StudyRow | None, ProcedureStepRow | None]:
         mine = ProcedureStepRow.sop_instance_uid == sop_instance_uid
-        study_uid = session.scalar(select(ProcedureStepRow.study_instance_uid).where(mine))
-        study = None if study_uid is None else locked_study(session, study_uid)
+        of_study = select(ProcedureStepRow.study_instance_uid).where(mine)
+        study_uid, study = session.scalar(of_study), None
+        while study_uid is not None:
+            study = locked_study(session, study_uid)
+            # Whoever had the lock before us may have taken the step from the study.
+            known, study_uid = study_uid, session.scalar(of_study)
+            if study_uid == known:
+                break
+            study = None
         step = select(ProcedureStepRow).where(mine).with_for_update().execution_options(populate_existing=True)
         return study, session.scalar(step)
 
@@ -183,11 +190,24 @@ class StepLedger:
             return
         if state is StepState.IN_PROGRESS:
             claim_study(session, study, by=by, now=now, actor=actor)
-        elif state is StepState.COMPLETED or before is StepState.SCHEDULED:
+        elif state is StepState.COMPLETED:
             finish_study(session, study, now=now, actor=actor, detail=f"procedure step {state}")
+        elif before is StepState.SCHEDULED:
+            # The reading is not wanted any more, unless somebody is at it, or it was asked for by another step too.
+            if study.claimed_by is None and not open_steps(session, study.study_instance_uid):
+                finish_study(session, study, now=now, actor=actor, detail=f"procedure step {state}")
         elif study.claimed_by == row.performer:
             # Whoever cancels its own work has not read the study: it waits for another reader, as a new step.
             give_back_study(session, study, now=now, actor=actor)
+
+
+def _is_read(session: Session, study: StudyRow, step: ProcedureStepRow, by: str) -> bool:
+    """Whether somebody reads a study already: another reader, or one who has it by another step.
+
+    An AE title may be that of several readers: all who come by HTTP without one have the same.
+    """
+    others = [row for row in open_steps(session, study.study_instance_uid) if row is not step]
+    return study.claimed_by not in {None, by} or any(row.state is StepState.IN_PROGRESS for row in others)
 
 
 def _study_of(session: Session, about: Identity | None) -> StudyRow | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.storage.database import lock_name
@@ -138,9 +138,21 @@ def _schedule(session: Session, study_instance_uid: str, now: datetime) -> None:
         row.study_instance_uid = None  # it is not this study that it wants read: it goes on by itself
     if len(placed) > len(of_others):
         return
+    add(session, new_step(_free_uid(session, study_instance_uid), study_instance_uid, {}, now, own=True), now)
+
+
+def _free_uid(session: Session, study_instance_uid: str) -> str:
+    """Give the UID of the next step of a study that nobody has given to another one."""
+    lock_name(session, NEW_STEPS)  # from this look on, nobody else adds a step
     mine = select(func.count()).where(ProcedureStepRow.study_instance_uid == study_instance_uid, ProcedureStepRow.own)
     number = (session.scalar(mine) or 0) + 1
-    add(session, new_step(step_uid(study_instance_uid, number), study_instance_uid, {}, now, own=True), now)
+    while _is_known(session, step_uid(study_instance_uid, number)):
+        number += 1
+    return step_uid(study_instance_uid, number)
+
+
+def _is_known(session: Session, sop_instance_uid: str) -> bool:
+    return bool(session.scalar(select(exists().where(ProcedureStepRow.sop_instance_uid == sop_instance_uid))))
 
 
 def _is_of_another_patient(session: Session, row: ProcedureStepRow, study_instance_uid: str) -> bool:
