@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from cxr_triage.model.priority import Level
@@ -80,6 +80,15 @@ class Step:
     #: UTC.
     created_at: datetime
     changed_at: datetime
+
+
+class StepKey(NamedTuple):
+    """What a procedure step is found by, of which there may be a hundred thousand."""
+
+    id: int
+    sop_instance_uid: str
+    study_instance_uid: str | None
+    state: StepState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +204,12 @@ def value_of(attributes: Mapping[str, Any], tag: str) -> Any:
     return values[0]
 
 
+def item_of(attributes: Mapping[str, Any], tag: str) -> Json:
+    """Give the first item of a sequence; empty: it has none, or what it has is no item."""
+    item = value_of(attributes, tag)
+    return item if isinstance(item, dict) else {}
+
+
 def named_study(attributes: Mapping[str, Any], study_instance_uid: str) -> Identity:
     """Give the study that a step is about, and the patient that it names."""
     return Identity(
@@ -231,7 +246,7 @@ INTERPRETATION: Final = code("110005", "DCM", "Interpretation")
 
 def cancelled(attributes: Json, now: datetime, reason: str = "") -> Json:
     """Say when, and why, a step was cancelled, where that is not said yet (PS3.4 Table CC.2.5-3, X)."""
-    item = dict(value_of(attributes, PROGRESS) or {})
+    item = dict(item_of(attributes, PROGRESS))
     if value_of(item, CANCELLED_AT) is None:
         item[CANCELLED_AT] = element("DT", date_time(now))
     if reason and value_of(item, CANCEL_REASON) is None:
@@ -248,9 +263,19 @@ def state_report(attributes: Json, state: StepState) -> Told:
         STATE: element("CS", state.value),
     }
     if state is StepState.CANCELED:
-        progress = value_of(attributes, PROGRESS) or {}
+        progress = item_of(attributes, PROGRESS)
         information |= {tag: progress[tag] for tag in (CANCEL_REASON, DISCONTINUATION) if tag in progress}
     return Told(event=StepEvent.STATE_REPORT, information=information)
+
+
+def restart_report() -> Told:
+    """Tell that we have started again, with all steps and subscriptions that there were (PS3.4 CC.2.4.3)."""
+    information = {
+        "00741242": element("CS", "RESTARTED"),
+        "00741244": element("CS", "WARM START"),
+        "00741246": element("CS", "WARM START"),
+    }
+    return Told(event=StepEvent.SCP_STATUS_CHANGE, information=information)
 
 
 def payload_of(told: Told, sop_instance_uid: str, message_id: UUID) -> bytes:

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from sqlalchemy import text
+
 from builders import MORNING, instance_header, prediction, received_instance, result_object
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Policy
@@ -17,6 +19,7 @@ from cxr_triage.storage.ledger import (
 )
 from cxr_triage.storage.records import Claim, ListedStudy, ObjectKind, ReceivedInstance, ResultObject, Revision
 from cxr_triage.storage.service_clock import Reading
+from peers import eventually
 
 LEASE = timedelta(minutes=5)
 OWNER = "infer-1-host-1"
@@ -131,3 +134,16 @@ def claim_all_from(url: str) -> list[int]:
     claimed = claim_all(database)
     database.close()
     return claimed
+
+
+def until_somebody_waits(database: Database) -> None:
+    """Come back when somebody waits for a lock; SQLite has one writer, who waits before it looks at anything."""
+    if database.is_sqlite:
+        return
+
+    def somebody_waits() -> bool:
+        with database.read() as session:
+            waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            return bool(session.scalar(text(f"SELECT count(*) {waiting}")))
+
+    eventually(somebody_waits)

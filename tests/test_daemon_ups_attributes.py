@@ -4,9 +4,22 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from cxr_triage.daemon.ups.attributes import missing_for_completion
 from cxr_triage.daemon.ups.service import Answer, ProcedureSteps
+from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.step_records import GLOBAL_SUBSCRIPTION, StepState
+from cxr_triage.storage.step_records import (
+    CANCEL_REASON,
+    GLOBAL_SUBSCRIPTION,
+    PERFORMED,
+    PROGRESS,
+    READINESS,
+    STATE,
+    Json,
+    StepState,
+    cancelled,
+    state_report,
+)
 from placing import CALLER, PERFORMER, brought_to, code, performed, placed, service, state_of
 from steps import Steps
 
@@ -159,3 +172,12 @@ def test_an_invalid_transaction_uid_claims_nothing(procedure: ProcedureSteps, tr
     uid, _ = brought_to(procedure, StepState.SCHEDULED)
     assert procedure.change_state(uid, "IN PROGRESS", transaction, caller=PERFORMER).status == 0x0115
     assert procedure.change_state(uid, "IN PROGRESS", generate_uid(), caller=PERFORMER).status == 0
+
+
+def test_what_is_no_item_is_none() -> None:
+    """However it came there: a step of such attributes is shown as incomplete, and can be cancelled."""
+    broken: Json = {PROGRESS: {"vr": "SQ", "Value": ["text"]}, PERFORMED: {"vr": "SQ", "Value": ["text"]}}
+    assert "PerformedWorkitemCodeSequence" in missing_for_completion(broken)
+    ended = cancelled(broken, utc_now(), "sent twice")
+    assert state_report(ended, StepState.CANCELED).information[CANCEL_REASON]["Value"] == ["sent twice"]
+    assert state_report(broken, StepState.CANCELED).information.keys() == {READINESS, STATE}

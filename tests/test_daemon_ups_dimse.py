@@ -140,6 +140,18 @@ def test_a_subscriber_is_told_of_each_event_in_order(steps: Steps) -> None:
     assert {each[2] for each in watcher.events} == {uid}
 
 
+def test_an_event_says_in_which_characters_its_text_is(steps: Steps) -> None:
+    """Specific Character Set where text is not ASCII, and none where it is (PS3.3 C.12.1.1.2)."""
+    watcher, watched = Watcher(), free_port()
+    with watching(watcher, watched), port(steps, announcer(steps, watched)) as number, client(number) as reader:
+        _, uid = reader.create(placed())
+        assert reader.act(uid, 3, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+        assert reader.act(uid, 2, SpecificCharacterSet="ISO_IR 192", ReasonForCancellation="zweimal für Köln") == 0
+        watcher.wait(3)
+    told = [(each.get("SpecificCharacterSet"), each.get("ReasonForCancellation")) for each in watcher.information]
+    assert told == [(None, None), (None, None), ("ISO_IR 192", "zweimal für Köln")]
+
+
 def test_events_wait_for_a_subscriber_that_is_away(steps: Steps) -> None:
     """All of them come when it is back, in order; one that it answers too late comes again, the same."""
     watcher, watched = Watcher(), free_port()

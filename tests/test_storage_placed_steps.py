@@ -45,7 +45,7 @@ def test_a_step_placed_before_the_images_is_the_studys(
     step = placed(StudyInstanceUID=STUDY, ScheduledProcedureStepPriority=priority)
     assert procedure.create("1.2.3", step, caller=CALLER).status == 0
     steps.index(STUDY)
-    assert [each.sop_instance_uid for each in StepLedger(steps.database).steps()] == ["1.2.3"]
+    assert [each.sop_instance_uid for each in StepLedger(steps.database).find()] == ["1.2.3"]
     assert steps.listed(STUDY).ordered is level
 
 

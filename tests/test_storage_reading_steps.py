@@ -7,19 +7,18 @@ from datetime import timedelta
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from builders import finding
 from cxr_triage.daemon.ups.service import ProcedureSteps
 from cxr_triage.model.priority import Level
-from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import StepLedger
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.schema import ProcedureStepRow
 from cxr_triage.storage.step_records import step_uid
-from peers import PATIENCE_SECONDS, eventually
+from peers import PATIENCE_SECONDS
 from placing import CALLER, PERFORMER, claim, complete, placed, service, shown, state_of
-from steps import Steps
+from steps import Steps, until_somebody_waits
 
 STUDY = "1.1"
 OURS = step_uid(STUDY, 1)
@@ -44,7 +43,7 @@ def test_a_study_has_one_step_from_its_first_image(steps: Steps, procedure: Proc
     inputs = shown(procedure, OURS).InputInformationSequence
     assert sum(len(item.ReferencedSOPSequence) for item in inputs) == 2
     assert {item.DICOMRetrievalSequence[0].RetrieveAETitle for item in inputs} == {"PACS"}
-    assert [each.sop_instance_uid for each in StepLedger(steps.database).steps()] == [OURS]
+    assert [each.sop_instance_uid for each in StepLedger(steps.database).find()] == [OURS]
 
 
 @pytest.mark.parametrize(
@@ -198,22 +197,9 @@ def test_a_step_that_was_taken_from_its_study_moves_it_no_more(steps: Steps, pro
         with steps.database.transaction() as session:
             locked_study(session, STUDY)
             claimed = other.submit(procedure.change_state, OURS, "IN PROGRESS", generate_uid(), caller=PERFORMER)
-            _waited_for(steps.database)
+            until_somebody_waits(steps.database)
             mine = select(ProcedureStepRow).filter_by(sop_instance_uid=OURS)
             session.scalars(mine).one().study_instance_uid = None
         assert claimed.result(PATIENCE_SECONDS).status == 0
     assert state_of(procedure, OURS) == "IN PROGRESS"
     assert steps.listed(STUDY).claimed_at is None
-
-
-def _waited_for(database: Database) -> None:
-    """Come back when somebody waits for a lock; SQLite has one writer, who waits before it looks at anything."""
-    if database.is_sqlite:
-        return
-
-    def somebody_waits() -> bool:
-        with database.read() as session:
-            waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            return bool(session.scalar(text(f"SELECT count(*) {waiting}")))
-
-    eventually(somebody_waits)

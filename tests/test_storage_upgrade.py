@@ -144,7 +144,7 @@ def test_each_study_that_waits_has_a_step_after_the_upgrade(
     old_ledger(ward.database, url, "0008")
     migrate(url)
     after = open_database(url)
-    states = {step.study_instance_uid: step.state for step in StepLedger(after).steps()}
+    states = {step.study_instance_uid: step.state for step in StepLedger(after).find()}
     after.close()
     assert states == dict.fromkeys(listed, StepState.SCHEDULED) | {listed[0]: StepState.IN_PROGRESS}
 

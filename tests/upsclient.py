@@ -102,6 +102,8 @@ class Watcher:
     answer: Callable[[], int] = lambda: 0
     #: (message ID, type, SOP Instance UID, state told)
     events: list[tuple[int, int, str, str]] = field(default_factory=list)
+    #: Their Event Information.
+    information: list[Dataset] = field(default_factory=list)
     came: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, event: Event) -> tuple[int, None]:
@@ -109,8 +111,10 @@ class Watcher:
         request = event.request
         assert isinstance(request, N_EVENT_REPORT)
         assert request.MessageID is not None
-        told = str(event.event_information.get("ProcedureStepState", ""))
+        information = event.event_information
+        told = str(information.get("ProcedureStepState", ""))
         with self.came:
+            self.information.append(information)
             self.events.append(
                 (request.MessageID, int(event.event_type or 0), str(request.AffectedSOPInstanceUID), told)
             )

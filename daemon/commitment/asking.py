@@ -30,8 +30,9 @@ from cxr_triage.daemon.commitment.reports import Persistence, ReportTaker
 from cxr_triage.daemon.dicom_client import Peer, connected
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.lookout import Lookout
 from cxr_triage.daemon.setting_sections import DeliverSettings
-from cxr_triage.model.errors import RefusedError, StorageError, UnreachableError
+from cxr_triage.model.errors import RefusedError, UnreachableError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.commitment_records import CommitmentRequest, Subject
 from cxr_triage.storage.ledger import Commitments
@@ -71,7 +72,7 @@ class Pace:
         )
 
 
-class Asker:
+class Asker(Lookout):
     """Asks one destination to commit to what is due."""
 
     def __init__(
@@ -85,6 +86,7 @@ class Asker:
         subjects: Collection[Subject],
         clock: Clock = utc_now,
     ) -> None:
+        super().__init__(poll=pace.poll, destination=destination)
         self._destination = destination
         self._peer = peer
         self._commitments = commitments
@@ -92,28 +94,15 @@ class Asker:
         self._pace = pace
         self._subjects = subjects
         self._clock = clock
-        self._wake = threading.Event()
         self._taker = ReportTaker(commitments, persistence=pace.persistence, on_taken=self.wake, clock=clock)
         #: In a row, of the destination as a whole.
         self._failures = 0
         #: By time.monotonic: the destination is left alone until then.
         self._resume_at = 0.0
 
-    def wake(self) -> None:
-        """Look for work now, unless the destination is being left alone."""
-        self._wake.set()
-
-    def run(self, stop: threading.Event) -> None:
-        """Ask until `stop`; whoever sets it calls `wake` too."""
-        while not stop.is_set():
-            self._wake.clear()
-            try:
-                asked = self.ask(stop)
-            except StorageError as error:
-                log.exception("ledger not reached", destination=self._destination, exc_info=error)
-                asked = False
-            if not asked and not stop.is_set():
-                self._wake.wait(self._pace.poll.total_seconds())
+    def look(self, stop: threading.Event) -> bool:
+        """See `Lookout`."""
+        return self.ask(stop)
 
     def ask(self, stop: threading.Event) -> bool:
         """Ask for what is due, in one request; returns whether anything was.

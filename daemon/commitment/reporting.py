@@ -18,7 +18,8 @@ from cxr_triage.daemon.commitment.messages import (
 from cxr_triage.daemon.dicom_client import Peer, connected
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.logs import get_logger
-from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError
+from cxr_triage.daemon.lookout import Lookout
+from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.commitment_records import CommitmentReport, ModalityReport
 from cxr_triage.storage.ledger import ModalityCommitments
@@ -29,7 +30,7 @@ log = get_logger(__name__)
 REPORTING_ROLE: Final = build_role(SOP_CLASS, scp_role=True)
 
 
-class Reporter:
+class Reporter(Lookout):
     """Tells one modality what became of its requests, each on an association of its own."""
 
     def __init__(
@@ -42,29 +43,18 @@ class Reporter:
         insistence: Insistence,
         clock: Clock = utc_now,
     ) -> None:
+        super().__init__(poll=insistence.poll, calling_ae_title=modality)
         self._modality = modality
         self._peer = peer
         self._requests = requests
         self._owner_id = owner_id
         self._insistence = insistence
         self._clock = clock
-        self._wake = threading.Event()
 
-    def wake(self) -> None:
-        """Look for work now."""
-        self._wake.set()
-
-    def run(self, stop: threading.Event) -> None:
-        """Report until `stop`; whoever sets it calls `wake` too."""
-        while not stop.is_set():
-            self._wake.clear()
-            try:
-                reported = self.report_next()
-            except StorageError as error:
-                log.exception("ledger not reached", calling_ae_title=self._modality, exc_info=error)
-                reported = False
-            if not reported and not stop.is_set():
-                self._wake.wait(self._insistence.poll.total_seconds())
+    def look(self, stop: threading.Event) -> bool:
+        """See `Lookout`."""
+        del stop
+        return self.report_next()
 
     def report_next(self) -> bool:
         """Tell the modality one result that is due; returns whether there was any.

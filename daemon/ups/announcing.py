@@ -15,9 +15,10 @@ from cxr_triage.daemon.commitment.event_reports import Insistence, may_report, s
 from cxr_triage.daemon.dicom_client import Peer, connected
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.logs import get_logger
+from cxr_triage.daemon.lookout import Lookout
 from cxr_triage.daemon.ups.port import EVENT, PUSH
 from cxr_triage.daemon.ups.statuses import SUCCESS
-from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, StorageError, UnreachableError
+from cxr_triage.model.errors import DeliveryError, RefusedError, StaleAttemptError, UnreachableError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.ledger import Announcements
 from cxr_triage.storage.step_records import UPS_FACE, Announcement, value_of
@@ -30,7 +31,7 @@ REPORTING_ROLE: Final = build_role(EVENT, scp_role=True)
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
 
 
-class Announcer:
+class Announcer(Lookout):
     """Tells one subscriber, one event after the other: none overtakes another that is not taken yet."""
 
     def __init__(
@@ -53,30 +54,18 @@ class Announcer:
             before: what is done before each look for work.
             clock: gives the present.
         """
+        super().__init__(poll=insistence.poll, receiver=peer.ae_title)
         self._peer = peer
         self._announcements = announcements
         self._owner_id = owner_id
         self._insistence = insistence
         self._before = before
         self._clock = clock
-        self._wake = threading.Event()
 
-    def wake(self) -> None:
-        """Look for work now."""
-        self._wake.set()
-
-    def run(self, stop: threading.Event) -> None:
-        """Tell until `stop`; whoever sets it calls `wake` too."""
-        while not stop.is_set():
-            self._wake.clear()
-            try:
-                self._before()
-                told = self.tell_next(stop)
-            except StorageError as error:
-                log.exception("ledger not reached", receiver=self._peer.ae_title, exc_info=error)
-                told = False
-            if not told and not stop.is_set():
-                self._wake.wait(self._insistence.poll.total_seconds())
+    def look(self, stop: threading.Event) -> bool:
+        """See `Lookout`."""
+        self._before()
+        return self.tell_next(stop)
 
     def tell_next(self, stop: threading.Event) -> bool:
         """Tell all events that are due, on one association; returns whether there were any that were taken.
@@ -135,7 +124,11 @@ def report(association: Association, payload: bytes, who: str) -> None:
         UnreachableError: there was no answer.
     """
     message = json.loads(payload)
-    information = Dataset.from_json({tag: each for tag, each in message.items() if not tag.startswith("0000")})
+    given = {tag: each for tag, each in message.items() if not tag.startswith("0000")}
+    information = Dataset.from_json(given)
+    if not json.dumps(given, ensure_ascii=False).isascii():
+        # PS3.3 C.12.1.1.2: required where text is not in the default repertoire, in a message as in an object.
+        information.SpecificCharacterSet = "ISO_IR 192"
     status = send_event_report(
         association,
         information,

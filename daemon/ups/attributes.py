@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from cxr_triage.daemon.ups import statuses
-from cxr_triage.storage.step_records import Json, element, value_of
+from cxr_triage.storage.step_records import Json, element, item_of, value_of
 
 
 class Rule(NamedTuple):
@@ -187,7 +187,7 @@ def _set_faults(given: Mapping[str, Any], rules: tuple[Rule, ...], within: str) 
 
 def missing_for_completion(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the keywords of what a step still needs to be COMPLETED (PS3.4 Table CC.2.5-3, P)."""
-    performed = value_of(attributes, tag_of("UnifiedProcedureStepPerformedProcedureSequence")) or {}
+    performed = item_of(attributes, tag_of("UnifiedProcedureStepPerformedProcedureSequence"))
     return tuple(
         rule.keyword
         for rule in _PERFORMED

@@ -23,6 +23,7 @@ from cxr_triage.storage.step_records import (
     Told,
     cancelled,
     element,
+    item_of,
     named_study,
     state_report,
     value_of,
@@ -40,14 +41,14 @@ _COMMUNICATIONS: Final = tag_of("ProcedureStepCommunicationsURISequence")
 
 def read_study(attributes: Mapping[str, Any]) -> Identity | None:
     """Give the study that a placed step is the reading of, and its patient; None: other work, or of no study."""
-    workitem = value_of(attributes, _WORKITEM)
-    named = [value_of(workitem or {}, tag) for tag in ("00080100", "00080102")]
+    workitem = item_of(attributes, _WORKITEM)
+    named = [value_of(workitem, tag) for tag in ("00080100", "00080102")]
     if workitem and named != [value_of(INTERPRETATION, tag) for tag in ("00080100", "00080102")]:
         return None
     places = (
         attributes,
-        value_of(attributes, tag_of("InputInformationSequence")) or {},
-        value_of(attributes, tag_of("ReferencedRequestSequence")) or {},
+        item_of(attributes, tag_of("InputInformationSequence")),
+        item_of(attributes, tag_of("ReferencedRequestSequence")),
     )
     uid = next((uid for place in places if (uid := value_of(place, _STUDY))), None)
     return named_study(attributes, uid) if uid else None
@@ -131,7 +132,7 @@ def cancel_requested(
         information = {tag_of("RequestingAE"): element("AE", caller), **reasons, **contact}
         told = (Told(event=StepEvent.CANCEL_REQUESTED, information=information),)
         return Ruling(status=cell.status, told=told)
-    item = dict(value_of(step.attributes, PROGRESS) or {}) | reasons
+    item = item_of(step.attributes, PROGRESS) | reasons
     if _CONTACT[0] in contact:
         item[_COMMUNICATIONS] = element("SQ", contact)
     attributes = step.attributes | {PROGRESS: element("SQ", item)}

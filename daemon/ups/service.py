@@ -30,6 +30,7 @@ from cxr_triage.storage.step_records import (
     GLOBAL_SUBSCRIPTION,
     Ruling,
     Step,
+    StepKey,
     StepState,
     value_of,
 )
@@ -244,7 +245,12 @@ class ProcedureSteps:
 
     def consider(self) -> None:
         """Try the filters of subscribers on the steps that are new."""
-        while (filters := self._subscriptions.filters()) and (steps := self._subscriptions.unconsidered()):
+        while steps := self._subscriptions.unconsidered():
+            # Read after the steps: whoever subscribes later is told of these by the subscription itself.
+            filters = self._subscriptions.filters()
+            if not filters:
+                self._subscriptions.record_unfiltered([step.sop_instance_uid for step in steps])
+                return
             wanted = {receiver: (query_of(each), lock) for receiver, (each, lock) in filters.items()}
             for step, whole in zip(steps, self._shown(steps, self._current()), strict=True):
                 whose = {receiver: lock for receiver, (query, lock) in wanted.items() if query.matches(whole)}
@@ -258,16 +264,15 @@ class ProcedureSteps:
 
     def _matching(self, identifier: Dataset, query: Query[Dataset], listing: Listing) -> Iterator[tuple[Step, Dataset]]:
         states = [StepState(each) for each in exact_values(identifier, "ProcedureStepState") if each in set(StepState)]
-        steps = self._steps.steps(states, exact_values(identifier, "SOPInstanceUID"))
         last = len(listing.places) + 1
 
-        def place(step: Step) -> int:
-            on_list = None if step.state.is_final else listing.places.get(step.study_instance_uid or "")
+        def place(key: StepKey) -> int:
+            on_list = None if key.state.is_final else listing.places.get(key.study_instance_uid or "")
             return on_list.rank if on_list else last
 
-        ordered = sorted(steps, key=place)
+        ordered = sorted(self._steps.find(states, exact_values(identifier, "SOPInstanceUID")), key=place)
         for start in range(0, len(ordered), _AT_ONCE):
-            some = ordered[start : start + _AT_ONCE]
+            some = self._steps.steps(ordered[start : start + _AT_ONCE])
             for step, whole in zip(some, self._shown(some, listing), strict=True):
                 if query.matches(whole):
                     yield step, whole

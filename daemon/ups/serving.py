@@ -7,15 +7,19 @@ from datetime import timedelta
 from cxr_triage.daemon.commitment.event_reports import Insistence
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
+from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.roles import WORKLIST
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.ups.announcing import Announcer, announcing
 from cxr_triage.daemon.ups.port import UpsPort
 from cxr_triage.daemon.ups.service import ProcedureSteps
+from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import Announcements
+from cxr_triage.storage.ledger import Announcements, StepSubscriptions
 from cxr_triage.storage.owners import Owner
+
+log = get_logger(__name__)
 
 
 def procedure_steps(settings: Settings, database: Database, clock: Clock) -> ProcedureSteps:
@@ -36,12 +40,21 @@ def ups_port(settings: Settings, database: Database, clock: Clock) -> Iterator[U
         yield None
         return
     procedure = procedure_steps(settings, database, clock)
+    _tell_of_restart(settings, database, clock)
     owner = Owner.take(settings.run_folder, WORKLIST)
     try:
         with announcing(_announcers(settings, database, clock, procedure, owner.id)) as wake:
             yield UpsPort(procedure, on_change=wake)
     finally:
         owner.release()
+
+
+def _tell_of_restart(settings: Settings, database: Database, clock: Clock) -> None:
+    receivers = [each.ae_title for each in settings.ups_subscriber]
+    try:
+        StepSubscriptions(database, clock=clock).record_restart(receivers)
+    except StorageError as error:  # nobody depends on it (PS3.4 CC.2.4.3), and the role is wanted nevertheless
+        log.exception("ledger not reached: no subscriber is told of the start", exc_info=error)
 
 
 def _announcers(

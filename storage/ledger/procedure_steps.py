@@ -22,7 +22,7 @@ from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.order_records import Identity, Order, OrderSource, Verdict, verdict
 from cxr_triage.storage.schema import Event, HeaderRow, InstanceRow, ProcedureStepRow, StudyRow
-from cxr_triage.storage.step_records import Json, Ruling, Step, StepInput, StepState, StepStudy, Told
+from cxr_triage.storage.step_records import Json, Ruling, Step, StepInput, StepKey, StepState, StepStudy, Told
 
 #: What a rule decides on: the step, or None where there is none.
 Rule = Callable[[Step | None], Ruling]
@@ -42,16 +42,23 @@ class StepLedger:
             row = session.scalar(mine)
             return None if row is None else as_step(row)
 
-    def steps(self, states: Collection[StepState] = (), uids: Collection[str] = ()) -> Sequence[Step]:
-        """Give the steps in these states and with these UIDs (empty: any), oldest first."""
+    def find(self, states: Collection[StepState] = (), uids: Collection[str] = ()) -> Sequence[StepKey]:
+        """Give what steps in these states and with these UIDs (empty: any) are found by, oldest first."""
         row = ProcedureStepRow
-        wanted = select(row).order_by(row.id)
+        wanted = select(row.id, row.sop_instance_uid, row.study_instance_uid, row.state).order_by(row.id)
         if states:
             wanted = wanted.where(row.state.in_(states))
         if uids:
             wanted = wanted.where(row.sop_instance_uid.in_(uids))
         with self._database.read() as session:
-            return [as_step(each) for each in session.scalars(wanted)]
+            return [StepKey(*each) for each in session.execute(wanted)]
+
+    def steps(self, keys: Sequence[StepKey]) -> Sequence[Step]:
+        """Give these steps, some hundreds at most, as they are now, in this order."""
+        wanted = select(ProcedureStepRow).where(ProcedureStepRow.id.in_([key.id for key in keys]))
+        with self._database.read() as session:
+            rows = {row.id: row for row in session.scalars(wanted)}
+            return [as_step(rows[key.id]) for key in keys if key.id in rows]
 
     def studies(self, study_instance_uids: Collection[str]) -> Mapping[str, StepStudy]:
         """Give what steps of these studies, some hundreds at most, say of them."""

@@ -17,6 +17,7 @@ from cxr_triage.storage.list_records import Change
 from cxr_triage.storage.order_records import Identity, Verdict, verdict
 from cxr_triage.storage.schema import AnnouncementRow, Event, HeaderRow, ProcedureStepRow, StepSubscriptionRow, StudyRow
 from cxr_triage.storage.step_records import (
+    FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
     INTERPRETATION,
     PERFORMED,
@@ -71,6 +72,8 @@ def open_steps(session: Session, study_instance_uid: str) -> Sequence[ProcedureS
 def add(session: Session, row: ProcedureStepRow, now: datetime) -> None:
     """Add a step; whoever subscribed to all steps is told of it. After any change of the list: one order of locks."""
     lock_name(session, NEW_STEPS)
+    filtered = exists().where(StepSubscriptionRow.sop_instance_uid == FILTERED_GLOBAL_SUBSCRIPTION)
+    row.considered = not session.scalar(select(filtered))
     session.add(row)
     session.flush()
     everybody = select(StepSubscriptionRow).where(StepSubscriptionRow.sop_instance_uid == GLOBAL_SUBSCRIPTION)
@@ -110,11 +113,12 @@ def tell(
         receivers = session.scalars(mine.order_by(StepSubscriptionRow.id)).all()
     for each in told:
         for receiver in receivers:
-            session.add(_announcement(each, row.sop_instance_uid, receiver, now))
+            session.add(announcement(each, row.sop_instance_uid, receiver, now))
             session.flush()  # in this order
 
 
-def _announcement(told: Told, sop_instance_uid: str, receiver: str, now: datetime) -> AnnouncementRow:
+def announcement(told: Told, sop_instance_uid: str, receiver: str, now: datetime) -> AnnouncementRow:
+    """Give the row of an event that is to be told."""
     message_id = uuid4()
     return AnnouncementRow(
         face=UPS_FACE,

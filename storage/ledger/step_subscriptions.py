@@ -10,19 +10,23 @@ from sqlalchemy.orm import Session
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
 from cxr_triage.storage.ledger.procedure_steps import as_step
-from cxr_triage.storage.ledger.reading_steps import FINAL_STATES, NEW_STEPS, tell
+from cxr_triage.storage.ledger.reading_steps import FINAL_STATES, NEW_STEPS, announcement, tell
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.schema import Event, ProcedureStepRow, StepSubscriptionRow
+from cxr_triage.storage.schema import AnnouncementRow, Event, ProcedureStepRow, StepSubscriptionRow
 from cxr_triage.storage.step_records import (
     FILTERED_GLOBAL_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
+    UPS_FACE,
+    AnnouncementState,
     Json,
     Step,
+    restart_report,
     state_report,
 )
 
 #: Steps per transaction: a subscription to all of them locks nothing for long.
 _AT_ONCE: Final = 200
+_FILTERED: Final = StepSubscriptionRow.sop_instance_uid == FILTERED_GLOBAL_SUBSCRIPTION
 
 
 class StepSubscriptions:
@@ -74,6 +78,7 @@ class StepSubscriptions:
         """Tell a receiver no more of one step, or of any where it is a global subscription."""
         row = StepSubscriptionRow
         with self._database.transaction() as session:
+            lock_name(session, NEW_STEPS)
             every = sop_instance_uid in {GLOBAL_SUBSCRIPTION, FILTERED_GLOBAL_SUBSCRIPTION}
             which = row.receiver == receiver
             session.execute(delete(row).where(which if every else which & (row.sop_instance_uid == sop_instance_uid)))
@@ -83,8 +88,24 @@ class StepSubscriptions:
     def suspend(self, receiver: str, *, actor: str) -> None:
         """Tell a receiver of no further steps; of those that it is told of already, it still is."""
         with self._database.transaction() as session:
+            lock_name(session, NEW_STEPS)
             self._end_globals(session, receiver)
             note(session, self._clock(), actor, Event.STEP_UNSUBSCRIBED, None, f"{receiver} from further steps")
+
+    def record_restart(self, fallback: Collection[str]) -> None:
+        """Tell everybody who subscribed to anything that we have started again, and these (PS3.4 CC.2.4.3).
+
+        Whoever was not told of an earlier start yet is told once.
+        """
+        waiting = select(AnnouncementRow.receiver).where(
+            AnnouncementRow.face == UPS_FACE,
+            AnnouncementRow.state == AnnouncementState.PENDING,
+            AnnouncementRow.sop_instance_uid == GLOBAL_SUBSCRIPTION,
+        )
+        with self._database.transaction() as session:
+            subscribed = session.scalars(select(StepSubscriptionRow.receiver).distinct())
+            for receiver in sorted({*fallback, *subscribed} - set(session.scalars(waiting))):
+                session.add(announcement(restart_report(), GLOBAL_SUBSCRIPTION, receiver, self._clock()))
 
     def receivers(self, sop_instance_uid: str) -> Sequence[str]:
         """Give everybody who is told of a step."""
@@ -95,9 +116,8 @@ class StepSubscriptions:
 
     def filters(self) -> Mapping[str, tuple[Json, bool]]:
         """Give the keys of each receiver with a filtered global subscription, and its deletion lock."""
-        filtered = StepSubscriptionRow.sop_instance_uid == FILTERED_GLOBAL_SUBSCRIPTION
         with self._database.read() as session:
-            rows = session.scalars(select(StepSubscriptionRow).where(filtered)).all()
+            rows = session.scalars(select(StepSubscriptionRow).where(_FILTERED)).all()
             return {row.receiver: (row.filter, row.deletion_lock) for row in rows}
 
     def unconsidered(self) -> Sequence[Step]:
@@ -108,13 +128,27 @@ class StepSubscriptions:
             return [as_step(each) for each in session.scalars(waiting)]
 
     def record_considered(self, sop_instance_uid: str, receivers: Mapping[str, bool]) -> None:
-        """Record that the filters were tried on a step, and whose match it, with their deletion locks."""
+        """Record that the filters were tried on a step, and whose match it, with their deletion locks.
+
+        Nothing is recorded where somebody else has, and nobody is told who has unsubscribed meanwhile.
+        """
         mine = select(ProcedureStepRow).where(ProcedureStepRow.sop_instance_uid == sop_instance_uid)
         with self._database.transaction() as session:
             row = session.scalars(mine.with_for_update()).one()
+            if row.considered:
+                return
             row.considered = True
-            for receiver, deletion_lock in receivers.items():
-                self._include(session, row, receiver, deletion_lock=deletion_lock)
+            lock_name(session, NEW_STEPS)  # after the step's, as whoever adds one has it
+            still = set(session.scalars(select(StepSubscriptionRow.receiver).where(_FILTERED)))
+            for receiver in sorted(still & receivers.keys()):
+                self._include(session, row, receiver, deletion_lock=receivers[receiver])
+
+    def record_unfiltered(self, sop_instance_uids: Collection[str]) -> None:
+        """Record that there was no filter to try on these steps, but for those that somebody changes just now."""
+        asked = select(ProcedureStepRow).where(ProcedureStepRow.sop_instance_uid.in_(sop_instance_uids))
+        with self._database.transaction() as session:
+            for row in session.scalars(asked.with_for_update(skip_locked=True)).all():
+                row.considered = True
 
     def _include_some(
         self, uids: Sequence[str], receiver: str, *, deletion_lock: bool, wait: bool = False
