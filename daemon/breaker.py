@@ -9,8 +9,12 @@ Closed: whole batches are sent. Open: nothing is, and nothing is written. Half-o
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from cxr_triage.storage.records import Circuit
+
+#: The circuit of the RIS that is asked for orders: no destination can have this name.
+RIS: Final = "[ris]"
 
 
 class Stage(StrEnum):

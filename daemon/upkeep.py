@@ -9,6 +9,7 @@ from typing import Final
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from cxr_triage.daemon import breaker
 from cxr_triage.daemon.adoption import Adoption
 from cxr_triage.daemon.alerts import AlertLog, current_alerts
 from cxr_triage.daemon.leftovers import Leftovers
@@ -23,6 +24,7 @@ from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import DurableFolder, Inbox, Outbox
 from cxr_triage.storage.ledger import (
     Announcements,
+    Circuits,
     Commitments,
     Dispatch,
     Housekeeping,
@@ -80,6 +82,7 @@ class Upkeep:
         self._announcements = Announcements(database, lease=lease, clock=clock)
         self._reading_list = ReadingList(database, clock=clock)
         self._orders = Orders(database, clock=clock)
+        self._circuits = Circuits(database, clock=clock)
         self._inquiries = Inquiries(database, lease=lease, clock=clock)
         self._housekeeping = Housekeeping(
             database,
@@ -125,6 +128,8 @@ class Upkeep:
         if lapsed or given_up:
             ring(self._settings.run_folder, DELIVER)
         self._give_up_events()
+        if self._settings.ris.host is None and self._circuits.forget(breaker.RIS, actor="upkeep"):
+            log.info("circuit of the RIS forgotten: it is not asked any more")
 
     def _give_up_events(self) -> None:
         """End the wait of events that no subscriber has come for."""

@@ -12,8 +12,8 @@ from cxr_triage.model.errors import StorageError
 class Troubled(Lookout):
     """Raises what it is given, then finds no work and stops."""
 
-    def __init__(self, *troubles: Exception) -> None:
-        super().__init__(poll=timedelta(0), receiver="WATCHER")
+    def __init__(self, *troubles: Exception, poll: timedelta = timedelta(0)) -> None:
+        super().__init__(poll=poll, receiver="WATCHER")
         self.troubles = list(troubles)
 
     def look(self, stop: threading.Event) -> bool:
@@ -41,8 +41,7 @@ def test_it_looks_at_once_when_it_is_woken() -> None:
             return super().look(stop) if stop.is_set() else False
 
     looked, stop = threading.Semaphore(0), threading.Event()
-    patient = Patient()
-    patient._poll = timedelta(days=1)
+    patient = Patient(poll=timedelta(days=1))
     thread = threading.Thread(target=patient.run, args=[stop])
     thread.start()
     for _ in range(2):

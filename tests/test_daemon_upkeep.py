@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from builders import finding, received_instance, result_object, store_file
+from cxr_triage.daemon import breaker
+from cxr_triage.daemon.alerts import AlertName, current_alerts
 from cxr_triage.daemon.logs import configure_logs
 from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.daemon.settings import Settings, load_settings
@@ -18,9 +20,10 @@ from cxr_triage.model.priority import Policy
 from cxr_triage.storage import waiting
 from cxr_triage.storage.database import Database, open_database
 from cxr_triage.storage.inbox import Inbox, Outbox
+from cxr_triage.storage.ledger import Circuits
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import InstanceState, ObjectKind
+from cxr_triage.storage.records import Circuit, InstanceState, ObjectKind
 from ordering import Desk, order
 from peers import eventually, running
 from steps import LEASE, PACS, Steps
@@ -315,3 +318,14 @@ def test_a_file_that_cannot_be_removed_keeps_no_other(house: House, monkeypatch:
         assert (image.exists(), report.exists()) == (True, False)
     house.upkeep.forget_files()
     assert not image.exists()
+
+
+def test_a_ris_that_is_not_asked_any_more_keeps_no_alert(house: House, database: Database) -> None:
+    """Its table was removed while it was being left alone."""
+    circuits = Circuits(database)
+    opened = Circuit(failures=3, open_until=house.steps.clock(), reason="no answer", changed_at=house.steps.clock())
+    for name in (breaker.RIS, "pacs"):
+        circuits.record(name, before=Circuit(), after=opened, actor="test")
+    house.upkeep.end_waiting()
+    told = current_alerts(house.steps.housekeeping.counts(), house.steps.clock, house.settings)
+    assert [each.subject for each in told if each.name is AlertName.DESTINATION_UNREACHABLE] == ["pacs"]

@@ -20,10 +20,11 @@ from cxr_triage.daemon.web.app import WebRole, create_app
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.ledger import Circuits
+from cxr_triage.storage.ledger import Announcements, Circuits, Inquiries, StepSubscriptions
 from cxr_triage.storage.records import Circuit
+from cxr_triage.storage.step_records import UPS_FACE
 from peers import free_port, running
-from steps import Steps
+from steps import LEASE, OWNER, Steps
 
 STUDY = "1.2.840.1"
 
@@ -174,6 +175,37 @@ def test_metrics_show_which_destinations_need_a_person(settings: Settings, datab
         ("cxr_triage_destination_down_seconds", "pacs"): 300,
         ("cxr_triage_destination_failures", "pacs"): 3,
         ("cxr_triage_deliveries_held_back", "pacs"): 1,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+
+
+@pytest.mark.usefixtures("alive")
+def test_metrics_count_events_and_inquiries(settings: Settings, database: Database) -> None:
+    """What waits for a subscriber or for the RIS, what was taken or answered, and what was given up."""
+    steps = Steps(database)
+    subscriptions = StepSubscriptions(database, clock=steps.clock)
+    subscriptions.subscribe_to_all("WATCHER", deletion_lock=False, keys=None, actor="WATCHER")
+    for uid in ("1.1", "1.2", "1.3"):
+        steps.index(uid)
+    announcements = Announcements(database, lease=LEASE, clock=steps.clock)
+    inquiries = Inquiries(database, lease=LEASE, clock=steps.clock)
+    taken, refused = (announcements.claim(OWNER, UPS_FACE, "WATCHER"), inquiries.claim(OWNER))
+    assert taken is not None
+    assert refused is not None
+    announcements.record_acknowledged(taken)
+    dead = announcements.claim(OWNER, UPS_FACE, "WATCHER")
+    assert dead is not None
+    announcements.record_failure(dead, error="refused", retry_at=None)
+    inquiries.record_unanswered(refused, error="no answer", retry_at=None)
+    steps.reading_list.finish("1.3", actor="reader")  # the RIS need not say any more
+    found = _metrics(_text(settings, database, steps))
+    expected = {
+        ("cxr_triage_step_events", "WATCHER", "acknowledged"): 1,
+        ("cxr_triage_step_events", "WATCHER", "dead"): 1,
+        ("cxr_triage_step_events", "WATCHER", "pending"): 3,
+        ("cxr_triage_order_inquiries", "open"): 1,
+        ("cxr_triage_order_inquiries", "given_up"): 1,
+        ("cxr_triage_order_inquiries", "answered"): 0,
     }
     assert {key: found.get(key) for key in expected} == expected
 

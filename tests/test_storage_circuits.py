@@ -62,3 +62,15 @@ def test_a_pause_can_be_ended(database: Database) -> None:
     circuits.end_pauses("pacs", "archive", "never")
     assert circuits.of("pacs") == replace(OPEN, open_until=clock())
     assert (circuits.of("archive"), circuits.of("never")) == (CLOSED_AGAIN, Circuit())
+
+
+def test_what_is_not_tried_any_more_is_forgotten(database: Database, steps: Steps) -> None:
+    """Open or not; the trail says that it is closed."""
+    circuits = Circuits(database)
+    assert not circuits.forget("pacs", actor="upkeep")
+    circuits.record("pacs", before=Circuit(), after=OPEN, actor="deliver")
+    assert circuits.forget("pacs", actor="upkeep")
+    assert steps.housekeeping.counts().circuits == {}
+    with database.read() as session:
+        trail = [(row.event, row.actor) for row in session.scalars(select(AuditRow).order_by(AuditRow.id))]
+    assert trail == [("circuit_opened", "deliver"), ("circuit_closed", "upkeep")]

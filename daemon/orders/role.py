@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from cxr_triage.daemon import breaker
-from cxr_triage.daemon.breaker import Stage
+from cxr_triage.daemon.breaker import RIS, Stage
 from cxr_triage.daemon.logs import describe_with_frames, get_logger
 from cxr_triage.daemon.orders.asking import ask, ris
 from cxr_triage.daemon.patience import Patience, is_spent, pause
@@ -28,8 +28,6 @@ from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
-#: Its circuit breaker: no destination can have this name.
-RIS: Final = "[ris]"
 #: Longer than two questions can take.
 LEASE: Final = timedelta(minutes=10)
 _RANDOM: Final = random.SystemRandom()

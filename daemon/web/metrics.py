@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version
 from typing import TypeVar
@@ -16,10 +16,12 @@ from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
-from cxr_triage.storage.ledger import Housekeeping
+from cxr_triage.storage.ledger import Announcements, Housekeeping
 from cxr_triage.storage.ledger.commitments import count_commitments
+from cxr_triage.storage.ledger.inquiries import count_inquiries
 from cxr_triage.storage.records import Circuit, Counts, InstanceState
 from cxr_triage.storage.service_clock import ReadableClock
+from cxr_triage.storage.step_records import AnnouncementCounts
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -31,6 +33,8 @@ class LedgerCollector(Collector):
         self._settings = settings
         self._database = database
         self._housekeeping = Housekeeping(database, committing=settings.committing, clock=clock)
+        lease = timedelta(seconds=settings.deliver.lease_seconds)
+        self._announcements = Announcements(database, lease=lease, clock=clock)
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -45,6 +49,10 @@ class LedgerCollector(Collector):
         yield from _of_counts(counts, self._clock())
         yield from _of_destinations(counts, {each.name for each in self._settings.destinations}, self._clock())
         yield from _of_commitment(count_commitments(self._database))
+        yield _per_state(
+            "cxr_triage_order_inquiries", "Studies that the RIS is asked for", count_inquiries(self._database)
+        )
+        yield _events(self._announcements.counts())
         yield _alerts(current_alerts(counts, self._clock, self._settings))
 
     def _roles(self) -> Iterator[Metric]:
@@ -150,6 +158,16 @@ def _of_commitment(counts: CommitmentCounts) -> Iterator[Metric]:
     yield _per_state(
         "cxr_triage_modality_commitments", "Requests of modalities for storage commitment", counts.modality_requests
     )
+
+
+def _events(counted: Iterable[AnnouncementCounts]) -> Metric:
+    family = GaugeMetricFamily(
+        "cxr_triage_step_events", "Events of procedure steps by subscriber", labels=["receiver", "state"]
+    )
+    for counts in counted:
+        for state, count in counts.states.items():
+            family.add_metric([counts.receiver, state.value], count)
+    return family
 
 
 def _per_state(name: str, text: str, states: Mapping[State, int]) -> Metric:

@@ -57,6 +57,20 @@ class Circuits:
                 note(session, self._clock(), actor, event, None, f"{destination}: {after.reason or before.reason}")
             return True
 
+    def forget(self, destination: str, *, actor: str) -> bool:
+        """Forget what is not tried any more, however it stood; whether it ever failed."""
+        with self._database.read() as session:
+            if session.get(CircuitRow, destination) is None:
+                return False
+        with self._database.transaction() as session:
+            row = _locked(session, destination)
+            if row is None:
+                return False
+            if _as_circuit(row).is_open:
+                note(session, self._clock(), actor, Event.CIRCUIT_CLOSED, None, f"{destination}: not tried any more")
+            session.delete(row)
+            return True
+
     def end_pauses(self, *destinations: str) -> None:
         """Let open circuits be probed at once; how often they failed is still known."""
         with self._database.transaction() as session:

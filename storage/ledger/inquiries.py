@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Policy
@@ -120,6 +120,18 @@ class Inquiries:
         row.last_error, row.changed_at = error, self._clock()
         row.failures += 1
         leases.give_back(row, retry_at)
+
+
+def count_inquiries(database: Database) -> dict[InquiryState, int]:
+    """Count the studies that the RIS was asked for; open are those alone that still wait for its answer."""
+    counted = (
+        select(InquiryRow.state, func.count())
+        .join(StudyRow, _OF_STUDY)
+        .where((InquiryRow.state != InquiryState.OPEN) | _UNKNOWN)
+        .group_by(InquiryRow.state)
+    )
+    with database.read() as session:
+        return dict.fromkeys(InquiryState, 0) | dict(session.execute(counted).tuples().all())
 
 
 def _unplanned() -> Select[str]:
