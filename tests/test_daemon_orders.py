@@ -9,7 +9,7 @@ import pytest
 
 from builders import MORNING
 from cxr_triage.daemon.alerts import FAILURES_TOLD
-from cxr_triage.daemon.orders.role import RIS as CIRCUIT
+from cxr_triage.daemon.breaker import RIS as CIRCUIT
 from cxr_triage.daemon.orders.role import Ask, Inquirer, OrdersRole, patience
 from cxr_triage.daemon.patience import Patience
 from cxr_triage.daemon.settings import Settings
