@@ -1,4 +1,4 @@
-"""An image that is to be scored by other weights stays scored until it has been."""
+"""An image that is to be scored by other weights stays scored until it has been; changes of the list by their time."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ WHERE state = 'indexed' AND id IN (SELECT instance_id FROM prediction)
 
 
 def upgrade() -> None:
-    """Add the column, and an index of the few images where it is set."""
+    """Add the column, an index of the few images where it is set, and one of the changes."""
     op.add_column(
         "instance", sa.Column("to_score_again", sa.Boolean(), nullable=False, server_default=sa.text("false"))
     )
@@ -27,3 +27,4 @@ def upgrade() -> None:
         sqlite_where=sa.text("to_score_again"),
         postgresql_where=sa.text("to_score_again"),
     )
+    op.create_index("ix_list_change_at", "list_change", ["at"])
