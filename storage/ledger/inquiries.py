@@ -131,7 +131,7 @@ def count_inquiries(database: Database) -> dict[InquiryState, int]:
         .group_by(InquiryRow.state)
     )
     with database.read() as session:
-        return dict.fromkeys(InquiryState, 0) | dict(session.execute(counted).tuples().all())
+        return dict.fromkeys(InquiryState, 0) | dict(session.execute(counted).all())
 
 
 def _unplanned() -> Select[str]:
