@@ -28,12 +28,13 @@ class InstanceRow(Leased, Base):
         Index(None, "covered_by", "state"),
         Index(None, "owns_file", "received_at"),
         Index(None, "owner"),
+        # SQLite takes a partial index only where the question is put in the index's own words, and it is asked "= 1".
         Index(
             "ix_instance_to_score_again",
             "ordered",
             "received_at",
             "id",
-            sqlite_where=text("to_score_again"),
+            sqlite_where=text("to_score_again = 1"),
             postgresql_where=text("to_score_again"),
         ),
     )

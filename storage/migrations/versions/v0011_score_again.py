@@ -24,7 +24,7 @@ def upgrade() -> None:
         "ix_instance_to_score_again",
         "instance",
         ["ordered", "received_at", "id"],
-        sqlite_where=sa.text("to_score_again"),
+        sqlite_where=sa.text("to_score_again = 1"),
         postgresql_where=sa.text("to_score_again"),
     )
     op.create_index("ix_list_change_at", "list_change", ["at"])
