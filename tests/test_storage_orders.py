@@ -224,6 +224,23 @@ def test_the_end_of_another_patients_order_ends_nothing(desk: Desk) -> None:
     assert desk.level() is Level.ROUTINE
 
 
+@pytest.mark.parametrize("first", ["end", "images"])
+def test_the_end_of_one_of_two_studies_of_an_accession_number_leaves_the_other(desk: Desk, first: str) -> None:
+    """It names the study that was read; one that names none is about both."""
+    received_at = desk.steps.clock()
+    desk.steps.clock.move(timedelta(minutes=1))
+    if first == "end":
+        desk.orders.end(ending(about=identity(study_instance_uid=STUDY)), desk.policy)
+    for study in (STUDY, OTHER):
+        desk.image(study, received_at=received_at)
+    if first == "images":
+        desk.orders.end(ending(about=identity(study_instance_uid=STUDY)), desk.policy)
+    assert [each.study_instance_uid for each in desk.steps.reading_list.studies()] == [OTHER]
+    assert not [event for event in desk.events(OTHER) if event[1] in ("order_ended", "finished")]
+    desk.orders.end(ending(), desk.policy)
+    assert desk.steps.reading_list.studies() == []
+
+
 @pytest.mark.parametrize("sender", ["CXRTRIAGE", "CXRLIST"])
 def test_what_we_say_ourselves_is_no_order(desk: Desk, sender: str) -> None:
     """Our own list that comes back would feed itself."""

@@ -50,7 +50,7 @@ def settle(session: Session, study: StudyRow, policy: Policy, *, now: datetime, 
     counted, fresh = _match(session, study, now)
     _order(session, study, [row for row in counted if row.level is not None], fresh, now)
     recompute(session, study, policy, now=now, actor=actor)
-    _end(session, study, [row for row in counted if row.ending is not None], now)
+    _end(session, study, [row for row in counted if row.ending is not None and _names(row, study)], now)
 
 
 def identities_of(session: Session, study_instance_uid: str) -> list[Identity]:
@@ -103,7 +103,7 @@ def _note_match(session: Session, study: StudyRow, order: OrderRow, found: Verdi
     if found is not Verdict.AGREES:
         detail = f"{said} by {order.source} does not count: {_NOT_COUNTED[found]}"
         note(session, now, order.sender, Event.ORDER_NOT_COUNTED, study, detail)
-    elif order.ending is not None:
+    elif order.ending is not None and _names(order, study):
         note(session, now, order.sender, Event.ORDER_ENDED, study, f"{said} by {order.source}")
 
 
@@ -135,9 +135,14 @@ def _candidate(order: OrderRow, study: StudyRow) -> Candidate:
         message_id=order.message_id,
         at=order.at,
         level=order.level,
-        names_this=order.study_instance_uid in ("", study.study_instance_uid),
+        names_this=_names(order, study),
         number=order.id,
     )
+
+
+def _names(order: OrderRow, study: StudyRow) -> bool:
+    """Whether a message names this study, or none: one request may be of several studies, each with its own UID."""
+    return order.study_instance_uid in ("", study.study_instance_uid)
 
 
 def _end(session: Session, study: StudyRow, endings: Sequence[OrderRow], now: datetime) -> None:
