@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from builders import MORNING, instance_header, received_instance
-from cxr_triage.daemon.orders.asking import MODALITY_WORKLIST_FIND
+from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Inquiries, Orders

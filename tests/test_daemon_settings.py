@@ -217,6 +217,14 @@ REFUSED: Mapping[str, tuple[str, list[str]]] = {
         ["profile.0.stand_ins", "'basic text' does not say what 'SEG' says"],
     ),
     "destination twice": (PACS + PACS, ["destination.name = 'pacs'", "twice"]),
+    "modality twice": (
+        '[[modality]]\nae_title = "DX1"\nhost = "dx1"\nport = 104\n' * 2,
+        ["modality.ae_title = 'DX1'", "twice", "one address"],
+    ),
+    "subscriber twice": (
+        '[[ups_subscriber]]\nae_title = "READER"\nhost = "reader"\nport = 104\n' * 2,
+        ["ups_subscriber.ae_title = 'READER'", "twice", "one address"],
+    ),
     "destination is ourselves": (
         PACS.replace("192.0.2.1", "127.0.0.1").replace("104", "11112"),
         ["destination 'pacs'", "our own DICOM port"],
