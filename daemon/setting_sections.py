@@ -22,6 +22,7 @@ from cxr_triage.daemon.setting_types import (
     Hours,
     LevelName,
     Meaning,
+    MinutesOrZero,
     ObjectName,
     Port,
     RaiseTo,
@@ -381,6 +382,11 @@ class WorklistSettings(Section):
         description="Longest wait per ordered level; levels left out keep their default.",
     )
 
+    keep_orders_hours: Hours = Field(
+        default=720,
+        description="Age at which orders, a person's too, are forgotten of studies whose images never came.",
+    )
+
     @property
     def is_open(self) -> bool:
         """Whether there is anything to serve."""
@@ -403,6 +409,11 @@ class RisSettings(Section):
     )
     interval_longest_seconds: Seconds = Field(default=900, description="Longest wait between two questions.")
     give_up_hours: Hours = Field(default=12, description="How long it is asked about a study before that is given up.")
+    ask_again_minutes: MinutesOrZero = Field(
+        default=15,
+        description="When it is asked again about a study that it answered for and that nobody reads yet: that may be "
+        "more urgent by now. At most one such question per `poll_seconds`; 0: it is not asked again.",
+    )
     poll_seconds: Seconds = Field(default=2, description="How often to look for studies to ask about.")
 
     @model_validator(mode="after")

@@ -168,9 +168,8 @@ class Upkeep:
     @_unless_the_clock_jumped
     def forget_orders(self) -> None:
         """Forget the orders of studies whose images never came."""
-        age = timedelta(hours=self._settings.upkeep.keep_files_hours)
-        forgotten = self._orders.forget_unmatched(self.clock() - age)
-        if forgotten:
+        before = self.clock() - timedelta(hours=self._settings.worklist.keep_orders_hours)
+        while forgotten := self._orders.forget_unmatched(before):
             log.info("orders forgotten whose images never came", count=forgotten)
 
     def _forget_some(self, before: datetime) -> bool:

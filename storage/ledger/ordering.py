@@ -61,10 +61,11 @@ def identities_of(session: Session, study_instance_uid: str) -> list[Identity]:
         .where(HeaderRow.study_instance_uid == study_instance_uid)
         .order_by(InstanceRow.received_at, InstanceRow.id)
     )
-    return list(dict.fromkeys(_identity(row).trimmed() for row in rows))
+    return list(dict.fromkeys(identity_of(row).trimmed() for row in rows))
 
 
-def _identity(row: HeaderRow | OrderRow) -> Identity:
+def identity_of(row: HeaderRow | OrderRow) -> Identity:
+    """Give what an image or a message names."""
     return Identity(
         study_instance_uid=row.study_instance_uid,
         accession_number=row.accession_number,
@@ -88,7 +89,7 @@ def _match(session: Session, study: StudyRow, now: datetime) -> tuple[list[Order
     known = {row.order_id: row for row in session.scalars(select(OrderMatchRow).filter_by(study_instance_uid=uid))}
     counted, fresh = [], set()
     for order in session.scalars(select(OrderRow).where(about).order_by(OrderRow.id)):
-        found = verdict(_identity(order), uid, images)
+        found = verdict(identity_of(order), uid, images)
         if found is Verdict.AGREES:
             counted.append(order)
         if found is not None and (order.id not in known or known[order.id].verdict is not found):
