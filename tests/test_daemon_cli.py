@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, update
 
 from builders import finding, prediction
 from cxr_triage.daemon.__main__ import main
@@ -21,6 +22,7 @@ from cxr_triage.storage.database import open_database
 from cxr_triage.storage.ledger import Announcements, Circuits, ClockChange
 from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.records import Circuit
+from cxr_triage.storage.schema import ListChangeRow
 from cxr_triage.storage.service_clock import ServiceClock
 from cxr_triage.storage.step_records import GLOBAL_SUBSCRIPTION, UPS_FACE
 from kept_logging import kept_logging
@@ -365,6 +367,30 @@ def test_explain_says_where_a_study_stands_and_stood(line: CommandLine) -> None:
     assert "rank 2 of 2" in line.said("worklist", "explain", STUDY, "--at", between)
     assert "is not on the list at" in line.said("worklist", "explain", STUDY, "--at", start.isoformat())
     assert "is no time: write it as in" in line.complaint("worklist", "explain", STUDY, "--at", "noon", status=2)
+
+
+def test_explain_says_by_which_rules_a_past_place_was_given(line: CommandLine) -> None:
+    """The mode and the pause of then, not of now; and what was not kept."""
+    line.steps.score(OTHER, finding("Effusion", 0.1, 0.5))
+    line.steps.clock.move(timedelta(minutes=1))
+    line.steps.score(STUDY, finding("Pneumothorax", 0.8, 0.5))
+    line.steps.clock.move(timedelta(minutes=1))
+    line.steps.reading_list.pause("drift", actor="physicist", policy=line.steps.policy)
+    line.steps.clock.move(timedelta(minutes=1))
+    at = line.steps.clock().isoformat()
+    line.steps.clock.move(timedelta(minutes=1))
+    line.steps.reading_list.resume(actor="physicist", policy=line.steps.policy)
+    then = json.loads(line.said("worklist", "explain", STUDY, "--at", at, "--json"))
+    assert (then["rank"], then["mode"], then["paused"]["reason"], then["not_kept"]) == (2, "reorder", "drift", [])
+    assert json.loads(line.said("worklist", "explain", STUDY, "--json"))["rank"] == 1
+    assert "mode: reorder, PAUSED since" in line.said("worklist", "explain", STUDY, "--at", at)
+    with line.database.transaction() as session:
+        session.execute(delete(ListChangeRow).where(ListChangeRow.study_instance_uid == OTHER))
+        session.execute(update(ListChangeRow).values(mode=None))
+    told = line.said("worklist", "explain", STUDY, "--at", at)
+    assert "not counted, since nothing was kept of them yet: 1." in told
+    assert "The mode of then was not kept" in told
+    assert "where it stood is not known" in line.said("worklist", "explain", OTHER, "--at", at)
 
 
 def test_a_claimed_study_keeps_the_front_until_it_is_put_back(line: CommandLine) -> None:

@@ -23,10 +23,10 @@ from cxr_triage.storage.list_records import (
     ListedImage,
     ListMark,
     ListVersion,
+    PastList,
     Pause,
     Sighting,
     Snapshot,
-    Stood,
 )
 from cxr_triage.storage.order_records import Identity, Order, OrderSource
 from cxr_triage.storage.records import AuditEntry, ListedStudy
@@ -218,8 +218,8 @@ class ReadingList:
         with self._database.read() as session:
             return sightings_of(session, study_instance_uid)
 
-    def stood_at(self, when: datetime) -> list[Stood]:
-        """Give the studies that were on the list at a past instant, as they stood then: not yet ranked."""
+    def stood_at(self, when: datetime) -> PastList:
+        """Give the list of a past instant, as far as it is kept: not yet ranked."""
         with self._database.read() as session:
             return changes.stood_at(session, when)
 

@@ -11,7 +11,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cxr_triage.model.priority import Level
+from cxr_triage.model.priority import Level, Mode
 from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
 from cxr_triage.storage.commitment_records import CommitmentState, ModalityRequestState, Outcome
 from cxr_triage.storage.list_records import Change
@@ -39,6 +39,7 @@ class Base(DeclarativeBase):
         str: SafeText,
         datetime: UtcTime,
         Level: LevelNumber,
+        Mode: StateText(Mode),
         InstanceState: StateText(InstanceState),
         RevisionState: StateText(RevisionState),
         DeliveryState: StateText(DeliveryState),
