@@ -162,7 +162,7 @@ class InferSettings(Section):
     retry_longest_seconds: Seconds = Field(default=600, description="Longest wait between attempts.")
     poll_seconds: Seconds = Field(default=2, description="How often to look for work when nobody rings.")
     score_again: bool = Field(
-        default=False,
+        default=True,
         description="Whether studies that wait for a reader are scored again when the service starts with other "
         "weights; new images come first.",
     )

@@ -9,6 +9,7 @@ from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.records import InstanceState, ObjectKind
 from cxr_triage.storage.schema import ObjectRow
 from steps import OWNER, Steps
@@ -81,6 +82,58 @@ def test_another_result_is_another_revision_with_objects_of_its_own(database: Da
     assert [bool(rejected[each.sop_instance_uid]) for each in objects if each.kind is ObjectKind.SEG] == [True]
     assert [bool(rejected[each.sop_instance_uid]) for each in made] == [False, False]
     assert steps.reporting.studies_to_report(9) == []
+
+
+@pytest.mark.parametrize("outcome", ["refused", "scored"])
+def test_a_report_between_two_images_speaks_of_both(steps: Steps, outcome: str) -> None:
+    """The one that was not scored again yet counts with its former result, in the report as in the list."""
+    first, second = (steps.score("1.1", finding("Pneumothorax", 0.9)) for _ in range(2))
+    steps.report("1.1")
+    steps.scoring.score_again(SECOND.sha256)
+    steps.scoring.record_scored(steps.claim_to_score(), by_second(finding("Pneumothorax", 0.1)), steps.policy)
+    between, _ = steps.report("1.1")
+    assert {each.sop_instance_uid: each.prediction.bundle.name for each in steps.reporting.predictions(between)} == {
+        first.sop_instance_uid: "second",
+        second.sop_instance_uid: prediction().bundle.name,
+    }
+    assert steps.listed("1.1").priority.effective is Level.HIGH
+    claim = steps.claim_to_score()
+    if outcome == "refused":
+        steps.scoring.record_unsuitable(claim, Refusal(reason="not_frontal", explanation="It is lateral."))
+        assert steps.reporting.studies_to_report(9) == []
+        return
+    steps.scoring.record_scored(claim, by_second(), steps.policy)
+    last, _ = steps.report("1.1")
+    assert [each.prediction.bundle for each in steps.reporting.predictions(last)] == [SECOND, SECOND]
+
+
+def test_a_result_that_was_never_reported_is_reported_first(steps: Steps) -> None:
+    """Other weights keep no report waiting, and an image that waits for them does not count as unread."""
+    steps.score("1.1", finding())
+    steps.scoring.score_again(SECOND.sha256)
+    assert steps.reporting.studies_to_report(9) == ["1.1"]
+    steps.report("1.1")
+    assert Housekeeping(steps.database).counts().oldest_unscored_at is None
+
+
+def test_more_than_one_batch_is_scored_again(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole list is never locked at once."""
+    for study in range(3):
+        steps.score(f"1.{study + 1}", finding())
+    monkeypatch.setattr("cxr_triage.storage.ledger.scoring.BATCH", 2)
+    assert steps.scoring.score_again(SECOND.sha256) == 3
+    for _ in range(3):
+        steps.scoring.record_scored(steps.claim_to_score(), by_second(), steps.policy)
+    assert steps.scoring.claim_to_score(OWNER) is None
+
+
+def test_an_image_whose_file_is_gone_is_not_scored_again(steps: Steps, database: Database) -> None:
+    """It was removed after its time, while the image waited."""
+    steps.score("1.1", finding())
+    steps.scoring.score_again(SECOND.sha256)
+    with database.transaction() as session:
+        session.connection().exec_driver_sql("UPDATE instance SET owns_file = false")
+    assert steps.scoring.claim_to_score(OWNER) is None
 
 
 def test_a_revision_that_is_being_made_is_begun_again(steps: Steps) -> None:

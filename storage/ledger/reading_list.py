@@ -15,7 +15,7 @@ from cxr_triage.storage.ledger import changes, snapshots
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
 from cxr_triage.storage.ledger.orders import Orders
 from cxr_triage.storage.ledger.snapshots import LISTED
-from cxr_triage.storage.ledger.studies import recompute, sightings_of
+from cxr_triage.storage.ledger.studies import BATCH, recompute, sightings_of
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.list_records import (
     Change,
@@ -198,13 +198,19 @@ class ReadingList:
             return changes.pause(session)
 
     def reprioritise(self, policy: Policy) -> int:
-        """Recompute every open study under a changed policy.
+        """Recompute every open study under a changed policy; a batch at a time, so that nobody has to wait for all.
 
         Returns:
             How many changed.
         """
+        with self._database.read() as session:
+            waiting = session.scalars(select(StudyRow.study_instance_uid).where(LISTED)).all()
+        batches = (waiting[first : first + BATCH] for first in range(0, len(waiting), BATCH))
+        return sum(self._recompute(batch, policy) for batch in batches)
+
+    def _recompute(self, batch: Sequence[str], policy: Policy) -> int:
         with self._database.transaction() as session:
-            studies = session.scalars(_locked(LISTED)).all()
+            studies = session.scalars(_locked(LISTED & StudyRow.study_instance_uid.in_(batch))).all()
             now = self._clock()
             return sum(recompute(session, study, policy, now=now, actor=_ACTOR) for study in studies)
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, select, true, update
+from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.prediction import Prediction, Refusal
@@ -14,16 +14,15 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import headers, leases, predictions
 from cxr_triage.storage.ledger.ordering import lock_accession_numbers, settle
-from cxr_triage.storage.ledger.studies import locked_study, recompute
+from cxr_triage.storage.ledger.studies import BATCH, locked_study, recompute
 from cxr_triage.storage.ledger.trail import note
 from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState, RevisionState
 from cxr_triage.storage.schema import Event, InstanceRow, PredictionRow, RevisionRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
-
-
-_ANY: Final = true()
+#: To be scored by other weights. One whose file was removed after its time keeps the result that it has.
+_AGAIN: Final = InstanceRow.to_score_again & InstanceRow.owns_file & InstanceRow.withdrawn.is_(False)
 
 
 class Scoring:
@@ -36,16 +35,14 @@ class Scoring:
 
     def claim_to_index(self, owner: str, limit: int) -> list[Claim]:
         """Claim received images, oldest first. No two owners are given the same one."""
-        return self._claim(InstanceState.RECEIVED, owner, limit)
+        return self._claim(InstanceRow.state == InstanceState.RECEIVED, owner, limit)
 
     def claim_to_score(self, owner: str) -> Claim | None:
-        """Claim the indexed image whose study was ordered most urgently, then the oldest; None = none waits."""
-        # An image that has a result and is to get another one waits until there is nothing else to do.
-        again = exists().where(PredictionRow.instance_id == InstanceRow.id)
-        first = ~again
-        claims = self._claim(InstanceState.INDEXED, owner, 1, first) or self._claim(
-            InstanceState.INDEXED, owner, 1, again
-        )
+        """Claim the indexed image whose study was ordered most urgently, then the oldest; None = none waits.
+
+        Where none waits for its first result, the same of those that are to be scored again.
+        """
+        claims = self._claim(InstanceRow.state == InstanceState.INDEXED, owner, 1) or self._claim(_AGAIN, owner, 1)
         return next(iter(claims), None)
 
     def extend(self, claims: Sequence[Claim]) -> list[Claim]:
@@ -100,7 +97,7 @@ class Scoring:
         with self._database.transaction() as session:
             study = locked_study(session, claim.study_instance_uid)
             row = leases.held(session, InstanceRow, claim.instance_id, claim.attempt)
-            assert row.state is InstanceState.INDEXED
+            assert row.state is InstanceState.INDEXED or row.to_score_again
             if predictions.keep(session, packed):
                 _replace(session, row)
             bundle = prediction.bundle
@@ -201,15 +198,23 @@ class Scoring:
         )
         images = select(InstanceRow).where(
             InstanceRow.state == InstanceState.SCORED,
+            InstanceRow.to_score_again.is_(False),
             InstanceRow.withdrawn.is_(False),
             InstanceRow.owns_file,
             waits,
             by_others,
         )
+        batch = images.order_by(InstanceRow.id).limit(BATCH).with_for_update()
+        count = 0
+        while marked := self._mark(batch):
+            count += marked
+        return count
+
+    def _mark(self, batch: Select[InstanceRow]) -> int:
         with self._database.transaction() as session:
-            rows = session.scalars(images.order_by(InstanceRow.id).with_for_update()).all()
+            rows = session.scalars(batch).all()
             for row in rows:
-                row.state, row.changed_at = InstanceState.INDEXED, self._clock()
+                row.to_score_again = True
                 row.failures = row.lost = 0
                 note(session, self._clock(), _ACTOR, Event.TO_SCORE_AGAIN, row)
             return len(rows)
@@ -245,9 +250,9 @@ class Scoring:
                 note(session, self._clock(), actor, Event.REPLAYED, row)
             return len(rows)
 
-    def _claim(self, state: InstanceState, owner: str, limit: int, which: ColumnElement[bool] = _ANY) -> list[Claim]:
+    def _claim(self, which: ColumnElement[bool], owner: str, limit: int) -> list[Claim]:
         now = self._clock()
-        waiting = (InstanceRow.state == state) & leases.is_due(InstanceRow, now) & which
+        waiting = which & leases.is_due(InstanceRow, now)
         if not leases.any_of(self._database, InstanceRow, waiting):
             return []
         most_urgent = (InstanceRow.ordered, InstanceRow.received_at, InstanceRow.id)
@@ -262,6 +267,7 @@ class Scoring:
         row.changed_at = self._clock()
         row.reason = row.explanation = None
         row.lost = 0
+        row.to_score_again = False
         leases.give_back(row)
 
     def _keep_result(self, session: Session, row: InstanceRow, why: str) -> bool:

@@ -58,8 +58,6 @@ def state_of_remarks(session: Session) -> tuple[Any, ...]:
         select(
             func.count(),
             func.max(InstanceRow.changed_at),
-            func.sum(InstanceRow.attempt),
-            func.sum(InstanceRow.failures),
             func.sum(InstanceRow.edition),
             func.count().filter(InstanceRow.withdrawn),
         )

@@ -20,6 +20,8 @@ from cxr_triage.storage.schema import Event, FindingRow, InstanceRow, Prediction
 
 #: What a study is until somebody says otherwise.
 ORDERED_BY_DEFAULT: Final = Level.ROUTINE
+#: How many rows a transaction locks at most that goes through the whole list: nobody waits for it for long.
+BATCH: Final = 200
 
 
 def locked_study(session: Session, study_instance_uid: str) -> StudyRow:

@@ -28,6 +28,14 @@ class InstanceRow(Leased, Base):
         Index(None, "covered_by", "state"),
         Index(None, "owns_file", "received_at"),
         Index(None, "owner"),
+        Index(
+            "ix_instance_to_score_again",
+            "ordered",
+            "received_at",
+            "id",
+            sqlite_where=text("to_score_again"),
+            postgresql_where=text("to_score_again"),
+        ),
     )
 
     id: Mapped[Id]
@@ -60,6 +68,8 @@ class InstanceRow(Leased, Base):
     withdrawn: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     #: How often its result was replaced, or a withdrawal of it undone: what is made of it then has other UIDs.
     edition: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    #: Scored, and to be scored by other weights as soon as nothing else is to be done; until then its result stands.
+    to_score_again: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
 
 
 class HeaderRow(Base):

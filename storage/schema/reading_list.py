@@ -70,7 +70,7 @@ class ListChangeRow(Base):
 
     #: Changes of the list so far, this one included.
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(index=True)
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"), index=True)
     change: Mapped[Change]
     actor: Mapped[str]
