@@ -10,7 +10,7 @@ Closed: whole batches are sent. Open: nothing is, and nothing is written. Half-o
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from cxr_triage.storage.records import Circuit
+from cxr_triage.storage.delivery_records import Circuit
 
 
 class Stage(StrEnum):

@@ -14,9 +14,9 @@ from cxr_triage.model.priority import Policy, Ranked
 from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Announcements, ReadingList
-from cxr_triage.storage.list_records import ListChange, PastList, Sighting, Snapshot, Stood
-from cxr_triage.storage.records import AuditEntry, ListedStudy
+from cxr_triage.storage.list_records import ListChange, ListedStudy, PastList, Sighting, Snapshot, Stood
 from cxr_triage.storage.step_records import Announced
+from cxr_triage.storage.upkeep_records import AuditEntry
 
 #: What is said of a study that is not on the list.
 _NOT_LISTED: Final = {"rank": None, "ordered_rank": None, "of": None, "priority": None, "reason": None}

@@ -14,21 +14,23 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from cxr_triage.daemon.emission import profiles_of
 from cxr_triage.daemon.results.profiles import PROFILES, Profile
 from cxr_triage.daemon.setting_errors import explain, refuse_unknown_variables, without_secrets
-from cxr_triage.daemon.setting_sections import (
+from cxr_triage.daemon.setting_peers import (
     DeliverSettings,
     Destination,
     DicomSettings,
     EmissionProfile,
+    Modality,
+    RisSettings,
+    UpsSubscriber,
+)
+from cxr_triage.daemon.setting_sections import (
     InferSettings,
     LogSettings,
-    Modality,
     ModelSettings,
     ReportSettings,
-    RisSettings,
     ServiceSettings,
     StorageSettings,
     UpkeepSettings,
-    UpsSubscriber,
     WebSettings,
     WorklistSettings,
 )

@@ -35,8 +35,8 @@ from cxr_triage.storage.ledger import (
 )
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
-from cxr_triage.storage.records import OwnedFile, Place
 from cxr_triage.storage.service_clock import KEPT_EVERY, ReadableClock, ServiceClock, boottime_seconds
+from cxr_triage.storage.upkeep_records import OwnedFile, Place
 
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cxr_triage.model.priority import Level, Mode, Policy, Priority, Ranked, rank
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.image_records import InstanceHeader, InstanceState
 
 
 class Change(StrEnum):
@@ -68,6 +68,29 @@ class ListedImage(NamedTuple):
     modality: str
     sop_class_uid: str
     sop_instance_uid: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedStudy:
+    """One study on the reading list, before it is ranked."""
+
+    study_instance_uid: str
+    ordered: Level
+    #: When its first image was acknowledged, UTC.
+    arrived_at: datetime
+    #: What the policy made of the findings so far.
+    priority: Priority
+    #: The same policy, without findings.
+    priority_without_findings: Priority
+    #: When a reader opened it, UTC; None: it waits.
+    claimed_at: datetime | None = None
+    #: Who reads it; empty: nobody.
+    claimed_by: str = ""
+    #: Images by state.
+    images: dict[InstanceState, int]
+    #: What was not done for it, or taken back, and why: one sentence each, without patient data.
+    remarks: tuple[str, ...] = ()
+    header: InstanceHeader
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

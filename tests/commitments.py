@@ -17,9 +17,10 @@ from cxr_triage.storage.commitment_records import (
     Subject,
 )
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Delivery, DeliveryState
+from cxr_triage.storage.image_records import ReceivedInstance
 from cxr_triage.storage.ledger import Commitments, ModalityCommitments
 from cxr_triage.storage.ledger.commitments import count_commitments
-from cxr_triage.storage.records import Delivery, DeliveryState, ReceivedInstance
 from cxr_triage.storage.schema import DeliveryRow
 from steps import LEASE, Steps
 

@@ -9,9 +9,9 @@ import pytest
 
 from builders import finding, prediction
 from command_lines import STUDY, CommandLine
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger import Circuits, ClockChange
 from cxr_triage.storage.locks import at_work
-from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.service_clock import ServiceClock
 from ordering import Desk, identity, order
 

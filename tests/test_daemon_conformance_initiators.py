@@ -35,9 +35,10 @@ from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.commitment_records import Reference
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Intake, Reporting, Scoring
-from cxr_triage.storage.records import DeliveryState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from deliveries import HASTY, NEVER, Pacs, Results
 from peers import LOOPBACK, eventually, running
 from printed import DOCS, Pair, contexts, policy, table

@@ -31,7 +31,7 @@ from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND, STUDY_ROOT
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.commitment_records import CommitmentReport, Reference
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.list_records import ListedStudy
 from cxr_triage.storage.space import LowWater
 from listings import listed_study, listing
 from peers import LOOPBACK, eventually, free_port

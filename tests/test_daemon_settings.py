@@ -17,7 +17,7 @@ from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.model.priority import Level, Mode, Policy
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 STOW = '[[destination]]\nname = "web"\nstow_url = "https://h/studies"\n'

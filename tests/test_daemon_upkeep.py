@@ -17,10 +17,11 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage import waiting
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import InstanceState, ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 from ordering import Desk, order
 from peers import eventually, running
 from steps import LEASE, PACS, Steps

@@ -18,9 +18,9 @@ from cxr_triage.storage.commitment_records import (
     Subject,
 )
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Commitments, Housekeeping
 from cxr_triage.storage.ledger.commitments import LOST_SENDER, NO_REPORT, count_commitments
-from cxr_triage.storage.records import DeliveryState
 from steps import LEASE, Steps
 
 

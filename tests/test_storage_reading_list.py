@@ -13,9 +13,9 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.model.prediction import Refusal, Remark
 from cxr_triage.model.priority import Level, Mode, Policy
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import ReadingList, Scoring
 from cxr_triage.storage.list_records import Change
-from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import StudyRow
 from steps import LEASE, OWNER, Steps
 

@@ -28,7 +28,7 @@ from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES, Form, Prof
 from cxr_triage.daemon.worklist.c_find import OUT_OF_RESOURCES, PENDING, PENDING_WITHOUT_SOME_KEYS
 from cxr_triage.storage.commitment_records import DUPLICATE_TRANSACTION_UID
 from cxr_triage.storage.order_records import Identity
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 _DONE: Final = {
     Outcome.STORED: "stored",

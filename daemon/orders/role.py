@@ -20,10 +20,10 @@ from cxr_triage.model.errors import RefusedError, StaleAttemptError, StorageErro
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger import Circuits, Inquiries
 from cxr_triage.storage.order_records import Identity, Inquiry, Order
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)

@@ -21,6 +21,7 @@ from cxr_triage.storage.list_records import (
     Change,
     ListChange,
     ListedImage,
+    ListedStudy,
     ListMark,
     ListVersion,
     PastList,
@@ -29,7 +30,6 @@ from cxr_triage.storage.list_records import (
     Snapshot,
 )
 from cxr_triage.storage.order_records import Identity, Order, OrderSource
-from cxr_triage.storage.records import AuditEntry, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
     Event,
@@ -37,6 +37,7 @@ from cxr_triage.storage.schema import (
     ReadingListRow,
     StudyRow,
 )
+from cxr_triage.storage.upkeep_records import AuditEntry
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
