@@ -29,9 +29,9 @@ from cxr_triage.daemon.worklist.matching import Query, matches, whole
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import ReadingList
 from cxr_triage.storage.migrate import migrate
-from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import HeaderRow, InstanceRow, StudyRow
 
 #: Entries that are matched as data sets; the time for all of them is in proportion.

@@ -15,9 +15,9 @@ from cxr_triage.daemon.logs import get_logger
 from cxr_triage.model.errors import UnreadableImageError
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.image_records import Receipt, ReceivedInstance
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Housekeeping, Intake
-from cxr_triage.storage.records import Receipt, ReceivedInstance
 
 log = get_logger(__name__)
 

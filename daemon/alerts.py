@@ -9,8 +9,9 @@ from typing import Final
 
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.settings import Settings
-from cxr_triage.storage.records import Counts, DeliveryState
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.service_clock import ReadableClock, Reading
+from cxr_triage.storage.upkeep_records import Counts
 
 log = get_logger(__name__)
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from cxr_triage.storage.records import Circuit
+from cxr_triage.storage.delivery_records import Circuit
 
 #: The circuit of the RIS that is asked for orders: no destination can have this name.
 RIS: Final = "[ris]"

@@ -11,7 +11,7 @@ from cxr_triage.daemon.dicom_client import peer
 from cxr_triage.daemon.emission import require_fonts
 from cxr_triage.daemon.orders.asking import ris, verify_ris
 from cxr_triage.daemon.service import PORTS, enabled_roles, presence
-from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.setting_peers import Destination
 from cxr_triage.daemon.settings import Settings, require_writable
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.transport import transport_of

@@ -37,10 +37,11 @@ from cxr_triage.model.errors import (
 )
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import Circuit, Delivery, DeliveryState
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Circuit, Delivery, DeliveryState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)

@@ -26,7 +26,7 @@ from pynetdicom.presentation import PresentationContext
 from cxr_triage.daemon import dicom_server
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from cxr_triage.daemon.setting_sections import Destination, Modality, UpsSubscriber
+from cxr_triage.daemon.setting_peers import Destination, Modality, UpsSubscriber
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import (
     DeclinedError,

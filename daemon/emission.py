@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cxr_triage.daemon.results.meanings import MEANINGS
 from cxr_triage.daemon.results.profiles import PROFILES, Form, Profile, ReportForm
-from cxr_triage.daemon.setting_sections import EmissionProfile
+from cxr_triage.daemon.setting_peers import EmissionProfile
 from cxr_triage.daemon.setting_types import FormName
 from cxr_triage.model.errors import ConfigurationError
-from cxr_triage.storage.records import PER_IMAGE, ObjectKind
+from cxr_triage.storage.result_records import PER_IMAGE, ObjectKind
 
 
 def profiles_of(own: Iterable[EmissionProfile], resolve: Callable[[Path], Path]) -> Mapping[str, Profile]:

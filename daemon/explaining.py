@@ -10,13 +10,13 @@ from rich.table import Table
 
 from cxr_triage.daemon.listing import in_words, paused
 from cxr_triage.model.errors import TriageError
-from cxr_triage.model.priority import Policy, Ranked, rank
+from cxr_triage.model.priority import Policy, Ranked
 from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Announcements, ReadingList
-from cxr_triage.storage.list_records import ListChange, Sighting, Snapshot, Stood
-from cxr_triage.storage.records import AuditEntry, ListedStudy
+from cxr_triage.storage.list_records import ListChange, ListedStudy, PastList, Sighting, Snapshot, Stood
 from cxr_triage.storage.step_records import Announced
+from cxr_triage.storage.upkeep_records import AuditEntry
 
 #: What is said of a study that is not on the list.
 _NOT_LISTED: Final = {"rank": None, "ordered_rank": None, "of": None, "priority": None, "reason": None}
@@ -31,7 +31,7 @@ def explanation(
         study: Study Instance UID.
         database: of the ledger.
         when: the instant that its place is explained for; None: now.
-        policy: in force now; what it was at a past instant shows in that instant's reasons.
+        policy: in force now; a past instant goes by the mode, pause and longest waits of then, as far as they are kept.
         clock: gives the present.
 
     Raises:
@@ -41,7 +41,10 @@ def explanation(
     history = ledger.history(study)
     if not history:
         raise TriageError(f"nothing is known of study {study}: `cxr-triage worklist` shows what waits")
-    place = _place_now(study, ledger.snapshot(), policy) if when is None else _place_then(study, ledger, when, policy)
+    if when is None:
+        place = _place_now(study, ledger.snapshot(), policy)
+    else:
+        place = _place_then(study, ledger.stood_at(when), policy)
     return {
         "study": study,
         **place,
@@ -82,18 +85,29 @@ def _place_now(study: str, snapshot: Snapshot, policy: Policy) -> dict[str, Any]
         "mode": policy.mode.value,
         "paused": paused(snapshot.pause),
         **_place(study, snapshot.ranked(policy)),
+        "not_kept": [],
     }
 
 
-def _place_then(study: str, ledger: ReadingList, when: datetime, policy: Policy) -> dict[str, Any]:
-    ranked = rank(ledger.stood_at(when), now=when, policy=policy)
+def _place_then(study: str, past: PastList, policy: Policy) -> dict[str, Any]:
     return {
-        "at": when.isoformat(),
+        "at": past.at.isoformat(),
         "list_version": None,
-        "mode": policy.mode.value,
-        "paused": None,
-        **_place(study, ranked),
+        "mode": past.mode and past.mode.value,
+        "paused": paused(past.pause),
+        **_place(study, past.ranked(policy)),
+        "not_kept": list(_not_kept(study, past)),
     }
+
+
+def _not_kept(study: str, past: PastList) -> Iterator[str]:
+    """Say what of a past place is not known, or is known of today only."""
+    if study in past.not_kept:
+        yield "It waited then, but was listed by a release that kept no places: where it stood is not known."
+    elif past.not_kept:
+        yield f"Studies that waited then and are not counted, since nothing was kept of them yet: {len(past.not_kept)}."
+    if past.mode is None and past.studies:
+        yield "The mode of then was not kept: ranked by today's."
 
 
 def _place(study: str, ranked: Sequence[Ranked[ListedStudy]] | Sequence[Ranked[Stood]]) -> dict[str, Any]:
@@ -158,13 +172,15 @@ def _history_row(entry: AuditEntry) -> dict[str, str | None]:
 
 def _standing_in_words(found: dict[str, Any]) -> str:
     at = f"{datetime.fromisoformat(found['at']).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    not_kept = "".join(f"\n{sentence}" for sentence in found["not_kept"])
     if found["rank"] is None:
-        return f"Study {found['study']} is not on the list at {at}."
-    version = f", list version {found['list_version']}, {in_words(found['mode'], found['paused'])}"
+        return f"Study {found['study']} is not on the list at {at}.{not_kept}"
+    version = f", list version {found['list_version']}" if found["list_version"] else ""
+    mode = f", {in_words(found['mode'], found['paused'])}" if found["mode"] else ""
     without = f"; without findings it would be {found['ordered_rank']}" if found["ordered_rank"] else ""
     return (
         f"Study {found['study']} at {at}: rank {found['rank']} of {found['of']}, read as {found['priority']}{without}"
-        f"{version if found['list_version'] else ''}.\n{found['reason']}"
+        f"{version}{mode}.\n{found['reason']}{not_kept}"
     )
 
 

@@ -8,8 +8,8 @@ from pydicom.dataset import Dataset
 
 from cxr_triage.model.errors import UnreadableImageError
 from cxr_triage.model.header import items, open_dataset, quiet_pydicom, text
+from cxr_triage.storage.image_records import InstanceHeader
 from cxr_triage.storage.order_records import issuer
-from cxr_triage.storage.records import InstanceHeader
 
 #: Field of InstanceHeader -> DICOM keyword; the issuer of the accession number is in a sequence.
 KEYWORDS: Final = {

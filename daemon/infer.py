@@ -31,9 +31,9 @@ from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import Claim, InstanceHeader
 from cxr_triage.storage.ledger import Scoring
 from cxr_triage.storage.owners import Owner, owner_is_alive
-from cxr_triage.storage.records import Claim, InstanceHeader
 from cxr_triage.storage.service_clock import ServiceClock
 
 SPOOL_SUFFIX: Final = ".spool"

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cxr_triage.daemon.isolation import Fault, Job, Worker
 from cxr_triage.model.errors import StorageError, UnavailableError
-from cxr_triage.storage.records import Claim
+from cxr_triage.storage.image_records import Claim
 
 Outcome = TypeVar("Outcome")
 

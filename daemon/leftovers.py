@@ -12,7 +12,7 @@ from typing import Final
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.storage.inbox import DurableFolder
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import Place
+from cxr_triage.storage.upkeep_records import Place
 
 #: How many names are held in memory at once: a busy day's folder has many more.
 FILES_AT_ONCE: Final = 500

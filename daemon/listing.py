@@ -8,8 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cxr_triage.model.priority import Policy, Ranked
-from cxr_triage.storage.list_records import Pause, Snapshot
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.list_records import ListedStudy, Pause, Snapshot
 
 
 def rows(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:

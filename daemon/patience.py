@@ -23,6 +23,8 @@ class Patience:
     give_up_after: timedelta = timedelta(hours=168)
     #: How often to look for work when nobody rings.
     poll: timedelta = timedelta(seconds=2)
+    #: When a RIS is asked again about a study that it answered for; 0: not.
+    again: timedelta = timedelta(0)
 
 
 def pause(failures: int, *, patience: Patience, jitter: float) -> timedelta:

@@ -14,7 +14,7 @@ from cxr_triage.model.errors import UnreadableImageError
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.radiograph import Radiograph, read_radiograph
 from cxr_triage.model.suitability import check_radiograph
-from cxr_triage.storage.records import InstanceHeader
+from cxr_triage.storage.image_records import InstanceHeader
 
 #: `Predictor.predict`: the network and the gate behind it.
 Predict = Callable[[Radiograph], Prediction]

@@ -38,9 +38,9 @@ from cxr_triage.model.codecs import READABLE_TRANSFER_SYNTAXES
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import Receipt, ReceivedInstance, StoredFile
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
-from cxr_triage.storage.records import Receipt, ReceivedInstance, StoredFile
 from cxr_triage.storage.service_clock import ServiceClock
 from cxr_triage.storage.space import LowWater
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from cxr_triage.daemon.setting_sections import Destination, EmissionProfile, Modality, Section, UpsSubscriber
+from cxr_triage.daemon.setting_peers import Destination, EmissionProfile, Modality, UpsSubscriber
+from cxr_triage.daemon.setting_types import Section
 from cxr_triage.daemon.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 
 #: The tables that may be repeated, and so are arrays in TOML, with what the example file says in place of defaults.

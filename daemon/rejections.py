@@ -14,7 +14,7 @@ from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.ledger import Rejections
-from cxr_triage.storage.records import ObjectKind, Rejection
+from cxr_triage.storage.result_records import ObjectKind, Rejection
 
 #: Notes made in one go.
 BATCH: Final = 20

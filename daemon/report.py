@@ -31,9 +31,10 @@ from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
 from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import StoredPrediction
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger import Completeness, Rejections, Reporting, StandIns, Withdrawals
-from cxr_triage.storage.records import ResultObject, Revision, StoredPrediction
+from cxr_triage.storage.result_records import ResultObject, Revision
 from cxr_triage.storage.service_clock import ServiceClock
 
 #: Studies looked at in one go, besides those that wait for another attempt.

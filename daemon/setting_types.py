@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.model.priority import Level
@@ -117,6 +117,7 @@ StowUrl = Annotated[str, AfterValidator(_stow_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 SecondsOrZero = Annotated[float, Field(ge=0)]
+MinutesOrZero = Annotated[float, Field(ge=0)]
 Hours = Annotated[float, Field(gt=0)]
 LevelName = Annotated[str, AfterValidator(_level)]
 RaiseTo = Annotated[str, AfterValidator(_raise_to)]
@@ -144,3 +145,9 @@ def overlap(host: str, other: str) -> bool:
     """Whether one port cannot be listened on at both addresses."""
     hosts = {"127.0.0.1" if name == "localhost" else name for name in (host, other)}
     return len(hosts) == 1 or not hosts.isdisjoint(WILDCARDS)
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

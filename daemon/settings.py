@@ -14,21 +14,23 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from cxr_triage.daemon.emission import profiles_of
 from cxr_triage.daemon.results.profiles import PROFILES, Profile
 from cxr_triage.daemon.setting_errors import explain, refuse_unknown_variables, without_secrets
-from cxr_triage.daemon.setting_sections import (
+from cxr_triage.daemon.setting_peers import (
     DeliverSettings,
     Destination,
     DicomSettings,
     EmissionProfile,
+    Modality,
+    RisSettings,
+    UpsSubscriber,
+)
+from cxr_triage.daemon.setting_sections import (
     InferSettings,
     LogSettings,
-    Modality,
     ModelSettings,
     ReportSettings,
-    RisSettings,
     ServiceSettings,
     StorageSettings,
     UpkeepSettings,
-    UpsSubscriber,
     WebSettings,
     WorklistSettings,
 )
@@ -83,11 +85,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _refuse_doubles([destination.name for destination in self.destination])
+        _refuse_doubles(
+            "destination.name", [each.name for each in self.destination], "give each destination its own name"
+        )
+        for table, peers in (("modality", self.modality), ("ups_subscriber", self.ups_subscriber)):
+            titles = [peer.ae_title for peer in peers]
+            _refuse_doubles(f"{table}.ae_title", titles, "one AE title has one address")
         _require_profiles(self)
         _refuse_clashes(self)
         _require_commitment_destination(self)
-        _refuse_double_subscribers([subscriber.ae_title for subscriber in self.ups_subscriber])
         _refuse_own_ris(self)
         _refuse_two_ways([subscriber.ae_title for subscriber in self.ups_subscriber], self.web.ups_subscribers)
         if not (self.web.allow_remote or is_loopback(self.web.host)):
@@ -258,16 +264,10 @@ def _read_toml(config: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{config}: is not TOML: {without_secrets(str(error))}") from None
 
 
-def _refuse_doubles(names: list[str]) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
+def _refuse_doubles(setting: str, values: Sequence[str], rule: str) -> None:
+    doubles = sorted({value for value in values if values.count(value) > 1})
     if doubles:
-        raise ValueError(f"destination.name = {doubles[0]!r} is given twice: give each destination its own name")
-
-
-def _refuse_double_subscribers(titles: list[str]) -> None:
-    doubles = sorted({title for title in titles if titles.count(title) > 1})
-    if doubles:
-        raise ValueError(f"ups_subscriber.ae_title = {doubles[0]!r} is given twice: one AE title has one address")
+        raise ValueError(f"{setting} = {doubles[0]!r} is given twice: {rule}")
 
 
 def _refuse_two_ways(by_dimse: Sequence[str], by_websocket: Sequence[str]) -> None:
@@ -290,10 +290,6 @@ def _require_profiles(settings: Settings) -> None:
 
 
 def _require_commitment_destination(settings: Settings) -> None:
-    titles = [modality.ae_title for modality in settings.modality]
-    doubles = sorted({title for title in titles if titles.count(title) > 1})
-    if doubles:
-        raise ValueError(f"modality.ae_title = {doubles[0]!r} is given twice: one AE title has one address")
     if not settings.dicom.commitment:
         return
     named = settings.dicom.commitment_destination
@@ -307,7 +303,7 @@ def _require_commitment_destination(settings: Settings) -> None:
             f"dicom.commitment_destination = {named!r} names no [[destination]]: dicom.commitment = true needs the "
             "PACS that commits to the images, since modalities delete theirs on it"
         )
-    if not titles:
+    if not settings.modality:
         raise ValueError(
             "dicom.commitment = true, but there is no [[modality]]: add the address of each modality that is to be told"
         )

@@ -19,8 +19,9 @@ from cxr_triage.daemon.workbench import Workbench
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.header import quiet_pydicom
 from cxr_triage.storage.clock import Clock, utc_now
+from cxr_triage.storage.delivery_records import Instead, Untaken
 from cxr_triage.storage.ledger import StandIns
-from cxr_triage.storage.records import Instead, ObjectKind, Untaken
+from cxr_triage.storage.result_records import ObjectKind
 
 #: Objects looked at in one go.
 BATCH: Final = 50

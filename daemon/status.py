@@ -18,12 +18,13 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit, DeliveryState, Instead, NotTaken
 from cxr_triage.storage.ledger import Announcements, Housekeeping, Orders, ReadingList
 from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.list_records import Pause
 from cxr_triage.storage.order_records import OrderCounts
-from cxr_triage.storage.records import Circuit, Counts, DeliveryState, Instead, NotTaken
 from cxr_triage.storage.step_records import AnnouncementCounts, AnnouncementState
+from cxr_triage.storage.upkeep_records import Counts
 
 #: How orders may stand, as the table says it.
 ORDERS_IN_WORDS: Final = {

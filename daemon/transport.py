@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cxr_triage.daemon.dicom_client import DicomTransport, Part10File, peer
-from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.setting_peers import Destination
 from cxr_triage.daemon.settings import Settings
 
 

@@ -37,8 +37,8 @@ from cxr_triage.storage.ledger import (
 )
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import owner_is_alive, remove_dead_locks
-from cxr_triage.storage.records import OwnedFile, Place
 from cxr_triage.storage.service_clock import KEPT_EVERY, ReadableClock, ServiceClock, boottime_seconds
+from cxr_triage.storage.upkeep_records import OwnedFile, Place
 
 #: How often files are looked through.
 RETENTION_SECONDS: Final = 3600
@@ -173,9 +173,8 @@ class Upkeep:
     @_unless_the_clock_jumped
     def forget_orders(self) -> None:
         """Forget the orders of studies whose images never came."""
-        age = timedelta(hours=self._settings.upkeep.keep_files_hours)
-        forgotten = self._orders.forget_unmatched(self.clock() - age)
-        if forgotten:
+        before = self.clock() - timedelta(hours=self._settings.worklist.keep_orders_hours)
+        while forgotten := self._orders.forget_unmatched(before):
             log.info("orders forgotten whose images never came", count=forgotten)
 
     def _forget_some(self, before: datetime) -> bool:

@@ -7,7 +7,7 @@ from cxr_triage.model.errors import ConfigurationError, TriageError
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Withdrawals
 from cxr_triage.storage.ledger.withdrawals import WITHDRAWALS
-from cxr_triage.storage.records import Reason
+from cxr_triage.storage.result_records import Reason
 from cxr_triage.storage.service_clock import ServiceClock
 
 

@@ -16,8 +16,9 @@ from cxr_triage.daemon.results.presentation_state import GRAYSCALE
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.errors import ResultError, StaleAttemptError
 from cxr_triage.model.header import open_dataset
+from cxr_triage.storage.image_records import InstanceHeader, StoredPrediction
 from cxr_triage.storage.inbox import DurableFolder
-from cxr_triage.storage.records import InstanceHeader, ResultObject, StoredPrediction
+from cxr_triage.storage.result_records import ResultObject
 
 #: What the objects need of a source's header, besides what they copy.
 SOURCE_KEYWORDS: Final = (

@@ -14,7 +14,7 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.disk import sync_folder
 from cxr_triage.storage.flocks import try_lock
-from cxr_triage.storage.records import KnownContent, StoredFile
+from cxr_triage.storage.image_records import KnownContent, StoredFile
 
 #: Where files are written before they have their name; on the same file system, so that renaming is one step.
 INCOMING: Final = "incoming"

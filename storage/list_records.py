@@ -1,12 +1,12 @@
 """The reading list as a whole: its version, what changes it, and whether triage is paused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from cxr_triage.model.priority import Policy, Priority, Ranked, rank
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.model.priority import Level, Mode, Policy, Priority, Ranked, rank
+from cxr_triage.storage.image_records import InstanceHeader, InstanceState
 
 
 class Change(StrEnum):
@@ -71,6 +71,29 @@ class ListedImage(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ListedStudy:
+    """One study on the reading list, before it is ranked."""
+
+    study_instance_uid: str
+    ordered: Level
+    #: When its first image was acknowledged, UTC.
+    arrived_at: datetime
+    #: What the policy made of the findings so far.
+    priority: Priority
+    #: The same policy, without findings.
+    priority_without_findings: Priority
+    #: When a reader opened it, UTC; None: it waits.
+    claimed_at: datetime | None = None
+    #: Who reads it; empty: nobody.
+    claimed_by: str = ""
+    #: Images by state.
+    images: dict[InstanceState, int]
+    #: What was not done for it, or taken back, and why: one sentence each, without patient data.
+    remarks: tuple[str, ...] = ()
+    header: InstanceHeader
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
     """The list at one instant: all faces show the order that it gives."""
 
@@ -122,6 +145,37 @@ class Stood:
     def remarks(self) -> tuple[str, ...]:
         """Not kept."""
         return ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PastList:
+    """The list of a past instant, as far as it is kept."""
+
+    #: UTC.
+    at: datetime
+    #: Of the policy by which it was in order, paused or not; None: not kept.
+    mode: Mode | None
+    raise_to: Level | None
+    pause: Pause | None
+    studies: list[Stood]
+    #: Study Instance UIDs of those that waited then, and of whose places nothing was kept yet.
+    not_kept: frozenset[str]
+
+    def ranked(self, policy: Policy) -> list[Ranked[Stood]]:
+        """Give the studies in the order in which they were to be read then.
+
+        Args:
+            policy: of today, for what of the policy of then is not kept. Severity weights need not be: each study's
+                utility is kept; nor longest waits: each study's own is.
+        """
+        waits = {each.priority.ordered: each.priority.overdue_at - each.arrived_at for each in self.studies}
+        then = replace(
+            policy,
+            mode=self.mode or policy.mode,
+            raise_to=policy.raise_to if self.raise_to is None else self.raise_to,
+            maximum_wait={**policy.maximum_wait, **waits},
+        )
+        return rank(self.studies, now=self.at, policy=in_force(then, self.pause))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

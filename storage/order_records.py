@@ -143,6 +143,8 @@ class Inquiry:
     failures: int
     #: When the study was first to be asked for, UTC.
     since: datetime
+    #: Whether it is asked whether the order is still the same.
+    is_answered: bool
     #: As the study's images have it.
     about: Identity
 

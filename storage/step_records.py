@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from cxr_triage.model.priority import Level
+from cxr_triage.storage.image_records import InstanceHeader
 from cxr_triage.storage.order_records import Identity
-from cxr_triage.storage.records import InstanceHeader
 
 #: A data set as JSON (PS3.18 Annex F).
 Json = dict[str, Any]

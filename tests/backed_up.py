@@ -11,9 +11,10 @@ from sqlalchemy import Connection, MetaData, select, text
 from builders import finding, received_instance, result_object, store_file
 from cxr_triage.storage.backup import Service
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import InstanceState, ReceivedInstance
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.migrate import upgrade
-from cxr_triage.storage.records import InstanceState, ObjectKind, ReceivedInstance, ResultObject
+from cxr_triage.storage.result_records import ObjectKind, ResultObject
 from cxr_triage.storage.schema import Base, InstanceRow, ObjectRow
 from steps import PACS, Steps
 

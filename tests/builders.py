@@ -15,8 +15,9 @@ from pydicom.uid import generate_uid as fresh_uid
 
 from cxr_triage.model.findings import Finding, Measurement
 from cxr_triage.model.prediction import BundleIdentity, Prediction
+from cxr_triage.storage.image_records import InstanceHeader, ReceivedInstance, StoredFile
 from cxr_triage.storage.inbox import DurableFolder
-from cxr_triage.storage.records import InstanceHeader, ObjectKind, ReceivedInstance, ResultObject, StoredFile
+from cxr_triage.storage.result_records import ObjectKind, ResultObject
 
 #: A Monday morning on which every test begins.
 MORNING = datetime(2024, 3, 4, 8, 0, tzinfo=UTC)

@@ -27,10 +27,11 @@ from cxr_triage.daemon.receive import ReceiveRole
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentReport, CommitmentState, Failure, Reference
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.ledger.commitments import count_commitments
-from cxr_triage.storage.records import DeliveryState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from deliveries import SOP_CLASSES, report_study
 from peers import LOOPBACK, free_port, running
 

@@ -24,10 +24,12 @@ from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit, DeliveryState
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Circuits, Dispatch, Housekeeping, Intake, Reporting, Scoring
-from cxr_triage.storage.records import Circuit, Counts, DeliveryState, ObjectKind, ResultObject
+from cxr_triage.storage.result_records import ObjectKind, ResultObject
 from cxr_triage.storage.schema import AuditRow, DeliveryRow
+from cxr_triage.storage.upkeep_records import Counts
 from peers import LOOPBACK, running, serving
 
 LEASE = timedelta(minutes=5)

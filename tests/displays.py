@@ -250,3 +250,35 @@ def _content(path: Path) -> tuple[str, bytes]:
 def _run(tool: str, *arguments: str | Path) -> int:
     command = [Path(sys.executable).with_name(tool), *arguments]
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+
+
+def air_seg() -> Dataset:
+    """Give a SEG as AI Results has it, of an image that is not square."""
+    return seg("air", rows=40, columns=32)
+
+
+def wide_seg() -> Dataset:
+    """Give a SEG whose rows end within a byte."""
+    return seg("air", rows=40, columns=29)
+
+
+def placed_seg() -> Dataset:
+    """Give a SEG with a nominal plane."""
+    return seg("ohif", rows=40, columns=32)
+
+
+#: What each viewer draws as it is.
+DRAWN = [
+    *(("ohif", make) for make in (seg, sr, text_sr, secondary_capture)),
+    *(("stone", make) for make in (comprehensive_sr, text_sr, secondary_capture)),
+    *(("weasis", make) for make in (air_seg, presentation_state, sr, text_sr)),
+    *(("weasis", make) for make in (key_objects, secondary_capture)),
+    *(("dcmqi", make) for make in (seg, sr)),
+]
+
+
+UNKNOWN = [
+    *(("ohif", make) for make in (presentation_state, key_objects)),
+    *(("stone", make) for make in (seg, presentation_state, key_objects)),
+    *(("dcmqi", make) for make in (presentation_state, key_objects, radiograph)),
+]

@@ -18,9 +18,11 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from sqlalchemy import select
 
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping, Reporting
 from cxr_triage.storage.owners import owner_is_alive
-from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
 from cxr_triage.storage.schema import InstanceRow, ObjectRow
 from journal import Arrival, Sent, data_set_digest
 from vitals import Vitals

@@ -16,8 +16,8 @@ from cxr_triage.daemon.worklist.matching import whole
 from cxr_triage.daemon.worklist.mwl import worklist_server
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Level, Policy, prioritise, rank
-from cxr_triage.storage.list_records import ListedImage, ListVersion
-from cxr_triage.storage.records import InstanceState, ListedStudy
+from cxr_triage.storage.image_records import InstanceState
+from cxr_triage.storage.list_records import ListedImage, ListedStudy, ListVersion
 from peers import serving
 
 POLICY = Policy()

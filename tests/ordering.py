@@ -9,12 +9,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from builders import MORNING, instance_header, received_instance
-from cxr_triage.daemon.orders.asking import MODALITY_WORKLIST_FIND
+from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import Claim, InstanceHeader
 from cxr_triage.storage.ledger import Inquiries, Orders
 from cxr_triage.storage.order_records import Ending, EndReason, Identity, Order, OrderSource
-from cxr_triage.storage.records import Claim, InstanceHeader
 from steps import LEASE, Steps
 
 RIS = "RIS"

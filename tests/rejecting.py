@@ -16,8 +16,9 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Housekeeping, Rejections
-from cxr_triage.storage.records import DeliveryState, ObjectKind, ResultObject
+from cxr_triage.storage.result_records import ObjectKind, ResultObject
 from deliveries import NEVER, Pacs
 from sites import Site, courier
 

@@ -22,7 +22,8 @@ from cxr_triage.daemon.results.profiles import PROFILES
 from cxr_triage.daemon.results.rejection_note import build_note
 from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, STRUCTURES
 from cxr_triage.model.grayscale import Window
-from cxr_triage.storage.records import ObjectKind, Reason, Rejection, ResultObject, Revision, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind, Reason, Rejection, ResultObject, Revision
 
 STUDY = "1.2.3.4"
 DCIODVFY = Path(sys.executable).with_name("dciodvfy")

@@ -14,7 +14,7 @@ from pydicom.filereader import read_file_meta_info
 from pynetdicom import AE, _config
 
 from cxr_triage.model.errors import StorageError
-from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.image_records import InstanceState
 from daemons import SUCCESS, Daemon, RecordingPacs, another, chest_radiographs, wait_until
 from invariants import PLANTED, Echo, Folders, at_rest, check_rest, check_said, read_books
 from journal import Sent

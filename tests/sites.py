@@ -24,6 +24,8 @@ from cxr_triage.daemon.stand_ins import StandInMaker
 from cxr_triage.daemon.workbench import Workbench
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Instead
+from cxr_triage.storage.image_records import StoredFile
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger.circuits import Circuits
 from cxr_triage.storage.ledger.dispatch import Dispatch
@@ -35,7 +37,7 @@ from cxr_triage.storage.ledger.reporting import Reporting
 from cxr_triage.storage.ledger.scoring import Scoring
 from cxr_triage.storage.ledger.stand_ins import StandIns
 from cxr_triage.storage.ledger.withdrawals import Withdrawals, Withdrawn
-from cxr_triage.storage.records import Instead, Reason, RevisionState, StoredFile
+from cxr_triage.storage.result_records import Reason, RevisionState
 from cxr_triage.storage.schema import RevisionRow
 from deliveries import HASTY, LEASE, NEVER, Pacs, pacs_at
 

@@ -8,6 +8,7 @@ from builders import MORNING, instance_header, prediction, received_instance, re
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import Claim, ReceivedInstance
 from cxr_triage.storage.ledger import (
     Dispatch,
     Housekeeping,
@@ -17,7 +18,8 @@ from cxr_triage.storage.ledger import (
     Scoring,
     StandIns,
 )
-from cxr_triage.storage.records import Claim, ListedStudy, ObjectKind, ReceivedInstance, ResultObject, Revision
+from cxr_triage.storage.list_records import ListedStudy
+from cxr_triage.storage.result_records import ObjectKind, ResultObject, Revision
 from cxr_triage.storage.service_clock import Reading
 from peers import eventually
 

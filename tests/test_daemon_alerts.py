@@ -14,8 +14,8 @@ from cxr_triage.daemon.logs import configure_logs
 from cxr_triage.daemon.setting_sections import LogSettings
 from cxr_triage.daemon.settings import load_settings
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit, DeliveryState, Instead
 from cxr_triage.storage.ledger import Circuits
-from cxr_triage.storage.records import Circuit, DeliveryState, Instead
 from cxr_triage.storage.service_clock import Reading
 from steps import OWNER, PACS, Steps
 

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from backed_up import Ward
+from command_lines import CommandLine
 from cxr_triage.daemon.heartbeat import beating
 from cxr_triage.storage.migrate import migrate
-from test_daemon_cli import CommandLine
 from test_docs import ROOT
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from builders import MORNING
 from cxr_triage.daemon.breaker import Stage, after_failure, after_success, stage
 from cxr_triage.daemon.patience import Patience, is_spent, next_offer, pause, put_behind
-from cxr_triage.storage.records import Circuit
+from cxr_triage.storage.delivery_records import Circuit
 
 MINUTE = timedelta(minutes=1)
 LONGEST = 10 * MINUTE

@@ -35,9 +35,10 @@ from cxr_triage.model.errors import RefusedError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.commitment_records import NO_SUCH_OBJECT_INSTANCE, CommitmentState, Reference, Subject
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Commitments
 from cxr_triage.storage.ledger.commitments import LOST_SENDER, count_commitments
-from cxr_triage.storage.records import DeliveryState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, orthanc
 from steps import SetClock
 

@@ -20,7 +20,8 @@ from pynetdicom.pdu_primitives import (
 from committing import Site, roles
 from cxr_triage.daemon.commitment.messages import SOP_CLASS
 from cxr_triage.daemon.dicom_server import VERIFICATION
-from cxr_triage.daemon.worklist.mwl import STUDY_ROOT_FIND, WorklistRole
+from cxr_triage.daemon.worklist.c_find import STUDY_ROOT_FIND
+from cxr_triage.daemon.worklist.mwl import WorklistRole
 from cxr_triage.storage.database import open_database
 from peers import LOOPBACK, free_port, running
 from printed import Pair, contexts, policy, table

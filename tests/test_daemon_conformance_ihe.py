@@ -10,7 +10,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 import results
 from cxr_triage.daemon.results.objects import BuiltObject
 from cxr_triage.daemon.results.profiles import PROFILES
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 from printed import DOCS, chapter, table
 
 PAGE = DOCS / "ihe-integration-statement.md"

@@ -26,18 +26,19 @@ from committing import ask as ask_for
 from cxr_triage.daemon.commitment.messages import SOP_CLASS
 from cxr_triage.daemon.deliver import BATCH, DeliverRole
 from cxr_triage.daemon.dicom_server import VERIFICATION
-from cxr_triage.daemon.orders.asking import MODALITY_WORKLIST_FIND
 from cxr_triage.daemon.orders.role import OrdersRole
 from cxr_triage.daemon.results.finishing import TRANSFER_SYNTAX, encode
 from cxr_triage.daemon.results.objects import BuiltObject
 from cxr_triage.daemon.results.profiles import PROFILES
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.commitment_records import Reference
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.inbox import Outbox
 from cxr_triage.storage.ledger import Intake, Reporting, Scoring
-from cxr_triage.storage.records import DeliveryState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from deliveries import HASTY, NEVER, Pacs, Results
 from peers import LOOPBACK, eventually, running
 from printed import DOCS, Pair, contexts, policy, table

@@ -20,7 +20,7 @@ from cxr_triage.daemon.conformance.templates import TEMPLATES
 from cxr_triage.daemon.results.objects import BuiltObject, build_objects
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES
 from cxr_triage.model.findings import ABNORMALITIES, SITES, THIRDS, Zone
-from cxr_triage.storage.records import ObjectReference, Reason
+from cxr_triage.storage.result_records import ObjectReference, Reason
 from printed import Row, chapter, table
 
 COPIED, COMMON = "Patient and study, in all objects", "Common, in all objects"

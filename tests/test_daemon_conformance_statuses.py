@@ -27,11 +27,11 @@ from cxr_triage.daemon.commitment.messages import (
 from cxr_triage.daemon.dicom_client import Part10File, associated
 from cxr_triage.daemon.dicom_client import Peer as Address
 from cxr_triage.daemon.receive import Receiver
-from cxr_triage.daemon.worklist.mwl import MODALITY_WORKLIST_FIND, STUDY_ROOT_FIND
+from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND, STUDY_ROOT_FIND
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.commitment_records import CommitmentReport, Reference
 from cxr_triage.storage.database import Database, open_database
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.list_records import ListedStudy
 from cxr_triage.storage.space import LowWater
 from listings import listed_study, listing
 from peers import LOOPBACK, eventually, free_port

@@ -23,11 +23,11 @@ from cxr_triage.daemon.dicom_client import (
     verify,
 )
 from cxr_triage.daemon.dicom_server import VERIFICATION, DicomServer, Limits
-from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.setting_peers import Destination
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import RefusedError, UnreachableError
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Dispatch
-from cxr_triage.storage.records import DeliveryState
 from deliveries import LEASE, NEVER, Pacs, Results, couriers, data_set_bytes, pacs_at
 from peers import LOOPBACK, eventually, orthanc, running, serving, storescp
 

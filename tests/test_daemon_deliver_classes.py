@@ -21,7 +21,7 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import ModalityPerformedProcedureStep  # type: ignore[attr-defined]
 
-from cxr_triage.storage.records import DeliveryState
+from cxr_triage.storage.delivery_records import DeliveryState
 from deliveries import HASTY, NEVER, Pacs, Results, couriers, data_set_bytes
 from peers import LOOPBACK, PATIENCE_SECONDS, eventually, storescp
 

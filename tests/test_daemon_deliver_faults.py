@@ -19,7 +19,7 @@ from cxr_triage.daemon.dicom_server import Limits
 from cxr_triage.daemon.patience import Patience
 from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.clock import utc_now
-from cxr_triage.storage.records import DeliveryState
+from cxr_triage.storage.delivery_records import DeliveryState
 from deliveries import NEVER, Pacs, Results, couriers, data_set_bytes, impatiently, pacs_at
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, orthanc, stalling, storescp
 from relay import Fault, full_backlog, relay

@@ -9,8 +9,9 @@ from pynetdicom.events import Event
 from cxr_triage.daemon.deliver import Courier
 from cxr_triage.daemon.patience import Patience
 from cxr_triage.storage.clock import utc_now
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Dispatch
-from cxr_triage.storage.records import DeliveryState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from deliveries import HASTY, LEASE, NEVER, Pacs, Results, couriers
 from peers import LOOPBACK, REFUSED_CONNECTION, eventually, free_port, storescp
 from steps import SetClock

@@ -18,8 +18,8 @@ from cxr_triage.daemon.deliver import Courier, DeliverRole
 from cxr_triage.daemon.dicom_web import StowTransport
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.model.errors import UnreachableError
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Circuits, Dispatch
-from cxr_triage.storage.records import DeliveryState
 from cxr_triage.storage.schema import DeliveryRow
 from deliveries import HASTY, LEASE, NEVER, Results
 from peers import DICOM_WEB, LOOPBACK, Orthanc, eventually, free_port, orthanc, running

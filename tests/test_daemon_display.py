@@ -1,8 +1,6 @@
 """Whether a viewer draws an object: each rule fails where it should and nowhere else, and dcmqi agrees."""
 
 import copy
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +12,8 @@ from pydicom.uid import RLELossless
 
 import displays
 import results
-from cxr_triage.daemon.__main__ import main
 from cxr_triage.daemon.display.command import VIEWERS, explain
 from cxr_triage.daemon.display.rules import Verdict, judge
-from kept_logging import kept_logging
-
-#: Who the patients of our tests are, and what a person wrote.
-PATIENT_WORDS = ("Muster", "Erika", "PAT-0001", "19640812", "Beispiel", "ACC-0001", "has a finding", "MUSTER")
 
 
 class Break(NamedTuple):
@@ -156,23 +149,13 @@ def _words(state: Dataset) -> Dataset:
     return _item(_annotation(state).TextObjectSequence)
 
 
-def _air_seg() -> Dataset:
-    return displays.seg("air", rows=40, columns=32)
-
-
-def _wide_seg() -> Dataset:
-    return displays.seg("air", rows=40, columns=29)
-
-
-def _placed_seg() -> Dataset:
-    return displays.seg("ohif", rows=40, columns=32)
-
-
 def _nothing(_dataset: Dataset) -> None:
     pass
 
 
 _NAME, _ID = "ConceptNameCodeSequence", "SegmentIdentificationSequence"
+
+
 OHIF = [
     Break("ohif", "seg-referenced-series", displays.seg, _delete("ReferencedSeriesSequence")),
     Break("ohif", "seg-referenced-instances", displays.seg, _in(_series, _delete("ReferencedInstanceSequence"))),
@@ -199,6 +182,8 @@ OHIF = [
     Break("ohif", "image-pixels", displays.secondary_capture, _delete("PixelData")),
     Break("ohif", "image-voi-function", displays.secondary_capture, _set("VOILUTFunction", "LINEAR")),
 ]
+
+
 STONE = [
     Break("stone", "sr-class", displays.comprehensive_sr, _set("SOPClassUID", "1.2.840.10008.5.1.4.1.1.88.34")),
     Break("stone", "sr-modality", displays.comprehensive_sr, _set("Modality", "OT")),
@@ -232,14 +217,16 @@ STONE = [
     Break("stone", "sr-content", displays.text_sr, _delete("ContentSequence")),
     Break("stone", "image-pixels", displays.radiograph, _delete("Rows")),
 ]
+
+
 WEASIS = [
-    Break("weasis", "seg-frames", _air_seg, _delete("PerFrameFunctionalGroupsSequence")),
-    Break("weasis", "seg-segment", _air_seg, _in(_frame(1), _delete(_ID))),
-    Break("weasis", "seg-source-image", _air_seg, _in(_frame(2), _delete("DerivationImageSequence"))),
-    Break("weasis", "seg-referenced", _air_seg, _in(_series, _delete("ReferencedInstanceSequence"))),
-    Break("weasis", "seg-preserved", _air_seg, _in(_source, _set("SpatialLocationsPreserved", "NO"))),
-    Break("weasis", "seg-own-plane", _placed_seg, _nothing),
-    Break("weasis", "seg-columns", _wide_seg, _nothing),
+    Break("weasis", "seg-frames", displays.air_seg, _delete("PerFrameFunctionalGroupsSequence")),
+    Break("weasis", "seg-segment", displays.air_seg, _in(_frame(1), _delete(_ID))),
+    Break("weasis", "seg-source-image", displays.air_seg, _in(_frame(2), _delete("DerivationImageSequence"))),
+    Break("weasis", "seg-referenced", displays.air_seg, _in(_series, _delete("ReferencedInstanceSequence"))),
+    Break("weasis", "seg-preserved", displays.air_seg, _in(_source, _set("SpatialLocationsPreserved", "NO"))),
+    Break("weasis", "seg-own-plane", displays.placed_seg, _nothing),
+    Break("weasis", "seg-columns", displays.wide_seg, _nothing),
     Break("weasis", "modality", displays.presentation_state, _set("Modality", "OT")),
     Break("weasis", "pr-images", displays.presentation_state, _delete("ReferencedSeriesSequence")),
     Break("weasis", "pr-layers", displays.presentation_state, _delete("GraphicLayerSequence")),
@@ -260,6 +247,8 @@ WEASIS = [
     Break("weasis", "ko-images", displays.key_objects, _delete("CurrentRequestedProcedureEvidenceSequence")),
     Break("weasis", "image-pixels", displays.secondary_capture, _delete("PixelData")),
 ]
+
+
 DCMQI = [
     Break("dcmqi", "seg-type", displays.seg, _delete("SegmentationType")),
     Break("dcmqi", "seg-pixels", displays.seg, _delete("NumberOfFrames")),
@@ -284,23 +273,12 @@ DCMQI = [
     Break("dcmqi", "sr-relationships", displays.sr, _in(_region, _delete("RelationshipType"))),
     Break("dcmqi", "sr-groups", displays.sr, _rename_groups),
 ]
+
+
 BREAKS = [*OHIF, *STONE, *WEASIS, *DCMQI]
-#: What each viewer draws as it is.
-DRAWN = [
-    *(("ohif", make) for make in (displays.seg, displays.sr, displays.text_sr, displays.secondary_capture)),
-    *(("stone", make) for make in (displays.comprehensive_sr, displays.text_sr, displays.secondary_capture)),
-    *(("weasis", make) for make in (_air_seg, displays.presentation_state, displays.sr, displays.text_sr)),
-    *(("weasis", make) for make in (displays.key_objects, displays.secondary_capture)),
-    *(("dcmqi", make) for make in (displays.seg, displays.sr)),
-]
-UNKNOWN = [
-    *(("ohif", make) for make in (displays.presentation_state, displays.key_objects)),
-    *(("stone", make) for make in (displays.seg, displays.presentation_state, displays.key_objects)),
-    *(("dcmqi", make) for make in (displays.presentation_state, displays.key_objects, displays.radiograph)),
-]
 
 
-@pytest.mark.parametrize(("viewer", "make"), DRAWN, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("viewer", "make"), displays.DRAWN, ids=lambda value: getattr(value, "__name__", value))
 def test_what_a_viewer_draws_passes_every_rule(viewer: str, make: Callable[[], Dataset]) -> None:
     """Our own objects for their profile, and the others as they should be."""
     verdict = _judged(viewer, make())
@@ -308,7 +286,7 @@ def test_what_a_viewer_draws_passes_every_rule(viewer: str, make: Callable[[], D
     assert verdict.line.startswith(f"{verdict.viewer} draws it as ")
 
 
-@pytest.mark.parametrize(("viewer", "make"), UNKNOWN, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("viewer", "make"), displays.UNKNOWN, ids=lambda value: getattr(value, "__name__", value))
 def test_a_kind_that_a_viewer_does_not_know_is_said(viewer: str, make: Callable[[], Dataset]) -> None:
     """With what to send instead."""
     verdict = _judged(viewer, make())
@@ -354,13 +332,13 @@ def test_the_profiles_are_for_their_viewers() -> None:
     assert _failed(_judged("dcmqi", displays.seg("air"))) == planes
     assert _failed(_judged("ohif", displays.sr("air"))) == ["sr-coordinates"]
     assert _failed(_judged("stone", displays.sr("ohif"))) == ["sr-class", "sr-region-source"]
-    assert _judged("weasis", _air_seg()).draws
-    assert not _judged("weasis", _placed_seg()).draws
+    assert _judged("weasis", displays.air_seg()).draws
+    assert not _judged("weasis", displays.placed_seg()).draws
 
 
 def test_a_rule_that_was_mended_does_not_count_but_is_said() -> None:
     """Who has an earlier version must know."""
-    verdict = _judged("weasis", _wide_seg())
+    verdict = _judged("weasis", displays.wide_seg())
     assert (verdict.draws, verdict.since) == (True, "4.7")
     assert verdict.line == "Weasis draws it as contours on its image, from version 4.7 on"
 
@@ -390,98 +368,10 @@ def test_dcmqi_agrees_on_our_own(profile: str, tmp_path: Path) -> None:
     assert displays.dcmqi_reads_sr(report, tmp_path) == _judged("dcmqi", report).draws
 
 
-class Said(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """`cxr-triage explain-display`, in this process."""
-
-    def command(*arguments: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["cxr-triage", "explain-display", *map(str, arguments)])
-        with kept_logging(), pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, said.out, said.err)
-
-    return command
-
-
-def test_the_command_says_a_verdict_and_its_rules(run: Callable[..., Said], tmp_path: Path) -> None:
-    """0: drawn; 1: one of them is not."""
-    good = displays.file_of(displays.seg(), tmp_path / "good.dcm")
-    bad = displays.file_of(displays.seg("air"), tmp_path / "bad.dcm")
-    said = run(good, "--viewer", "ohif")
-    assert (said.status, said.err) == (0, "")
-    assert said.out.startswith(f"{good}: OHIF draws it as an overlay on its image\n")
-    both = run("--viewer", "ohif", good, bad)
-    assert (both.status, f"{bad}: OHIF does not draw it (Segmentation Storage)\n" in both.out) == (1, True)
-    for word in ("failed", "3 of 3", "profile `ohif`", "checkOrientation", "3.12.10 and 3.13.2"):
-        assert word in both.out
-
-
-def test_the_command_prints_json(run: Callable[..., Said], tmp_path: Path) -> None:
-    """A list, in the order of the files."""
-    file = displays.file_of(displays.presentation_state(), tmp_path / "state.dcm")
-    said = run("--viewer", "ohif", "--json", file)
-    [row] = json.loads(said.out)
-    assert (said.status, row["file"], row["known"], row["draws"]) == (1, str(file), False, False)
-    assert row["verdict"].startswith("OHIF does not know this kind of object (Grayscale Softcopy Presentation State")
-    assert set(row["rules"][0]) == {"rule", "passed", "mended_in", "needs", "found", "change", "source"}
-
-
-@pytest.mark.parametrize("viewer", VIEWERS)
-def test_nothing_of_the_patient_is_printed(run: Callable[..., Said], tmp_path: Path, viewer: str) -> None:
-    """Neither names nor texts, nor what a person wrote where a code should stand."""
-    files = []
-    for number, make in enumerate({make for _, make in DRAWN + UNKNOWN}):
-        odd = make()
-        for item in odd.iterall():
-            if item.keyword in {"GraphicType", "SegmentationType", "TemplateIdentifier", "CodeValue", "SegmentLabel"}:
-                item.value = "MUSTER"
-        files += [displays.file_of(make(), tmp_path / f"{number}.dcm"), displays.file_of(odd, tmp_path / f"o{number}")]
-    shown = run(*files, "--viewer", viewer).out + run(*files, "--viewer", viewer, "--json").out
-    assert (len(shown) > 10000, [word for word in PATIENT_WORDS if word in shown]) == (True, [])
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(b"no DICOM", "is no DICOM file"), (b"", "is no DICOM file"), (None, "cannot be read (FileNotFoundError)")],
-)
-def test_what_is_no_dicom_file_is_one_line(
-    run: Callable[..., Said], tmp_path: Path, content: bytes | None, words: str
-) -> None:
-    """Status 2, whatever the other files are."""
-    good, file = displays.file_of(displays.seg(), tmp_path / "good.dcm"), tmp_path / "odd"
-    if content is not None:
-        file.write_bytes(content)
-    said = run(good, file, "--viewer", "ohif")
-    assert (said.status, said.out, said.err.count("\n"), words in said.err) == (2, "", 1, True)
-
-
-def test_what_there_are_no_rules_for_is_said(run: Callable[..., Said], tmp_path: Path) -> None:
-    """An encapsulated PDF; and a viewer or an option that is none."""
-    document = displays.text_sr()
-    document.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
-    file = displays.file_of(document, tmp_path / "document.dcm")
-    said = run(file, "--viewer", "ohif")
-    assert (said.status, "no rules for this kind of object (Encapsulated PDF Storage)" in said.err) == (2, True)
-    unknown = run(file, "--viewer", "osirix")
-    assert (unknown.status, "write one of ohif, stone, weasis, dcmqi" in unknown.err) == (2, True)
-    assert run(file, "--viewer", "ohif", "--jsno").status == 2
-    assert run(file).status == 2
-
-
 def test_an_object_of_nothing_fails_and_raises_nothing() -> None:
     """Whatever a file lacks, a rule says so."""
     for viewer in VIEWERS:
-        for make in {make for _, make in DRAWN}:
+        for make in {make for _, make in displays.DRAWN}:
             bare = Dataset()
             bare.SOPClassUID = make().SOPClassUID
             assert not _judged(viewer, bare).draws

@@ -28,9 +28,9 @@ from cxr_triage.model.errors import BundleError, ConfigurationError, StorageErro
 from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import Claim, InstanceState
 from cxr_triage.storage.ledger import ReadingList, Reporting, Scoring
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Claim, InstanceState
 from cxr_triage.storage.schema import InstanceRow, PredictionRow
 from daemons import chest_radiographs, lives
 from wards import DEADLINE_SECONDS, LEASE, PATIENCE_SECONDS, Ward, empty_ward, running, wait_until

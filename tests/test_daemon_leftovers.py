@@ -11,9 +11,10 @@ from cxr_triage.daemon.adoption import Adoption
 from cxr_triage.daemon.leftovers import Leftovers
 from cxr_triage.model.errors import StorageError, UnreachableError
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceState, ReceivedInstance
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger import Housekeeping, Intake, Scoring
-from cxr_triage.storage.records import InstanceState, Place, ReceivedInstance
+from cxr_triage.storage.upkeep_records import Place
 from reception import Reception, data_set_bytes, receiving
 from steps import LEASE
 

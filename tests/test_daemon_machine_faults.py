@@ -26,8 +26,8 @@ from cxr_triage.model.prediction import Prediction
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage import waiting
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import Claim, InstanceState
 from cxr_triage.storage.ledger import Intake, Scoring
-from cxr_triage.storage.records import Claim, InstanceState
 from disks import small_disk
 from peers import eventually
 from peers import running as running_role

@@ -11,8 +11,8 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.daemon.worklist.mwl import WorklistRole
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceHeader
 from cxr_triage.storage.ledger import Intake, ReadingList, Scoring
-from cxr_triage.storage.records import InstanceHeader
 from peers import findscu, free_port, running, storescu
 
 

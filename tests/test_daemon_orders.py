@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from builders import MORNING
 from cxr_triage.daemon.alerts import FAILURES_TOLD
@@ -18,11 +20,12 @@ from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import Circuits
 from cxr_triage.storage.order_records import Identity, Order, OrderSource
+from cxr_triage.storage.schema import OrderRow
 from ordering import OTHER, RIS, STUDY, Desk, entry, identity, order
 from peers import eventually, running, wlmscpfs
 from steps import LEASE, OWNER
 
-MINUTE = timedelta(minutes=1)
+MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 PATIENCE = Patience(first=MINUTE, longest=4 * MINUTE, give_up_after=timedelta(hours=1))
 
 
@@ -60,7 +63,9 @@ def said(level: Level, study: str = STUDY, **about: str) -> Order:
     return order(level, source=OrderSource.MWL, about=identity(study_instance_uid=study, **about))
 
 
-def inquirer(desk: Desk, database: Database, ask: Ask, owner_id: str = OWNER) -> Inquirer:
+def inquirer(
+    desk: Desk, database: Database, ask: Ask, owner_id: str = OWNER, again: timedelta = timedelta(0)
+) -> Inquirer:
     """Give one who asks that RIS."""
     return Inquirer(
         ask=ask,
@@ -68,7 +73,7 @@ def inquirer(desk: Desk, database: Database, ask: Ask, owner_id: str = OWNER) ->
         circuits=Circuits(database, clock=desk.steps.clock),
         policy=desk.policy,
         owner_id=owner_id,
-        patience=PATIENCE,
+        patience=replace(PATIENCE, again=again),
         clock=desk.steps.clock,
     )
 
@@ -95,6 +100,119 @@ def test_a_study_without_an_order_is_asked_for_once_it_came(desk: Desk, database
     desk.steps.clock.move(timedelta(hours=1))
     assert ask_all(asking) == 0
     assert desk.orders.counts().waiting == 0
+
+
+def answer(level: Level, study: str = STUDY) -> Order:
+    """Give what a RIS answers as it is read from an entry: the same content is the same message."""
+    return replace(said(level, study), message_id=f"{study} {level.name}")
+
+
+def ask_in(desk: Desk, asking: Inquirer, ris: Ris, *levels: Level) -> list[Level]:
+    """Ask every quarter of an hour while the RIS says one after the other; what the list says each time."""
+    found = []
+    for level in levels:
+        ris.known[STUDY] = replace(answer(level), at=desk.steps.clock())
+        asking.ask_next()
+        found.append(desk.level())
+        desk.steps.clock.move(QUARTER)
+    return found
+
+
+def test_an_answered_study_is_asked_for_again_while_it_waits(desk: Desk, database: Database) -> None:
+    """The RIS may make it more urgent, and less, and what it was before: its last word counts, and is kept once."""
+    ris = Ris()
+    asking = inquirer(desk, database, ris, again=QUARTER)
+    desk.image()
+    levels = [Level.ROUTINE, Level.STAT, Level.STAT, Level.ROUTINE, Level.ROUTINE, Level.STAT, Level.LOW]
+    assert ask_in(desk, asking, ris, *levels) == levels
+    with database.read() as session:
+        kept = session.scalars(select(OrderRow.level).order_by(OrderRow.id)).all()
+    assert kept == [Level.ROUTINE, Level.STAT, Level.ROUTINE, Level.STAT, Level.LOW]
+    assert len(ris.asked) == len(levels)
+
+
+def test_a_study_that_is_read_or_gone_is_not_asked_for_again(desk: Desk, database: Database) -> None:
+    """Nor before its time, nor where the site does not want it."""
+    ris = Ris(*(answer(Level.HIGH, study) for study in (STUDY, OTHER, "1.2.3")))
+    asking = inquirer(desk, database, ris, again=QUARTER)
+    for study in (STUDY, OTHER, "1.2.3"):
+        desk.image(study)
+    ask_all(asking)
+    desk.steps.reading_list.claim(STUDY, by="reader", actor="reader")
+    desk.steps.reading_list.finish(OTHER, actor="reader")
+    desk.steps.clock.move(QUARTER - MINUTE)
+    asking.ask_next()
+    assert len(ris.asked) == 3
+    desk.steps.clock.move(MINUTE)
+    never = inquirer(desk, database, ris)
+    for _ in range(3):
+        never.ask_next()
+        desk.steps.clock.move(QUARTER)
+    assert ris.studies[3:] == ["1.2.3"]
+
+
+@pytest.mark.parametrize("error", [None, UnreachableError("down")])
+def test_an_answer_that_is_missing_later_takes_nothing_back(
+    desk: Desk, database: Database, error: Exception | None
+) -> None:
+    """The RIS is down, or has taken what was acquired off its worklist; it is asked again all the same."""
+    ris = Ris(answer(Level.HIGH))
+    asking = inquirer(desk, database, ris, again=QUARTER)
+    desk.image()
+    ask_all(asking)
+    ris.known, ris.error = {}, error
+    for _ in range(10):
+        desk.steps.clock.move(QUARTER)
+        asking.ask_next()
+        assert (desk.level(), desk.orders.counts().waiting, desk.orders.counts().given_up) == (Level.HIGH, 0, 0)
+    ris.error = None
+    desk.steps.clock.move(QUARTER)
+    assert ask_in(desk, asking, ris, Level.STAT) == [Level.STAT]
+
+
+def test_asking_again_gives_way_to_what_is_not_known_yet_and_is_paced(desk: Desk, database: Database) -> None:
+    """A long list costs the RIS one question per look of the role for work."""
+    studies = [f"1.2.{number}" for number in range(5)]
+    ris = Ris(*(answer(Level.HIGH, study) for study in studies))
+    asking = inquirer(desk, database, ris, again=QUARTER)
+    for study in studies[:4]:
+        desk.image(study, accession_number=study)
+    assert ask_all(asking) == 4
+    desk.steps.clock.move(QUARTER)
+    desk.image(studies[4], accession_number=studies[4])
+    assert (asking.ask_next(), asking.ask_next()) == (True, False)
+    assert ris.studies[4:] == [studies[4], studies[0]]
+    assert [asking.ask_next() for _ in range(5)] == [False] * 5
+    assert ris.studies[6:] == studies[1:4]
+
+
+def test_two_entries_about_a_study_are_one_answer(desk: Desk, database: Database) -> None:
+    """The most urgent counts, of what is said now: one that is changed does not outweigh one that still stands."""
+    asked = [
+        [answer(Level.STAT), replace(said(Level.ROUTINE, patient_birth_date="19640812"), message_id="other")],
+        [answer(Level.STAT), replace(said(Level.HIGH, patient_birth_date="19640812"), message_id="other high")],
+        [answer(Level.STAT), answer(Level.LOW)],
+    ]
+    now = desk.steps.clock
+    told = iter(asked)
+    asking = inquirer(desk, database, lambda _about: [replace(each, at=now()) for each in next(told)], again=QUARTER)
+    desk.image(patient_birth_date="19640812")
+    for _ in asked:
+        asking.ask_next()
+        assert desk.level() is Level.STAT
+        desk.steps.clock.move(QUARTER)
+
+
+def test_what_a_dead_asker_was_asking_again_is_asked_by_another(desk: Desk, database: Database) -> None:
+    """Its turn is not lost."""
+    ris = Ris(answer(Level.HIGH))
+    asking = inquirer(desk, database, ris, again=QUARTER)
+    desk.image()
+    ask_all(asking)
+    desk.steps.clock.move(QUARTER)
+    assert desk.inquiries.claim("orders-dead") is not None
+    assert desk.inquiries.release_leases(lambda _owner: False, desk.steps.clock()) == 1
+    assert ask_in(desk, asking, ris, Level.STAT) == [Level.STAT]
 
 
 def test_a_study_whose_order_is_known_is_not_asked_for(desk: Desk, database: Database) -> None:

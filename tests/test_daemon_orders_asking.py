@@ -19,9 +19,10 @@ from pynetdicom.events import Event
 from builders import MORNING
 from cxr_triage.daemon.dicom_client import Peer
 from cxr_triage.daemon.dicom_server import VERIFICATION
-from cxr_triage.daemon.orders.asking import MAXIMUM_ENTRIES, MODALITY_WORKLIST_FIND, ask, verify_ris
+from cxr_triage.daemon.orders.asking import MAXIMUM_ENTRIES, ask, verify_ris
 from cxr_triage.daemon.orders.questions import RETURN_KEYS, orders, questions
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND
 from cxr_triage.daemon.worklist.identifiers import reading_id
 from cxr_triage.daemon.worklist.mwl import WorklistRole
 from cxr_triage.model.errors import OutOfResourcesError, RefusedError, UnreachableError

@@ -10,7 +10,7 @@ from builders import radiograph_file
 from cxr_triage.daemon.pipeline import index_file, score_file
 from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.radiograph import Radiograph
-from cxr_triage.storage.records import InstanceHeader
+from cxr_triage.storage.image_records import InstanceHeader
 
 SAID = builders.prediction()
 

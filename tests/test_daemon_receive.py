@@ -25,9 +25,9 @@ from cxr_triage.daemon.receive import (
 from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.model.errors import UnreachableError
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import KnownContent
 from cxr_triage.storage.inbox import Inbox
 from cxr_triage.storage.ledger import Intake
-from cxr_triage.storage.records import KnownContent
 from cxr_triage.storage.space import LowWater
 from peers import LOOPBACK, PATIENCE_SECONDS, REFUSED_CONNECTION, eventually, orthanc, running, stalling, storescu
 from reception import Reception, data_set_bytes, receiving

@@ -13,9 +13,11 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.commitment_records import Subject
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import Receipt
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, Rejections
 from cxr_triage.storage.ledger.commitments import Commitments
-from cxr_triage.storage.records import DeliveryState, ObjectKind, Receipt, Rejection, ResultObject
+from cxr_triage.storage.result_records import ObjectKind, Rejection, ResultObject
 from cxr_triage.storage.schema import InstanceRow
 from deliveries import LEASE, Pacs
 from peers import orthanc, storescp

@@ -16,8 +16,10 @@ from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit, DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Circuits
-from cxr_triage.storage.records import Circuit, DeliveryState, InstanceState, ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from steps import Steps
 
 STUDY = "1.2.840.1"

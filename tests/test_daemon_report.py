@@ -24,12 +24,13 @@ from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.wakeup import ring
 from cxr_triage.model.errors import StaleAttemptError, StorageError, UnavailableError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import InstanceState, Receipt
 from cxr_triage.storage.ledger.dispatch import Dispatch
 from cxr_triage.storage.ledger.housekeeping import Housekeeping
 from cxr_triage.storage.ledger.intake import Intake
 from cxr_triage.storage.ledger.reading_list import ReadingList
 from cxr_triage.storage.ledger.reporting import Reporting
-from cxr_triage.storage.records import InstanceState, ObjectKind, Receipt, ResultObject, Revision
+from cxr_triage.storage.result_records import ObjectKind, ResultObject, Revision
 from sites import POLICY, Site, data_set_at, stored_file
 
 YEAR = timedelta(days=365)

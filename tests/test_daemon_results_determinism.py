@@ -18,7 +18,7 @@ from cxr_triage.daemon.results.finishing import Encoded, encode
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.daemon.results.profiles import AIR, PROFILES
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, derived_uid
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 
 def digests() -> list[str]:

@@ -16,7 +16,7 @@ from cxr_triage.daemon.results.profiles import AIR, PROFILES
 from cxr_triage.model.findings import ABNORMALITIES, MEASUREMENT_CODES, SITES, THIRDS
 from cxr_triage.model.measurements import cardiothoracic_ratio
 from cxr_triage.model.remarks import HEART_ON_RIGHT
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 
 def filled(lines: list[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import builders
 import results
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.daemon.results.profiles import WEASIS
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 
 def test_it_points_at_the_image_and_at_all_that_shows_its_findings() -> None:

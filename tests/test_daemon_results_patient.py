@@ -16,7 +16,7 @@ import results
 from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.patient import COPIED, MUST_BE_PRESENT
 from cxr_triage.model.header import quiet_pydicom
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 WITHOUT_TYPE_2: dict[str, Any] = dict.fromkeys(MUST_BE_PRESENT)
 

@@ -12,7 +12,7 @@ import results
 from cxr_triage.daemon.results.presentation_state import build_pr
 from cxr_triage.daemon.results.profiles import WEASIS
 from cxr_triage.model.grayscale import Window
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 
 def state(window: Window | None = None, **tags: Any) -> Dataset:

@@ -20,7 +20,8 @@ from cxr_triage.daemon.results.profiles import AIR, OHIF, PROFILES
 from cxr_triage.daemon.results.regions import regions, zone_in_words
 from cxr_triage.daemon.results.uids import finding_uid
 from cxr_triage.model.findings import ABNORMALITIES, SITES, Finding, Zone
-from cxr_triage.storage.records import ObjectKind, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind
 
 ROWS, COLUMNS = 96, 80
 LEFT = Zone("left_lung", "upper")

@@ -6,7 +6,7 @@ import pytest
 
 import results
 from cxr_triage.daemon.results.finishing import numbered
-from cxr_triage.storage.records import ObjectKind, Reason
+from cxr_triage.storage.result_records import ObjectKind, Reason
 from rejecting import rejected, title
 
 

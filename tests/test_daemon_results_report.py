@@ -18,7 +18,7 @@ from cxr_triage.daemon.results.profiles import AIR, OHIF, WEASIS
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import ABNORMALITIES, Measurement
 from cxr_triage.model.remarks import HEART_ON_RIGHT
-from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference, ResultObject
 
 
 def _sr(*headers: Dataset, profile: str = "air", **changes: Any) -> Dataset:

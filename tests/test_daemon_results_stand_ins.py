@@ -16,7 +16,7 @@ from cxr_triage.daemon.results.objects import (
     form_of,
 )
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES, Form, ReportForm
-from cxr_triage.storage.records import PER_IMAGE, ObjectKind, ResultObject
+from cxr_triage.storage.result_records import PER_IMAGE, ObjectKind, ResultObject
 from validity import SOURCES
 
 #: Each form that may have to be made for a destination of a profile.

@@ -7,7 +7,7 @@ import pytest
 import results
 from cxr_triage.daemon.results.profiles import PROFILES
 from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
-from cxr_triage.storage.records import ObjectKind, ObjectReference
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference
 from validity import CR, SOURCES, contradictions, judged
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "validity.md"

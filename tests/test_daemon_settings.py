@@ -17,7 +17,7 @@ from cxr_triage.model.bundle import read_card
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.findings import ABNORMALITY_BY_NAME
 from cxr_triage.model.priority import Level, Mode, Policy
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 STOW = '[[destination]]\nname = "web"\nstow_url = "https://h/studies"\n'
@@ -217,6 +217,14 @@ REFUSED: Mapping[str, tuple[str, list[str]]] = {
         ["profile.0.stand_ins", "'basic text' does not say what 'SEG' says"],
     ),
     "destination twice": (PACS + PACS, ["destination.name = 'pacs'", "twice"]),
+    "modality twice": (
+        '[[modality]]\nae_title = "DX1"\nhost = "dx1"\nport = 104\n' * 2,
+        ["modality.ae_title = 'DX1'", "twice", "one address"],
+    ),
+    "subscriber twice": (
+        '[[ups_subscriber]]\nae_title = "READER"\nhost = "reader"\nport = 104\n' * 2,
+        ["ups_subscriber.ae_title = 'READER'", "twice", "one address"],
+    ),
     "destination is ourselves": (
         PACS.replace("192.0.2.1", "127.0.0.1").replace("104", "11112"),
         ["destination 'pacs'", "our own DICOM port"],

@@ -23,15 +23,16 @@ from pydicom.uid import (
 from rich.console import Console
 
 from cxr_triage.daemon.results.profiles import AIR, PROFILES
-from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.setting_peers import Destination
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.daemon.status import as_dict, print_tables, standing
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState, Instead, Untaken
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, StandIns
-from cxr_triage.storage.records import DeliveryState, Instead, ResultObject, Untaken
+from cxr_triage.storage.result_records import ResultObject
 from deliveries import LEASE, NEVER, Pacs
 from sites import Site, courier, settle
 from steps import SetClock

@@ -21,8 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import DeliveryState
 from deliveries import NEVER, Pacs
 from sites import Site, courier, settle
 

@@ -16,14 +16,16 @@ from cxr_triage.daemon.settings import Settings, load_settings
 from cxr_triage.daemon.upkeep import Upkeep, UpkeepRole
 from cxr_triage.daemon.wakeup import Doorbell
 from cxr_triage.model.errors import StorageError
-from cxr_triage.model.priority import Policy
+from cxr_triage.model.priority import Level, Policy
 from cxr_triage.storage import waiting
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import Circuit
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger import Circuits
 from cxr_triage.storage.locks import FILES, lock
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Circuit, InstanceState, ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 from ordering import Desk, order
 from peers import eventually, running
 from steps import LEASE, PACS, Steps
@@ -36,7 +38,9 @@ class House:
 
     def __init__(self, folder: Path, database: Database) -> None:
         file = folder / "cxr-triage.toml"
-        file.write_text("[upkeep]\nfinish_after_hours = 48\nkeep_files_hours = 72\n")
+        file.write_text(
+            "[upkeep]\nfinish_after_hours = 48\nkeep_files_hours = 72\n[worklist]\nkeep_orders_hours = 240\n"
+        )
         self.settings = load_settings(file)
         self.settings.prepare_folders()
         self.steps = Steps(database)
@@ -113,12 +117,13 @@ def test_questions_of_the_dead_go_back(house: House, database: Database) -> None
 
 
 def test_orders_of_studies_that_never_came_go(house: House, database: Database) -> None:
-    """They hold patients' numbers; by the configured age, not before."""
+    """They hold patients' numbers; by an age of their own: images may be made weeks later."""
     desk = Desk(database)
     desk.orders.record(order(), desk.policy)
-    house.steps.clock.move(timedelta(hours=71))
+    desk.steps.reading_list.set_ordered(STUDY, Level.STAT, actor="reader", policy=desk.policy)
+    house.steps.clock.move(timedelta(hours=239))
     house.upkeep.forget_orders()
-    assert desk.orders.counts().unmatched == 1
+    assert desk.orders.counts().unmatched == 2
     house.steps.clock.move(timedelta(hours=2))
     house.upkeep.forget_orders()
     assert desk.orders.counts().unmatched == 0

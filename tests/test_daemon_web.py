@@ -20,8 +20,8 @@ from cxr_triage.daemon.web.app import WebRole, create_app
 from cxr_triage.daemon.web.metrics import registry
 from cxr_triage.model.errors import TriageError
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger import Announcements, Circuits, Inquiries, StepSubscriptions
-from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.step_records import UPS_FACE
 from peers import free_port, running
 from steps import LEASE, OWNER, Steps

@@ -120,6 +120,7 @@ def _server_that_stops(settings: Settings) -> Iterator[ClientConnection]:
     [
         ("NOBODY", {}, 403),
         (SUBSCRIBER, {"Origin": "https://elsewhere.example"}, 403),
+        (SUBSCRIBER, {"Origin": "http://["}, 403),
     ],
 )
 def test_connections_that_are_not_opened(

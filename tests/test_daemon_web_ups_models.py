@@ -227,6 +227,20 @@ def test_sequences_go_so_deep(depth: int) -> None:
             xml_model.read(xml_model.write(made))
 
 
+@pytest.mark.parametrize("number", ["1025", "00000000120000", "000000001" + "2" * 5000, "1" * 5000, "0", "-1", "²"])
+def test_a_number_that_no_value_may_have_is_refused_before_it_makes_room(number: str) -> None:
+    """However it is written: a few bytes must not become a list of millions."""
+    with pytest.raises(MalformedError, match="from 1 to 1024"):
+        xml_model.read(_native(_rows(f'<Value number="{number}">1</Value>')).encode())
+
+
+@pytest.mark.parametrize("number", ["3", "003", "0" * 5000 + "3"])
+def test_zeros_in_front_of_a_number_mean_nothing(number: str) -> None:
+    """It is the third value."""
+    read = xml_model.read(_native(_rows(f'<Value number="{number}">7</Value>')).encode())
+    assert read["00280010"]["Value"] == [None, None, 7]
+
+
 def test_numbers_may_skip_empty_values() -> None:
     """PS3.19 Table A.1.5-2."""
     value = '<DicomAttribute tag="00321060" vr="LO"><Value number="3">c</Value></DicomAttribute>'

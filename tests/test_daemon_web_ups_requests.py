@@ -84,6 +84,7 @@ def test_payloads_that_are_not_read(client: Client, content: bytes, headers: dic
         ({"origin": "http://127.0.0.1:8080"}, 200),
         ({"origin": "https://elsewhere.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"host": "rebound.example"}, 421),
         ({"host": "a b"}, 400),
     ],

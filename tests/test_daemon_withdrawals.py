@@ -24,17 +24,10 @@ from cxr_triage.storage.commitment_records import (
     Subject,
 )
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Circuits, Commitments, Dispatch, Housekeeping, Reporting
-from cxr_triage.storage.records import (
-    DeliveryState,
-    InstanceState,
-    Instead,
-    ObjectKind,
-    Reason,
-    ResultObject,
-    Revision,
-    RevisionState,
-)
+from cxr_triage.storage.result_records import ObjectKind, Reason, ResultObject, Revision, RevisionState
 from deliveries import LEASE, Pacs
 from peers import eventually, running
 from rejecting import (

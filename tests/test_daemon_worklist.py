@@ -10,7 +10,7 @@ from pydicom import config
 from builders import MORNING, finding
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.priority import Level
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.list_records import ListedStudy
 from listings import known, listed_study, listing
 from peers import findscu
 

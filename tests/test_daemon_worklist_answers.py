@@ -19,7 +19,7 @@ from pynetdicom.dimse_messages import C_FIND_RQ
 
 from cxr_triage.daemon.dicom_server import Limits
 from cxr_triage.daemon.worklist.board import Board, Place
-from cxr_triage.daemon.worklist.mwl import MODALITY_WORKLIST_FIND
+from cxr_triage.daemon.worklist.c_find import MODALITY_WORKLIST_FIND
 from listings import board_of, finding, listed_study, listing
 from peers import LOOPBACK, eventually, findscu, stalling
 

@@ -70,6 +70,33 @@ NAMES = [
     ("PN", "muster^e?ika", "Muster^Erika", True),
     ("PN", "*^erika", "Muster^Erika", True),
     ("PN", "Erika*", "Muster^Erika", False),
+    *(
+        ("PN", key, value, expected)
+        for key in ("MUSTER^*", "MUSTER^**", "MUSTER^*^*", "MUSTER^*^^*", "Muster^*^")
+        for value, expected in {
+            "Muster": True,
+            "Muster^": True,
+            "Muster^Erika": True,
+            "Muster^Erika^Anna": True,
+            "Musterfrau": False,
+            "Musterfrau^Erika": False,
+            "": False,
+        }.items()
+    ),
+    ("PN", "Muster^^*", "Muster", True),
+    ("PN", "Muster^^*", "Muster^^Anna", True),
+    ("PN", "Muster^^*", "Muster^Erika", False),
+    ("PN", "Must*^*", "Muster", True),
+    ("PN", "Must*^*", "Muster^Erika", True),
+    ("PN", "Muster^E*^*", "Muster^Erika", True),
+    ("PN", "Muster^E*^*", "Muster", False),
+    ("PN", "Muster^?*", "Muster", False),
+    ("PN", "^*", "", True),
+    ("PN", "^*", "^Erika", True),
+    ("PN", "^*", "Muster", False),
+    ("PN", "Yamada^*=山田^*", "Yamada=山田", True),
+    ("PN", "Yamada^*=^*", "Yamada^Tarou", True),
+    ("PN", "Yamada^*=山田^*", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
     # The same letter, composed or not, wide or not.
     ("PN", "Mu\u0308ller", "M\u00fcller", True),
     ("PN", "\uff79\uff9d", "\u30b1\u30f3", True),

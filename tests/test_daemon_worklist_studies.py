@@ -14,7 +14,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from builders import finding
-from cxr_triage.daemon.worklist.mwl import STUDY_ROOT_FIND
+from cxr_triage.daemon.worklist.c_find import STUDY_ROOT_FIND
 from cxr_triage.storage.list_records import ListedImage
 from listings import DIGITAL_X_RAY, VERSION, board_of, listed_study, listing
 from listings import finding as served

@@ -48,6 +48,7 @@ LIVES_IN = {
     "defusedxml": ["daemon/web/ups/"],
     "pydantic": [
         "daemon/settings.py",
+        "daemon/setting_peers.py",
         "daemon/setting_sections.py",
         "daemon/setting_types.py",
         "daemon/setting_errors.py",

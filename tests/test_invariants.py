@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
-from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.image_records import InstanceState
 from invariants import (
     Books,
     Echo,

@@ -17,9 +17,9 @@ from conftest import DATABASES
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.backup import Manifest, back_up, files, making, manifest, verify
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import InstanceState, Receipt
 from cxr_triage.storage.locks import FILES, WORK, lock
 from cxr_triage.storage.migrate import migrate
-from cxr_triage.storage.records import InstanceState, Receipt
 from cxr_triage.storage.space import free_bytes
 
 

@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from builders import MORNING
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger import Circuits
-from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.schema import AuditRow
 from steps import SetClock, Steps
 

@@ -18,7 +18,7 @@ def _multiply(database: Database, times: int) -> None:
     with database.transaction() as session:
         [image] = session.execute(select(images)).mappings().all()
         copies = [{**image, "id": 1000 + copy, "sop_instance_uid": f"2.{copy}"} for copy in range(times)]
-        session.execute(insert(images), copies)
+        session.execute(insert(InstanceRow), copies)
         session.connection().exec_driver_sql("ANALYZE")
 
 

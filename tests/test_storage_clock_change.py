@@ -7,9 +7,9 @@ import pytest
 from builders import finding, instance_header, received_instance
 from cxr_triage.model.priority import rank
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger import Circuits, ClockChange
 from cxr_triage.storage.ledger.history import History
-from cxr_triage.storage.records import Circuit
 from steps import LEASE, OWNER, PACS, Steps
 
 YEAR = timedelta(days=365)

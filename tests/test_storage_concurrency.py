@@ -13,8 +13,8 @@ from builders import finding, instance_header, prediction, received_instance
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Intake, ReadingList, Scoring
-from cxr_triage.storage.records import InstanceState
 from steps import LEASE, Steps, claim_all, claim_all_from
 
 IMAGES = 24

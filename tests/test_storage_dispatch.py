@@ -7,7 +7,8 @@ import pytest
 
 from builders import result_object
 from cxr_triage.model.errors import StaleAttemptError
-from cxr_triage.storage.records import DeliveryState, ObjectKind
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.result_records import ObjectKind
 from steps import LEASE, Steps
 
 OWNER = "deliver-1-host-1"

@@ -7,9 +7,12 @@ import pytest
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.prediction import Refusal
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping
 from cxr_triage.storage.ledger.history import History
-from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
+from cxr_triage.storage.upkeep_records import Counts
 from steps import Steps
 
 EMPTY = Counts(

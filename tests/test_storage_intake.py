@@ -9,8 +9,8 @@ from builders import MORNING, received_instance
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.prediction import Refusal
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceState, KnownContent, Receipt
 from cxr_triage.storage.ledger import Intake
-from cxr_triage.storage.records import InstanceState, KnownContent, Receipt
 from steps import Steps
 
 

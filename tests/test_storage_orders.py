@@ -1,25 +1,30 @@
 """Orders: which study they are about, which of them counts, and that they wait for their images."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from backed_up import old_ledger
 from builders import finding, instance_header, prediction
 from cxr_triage.model.errors import OrderRefusedError
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.ledger import Orders, StepLedger, ordering
 from cxr_triage.storage.migrate import migrate
 from cxr_triage.storage.order_records import (
     EndReason,
     Identity,
     Verdict,
+    verdict,
 )
-from cxr_triage.storage.schema import OrderRow
+from cxr_triage.storage.schema import OrderRow, StudyRow
 from ordering import OTHER, PATIENT, RIS, STUDY, Desk, ending, identity, order
+from peers import eventually
 from steps import Steps
 
 
@@ -224,6 +229,23 @@ def test_the_end_of_another_patients_order_ends_nothing(desk: Desk) -> None:
     assert desk.level() is Level.ROUTINE
 
 
+@pytest.mark.parametrize("first", ["end", "images"])
+def test_the_end_of_one_of_two_studies_of_an_accession_number_leaves_the_other(desk: Desk, first: str) -> None:
+    """It names the study that was read; one that names none is about both."""
+    received_at = desk.steps.clock()
+    desk.steps.clock.move(timedelta(minutes=1))
+    if first == "end":
+        desk.orders.end(ending(about=identity(study_instance_uid=STUDY)), desk.policy)
+    for study in (STUDY, OTHER):
+        desk.image(study, received_at=received_at)
+    if first == "images":
+        desk.orders.end(ending(about=identity(study_instance_uid=STUDY)), desk.policy)
+    assert [each.study_instance_uid for each in desk.steps.reading_list.studies()] == [OTHER]
+    assert not [event for event in desk.events(OTHER) if event[1] in ("order_ended", "finished")]
+    desk.orders.end(ending(), desk.policy)
+    assert desk.steps.reading_list.studies() == []
+
+
 @pytest.mark.parametrize("sender", ["CXRTRIAGE", "CXRLIST"])
 def test_what_we_say_ourselves_is_no_order(desk: Desk, sender: str) -> None:
     """Our own list that comes back would feed itself."""
@@ -253,6 +275,73 @@ def test_orders_whose_images_never_come_are_forgotten(desk: Desk) -> None:
     assert desk.orders.forget_unmatched(desk.steps.clock() - timedelta(days=1)) == 0
     desk.image(OTHER, accession_number="ACC-0009")
     assert (desk.level(STUDY), desk.level(OTHER)) == (Level.HIGH, Level.ROUTINE)
+
+
+def test_what_only_a_forgotten_order_had_made_goes_with_it(desk: Desk, database: Database) -> None:
+    """The row of its study too; not while another order or a procedure step is about that."""
+    desk.orders.record(order(about=Identity(study_instance_uid=STUDY)), desk.policy)
+    desk.orders.record(order(about=Identity(study_instance_uid=OTHER)), desk.policy)
+    steps = StepLedger(database, clock=desk.steps.clock)
+    steps.create(
+        "1.2.3",
+        {},
+        about=Identity(study_instance_uid="9.9"),
+        ordered=Level.LOW,
+        told=(),
+        policy=desk.policy,
+        actor="READER",
+    )
+    desk.orders.record(order(about=Identity(study_instance_uid="9.9")), desk.policy)
+    desk.steps.clock.move(timedelta(days=2))
+    desk.steps.reading_list.set_ordered(OTHER, Level.HIGH, actor="reader", policy=desk.policy)
+    assert desk.orders.forget_unmatched(desk.steps.clock() - timedelta(days=1)) == 3
+    with database.read() as session:
+        assert set(session.scalars(select(StudyRow.study_instance_uid))) == {OTHER, "9.9"}
+    for study, level in ((STUDY, Level.ROUTINE), (OTHER, Level.HIGH), ("9.9", Level.ROUTINE)):
+        desk.image(study, accession_number="")
+        assert desk.level(study) is level
+
+
+def test_more_orders_than_at_once_are_forgotten_in_turn(desk: Desk) -> None:
+    """No transaction holds the locks of a month's orders."""
+    for number in range(5):
+        desk.orders.record(order(about=identity(accession_number=f"ACC-{number}")), desk.policy)
+    desk.steps.clock.move(timedelta(days=2))
+    before = desk.steps.clock() - timedelta(days=1)
+    assert [desk.orders.forget_unmatched(before, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("about", [identity(), Identity(study_instance_uid=STUDY)])
+def test_an_order_is_not_forgotten_while_its_first_image_comes_in(
+    postgres_url: str, about: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Postgres, from two connections: whoever forgets waits for the image that is looking for its orders."""
+    with closing(open_database(postgres_url)) as database, closing(open_database(postgres_url)) as other:
+        desk = Desk(database)
+        desk.orders.record(order(Level.STAT, about=about), desk.policy)
+        desk.steps.clock.move(timedelta(days=2))
+        forgetting = Orders(other, clock=desk.steps.clock)
+        with ThreadPoolExecutor(1) as thread:
+            forgotten: list[Future[int]] = []
+
+            def look_slowly(*given: Any) -> Verdict | None:
+                if not forgotten:
+                    before = desk.steps.clock() - timedelta(days=1)
+                    forgotten.append(thread.submit(forgetting.forget_unmatched, before))
+                    eventually(lambda: forgotten[0].done() or waits_for_a_lock(database))
+                return verdict(*given)
+
+            monkeypatch.setattr(ordering, "verdict", look_slowly)
+            desk.image()
+            assert forgotten[0].result() == 0
+        assert desk.level() is Level.STAT
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    """Whether somebody on a database of Postgres waits for somebody else."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with database.read() as session:
+        return bool(session.scalar(text(waiting)))
 
 
 def test_orders_and_images_at_the_same_time_find_each_other(desk: Desk) -> None:

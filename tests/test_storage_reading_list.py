@@ -11,11 +11,11 @@ from sqlalchemy import update
 from builders import finding, prediction, received_instance
 from cxr_triage.model.errors import StorageError
 from cxr_triage.model.prediction import Refusal, Remark
-from cxr_triage.model.priority import Level, Mode, Policy, rank
+from cxr_triage.model.priority import Level, Mode, Policy
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import ReadingList, Scoring
 from cxr_triage.storage.list_records import Change
-from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import StudyRow
 from steps import LEASE, OWNER, Steps
 
@@ -344,7 +344,7 @@ def test_the_list_of_a_past_instant_can_be_shown(steps: Steps) -> None:
         shown.append((steps.clock(), order(steps)))
         steps.clock.move(timedelta(minutes=1))
     for when, expected in shown:
-        stood = rank(steps.reading_list.stood_at(when), now=when, policy=steps.policy)
+        stood = steps.reading_list.stood_at(when).ranked(steps.policy)
         assert [place.study.study_instance_uid for place in stood] == expected
     assert len({tuple(expected) for _, expected in shown}) > 5
 

@@ -10,8 +10,10 @@ from cxr_triage.model.errors import ResultError, StaleAttemptError, StorageError
 from cxr_triage.model.prediction import BundleIdentity, Refusal
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import Completeness, Reporting
-from cxr_triage.storage.records import DeliveryState, ObjectKind, OwnedFile, RevisionState
+from cxr_triage.storage.result_records import ObjectKind, RevisionState
+from cxr_triage.storage.upkeep_records import OwnedFile
 from steps import Steps
 
 

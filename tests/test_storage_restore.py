@@ -15,9 +15,9 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.storage import disk
 from cxr_triage.storage.backup import Kept, Service, back_up, in_silence, manifest, restore, restoring
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.locks import WORK, at_work, lock
 from cxr_triage.storage.migrate import migrate, require_current_schema
-from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.space import free_bytes
 
 #: Where to.

@@ -9,8 +9,9 @@ from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.model.prediction import BundleIdentity, Prediction, Refusal
 from cxr_triage.model.priority import Level
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import InstanceState, ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 from cxr_triage.storage.schema import ObjectRow
 from steps import OWNER, Steps
 

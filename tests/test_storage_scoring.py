@@ -12,7 +12,7 @@ from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.model.findings import Zone
 from cxr_triage.model.prediction import Prediction, Refusal, Remark
 from cxr_triage.model.priority import Level
-from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.image_records import InstanceState
 from steps import LEASE, OWNER, Steps
 
 REFUSAL = Refusal(reason="not_frontal", explanation="The view position says lateral.")

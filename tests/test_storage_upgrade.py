@@ -17,10 +17,12 @@ from cxr_triage.model.errors import StorageError
 from cxr_triage.storage import migrate as migrations
 from cxr_triage.storage.backup import Service, back_up, making, manifest, restore
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import StepLedger
 from cxr_triage.storage.locks import at_work
 from cxr_triage.storage.migrate import MIGRATIONS, head, migrate, require_current_schema, revision_of
-from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
 from cxr_triage.storage.schema import Base
 from cxr_triage.storage.step_records import StepState
 

@@ -24,7 +24,7 @@ import results
 from cxr_triage.daemon.results.finishing import encode
 from cxr_triage.daemon.results.objects import BuiltObject
 from cxr_triage.daemon.results.profiles import PROFILES
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 DCENTVFY = Path(sys.executable).with_name("dcentvfy")
 CR: dict[str, Any] = {"SOPClassUID": ComputedRadiographyImageStorage}

@@ -18,8 +18,8 @@ from cxr_triage.daemon.infer import Inference, InferRole, Readers, Retry, Timing
 from cxr_triage.daemon.readers import Score
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import InstanceState, ReceivedInstance
 from cxr_triage.storage.ledger import Intake, Scoring
-from cxr_triage.storage.records import InstanceState, ReceivedInstance
 from cxr_triage.storage.schema import InstanceRow
 
 #: On a machine that is busy with other things.

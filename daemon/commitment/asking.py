@@ -31,7 +31,7 @@ from cxr_triage.daemon.dicom_client import Peer, connected
 from cxr_triage.daemon.dicom_server import VERIFICATION
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.lookout import Lookout
-from cxr_triage.daemon.setting_sections import DeliverSettings
+from cxr_triage.daemon.setting_peers import DeliverSettings
 from cxr_triage.model.errors import RefusedError, UnreachableError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.commitment_records import CommitmentRequest, Subject

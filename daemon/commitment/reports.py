@@ -23,7 +23,7 @@ from cxr_triage.daemon.commitment.messages import (
     read_report,
 )
 from cxr_triage.daemon.logs import get_logger
-from cxr_triage.daemon.setting_sections import DeliverSettings
+from cxr_triage.daemon.setting_peers import DeliverSettings
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.commitment_records import CommitmentReport, Reception

@@ -7,7 +7,7 @@ from cxr_triage.daemon.commitment.event_reports import Insistence
 from cxr_triage.daemon.commitment.reporting import Reporter
 from cxr_triage.daemon.commitment.reports import Persistence
 from cxr_triage.daemon.dicom_client import peer
-from cxr_triage.daemon.setting_sections import Destination
+from cxr_triage.daemon.setting_peers import Destination
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import Subject
 from cxr_triage.storage.database import Database

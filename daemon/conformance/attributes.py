@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from cxr_triage.daemon.results.finishing import CHEST, MANUFACTURER, MODEL_NAME
 from cxr_triage.daemon.results.profiles import SERIES
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 
 class Presence(StrEnum):

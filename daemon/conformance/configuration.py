@@ -5,16 +5,16 @@ from typing import Final
 
 from cxr_triage.daemon.conformance.markdown import table, text
 from cxr_triage.daemon.reference import setting_cells
-from cxr_triage.daemon.setting_sections import (
+from cxr_triage.daemon.setting_peers import (
     DeliverSettings,
     Destination,
     DicomSettings,
     Modality,
     RisSettings,
-    Section,
     UpsSubscriber,
-    WorklistSettings,
 )
+from cxr_triage.daemon.setting_sections import WorklistSettings
+from cxr_triage.daemon.setting_types import Section
 
 _LOCAL: Final[Sequence[tuple[str, type[Section], Sequence[str]]]] = (
     ("dicom", DicomSettings, ("ae_title", "host", "port", "allowed_ae_titles", "require_called_ae_title")),

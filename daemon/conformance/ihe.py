@@ -7,7 +7,7 @@ from cxr_triage.daemon.conformance.markdown import named, table, text
 from cxr_triage.daemon.results.finishing import SOFTWARE_VERSION
 from cxr_triage.daemon.results.objects import sop_class
 from cxr_triage.daemon.results.profiles import PROFILES, Profile, ReportForm
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 #: IHE RAD TF-2: by which transaction an Evidence Creator stores each kind of object.
 STORED_BY: Final[dict[str, tuple[ObjectKind, ...]]] = {

@@ -15,7 +15,7 @@ from cxr_triage.daemon.conformance.attributes import (
 from cxr_triage.daemon.results.finishing import MANUFACTURER
 from cxr_triage.daemon.results.profiles import ReportForm
 from cxr_triage.daemon.results.uids import CODING_SCHEME_UID
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 _EVIDENCE: Final = Attribute(
     "CurrentRequestedProcedureEvidenceSequence", ALWAYS, "the images, and what was made of them"

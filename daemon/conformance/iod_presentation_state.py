@@ -17,7 +17,7 @@ from cxr_triage.daemon.conformance.attributes import (
     series,
 )
 from cxr_triage.daemon.results.presentation_state import MODALITY_LUT
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 _ANNOTATION, _AREA = "GraphicAnnotationSequence", "DisplayedAreaSelectionSequence"
 _VOI: Final = "SoftcopyVOILUTSequence"

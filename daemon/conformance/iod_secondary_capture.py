@@ -17,7 +17,7 @@ from cxr_triage.daemon.conformance.attributes import (
     series,
 )
 from cxr_triage.daemon.results.profiles import AIR
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 SECONDARY_CAPTURE: Final = (
     Module("General Series", "C.7.3.1", "M", (*series(ObjectKind.SC), IN_THE_CHEST)),

@@ -19,7 +19,7 @@ from cxr_triage.daemon.conformance.attributes import (
 from cxr_triage.daemon.results.finishing import MANUFACTURER
 from cxr_triage.daemon.results.segmentation import NOMINAL_ORIENTATION
 from cxr_triage.model.findings import STRUCTURES
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 _NAMES: Final = ", ".join(structure.code.meaning for structure in STRUCTURES)
 _ORIENTATION: Final = "\\".join(str(value) for value in NOMINAL_ORIENTATION)

@@ -15,7 +15,7 @@ from cxr_triage.daemon.conformance.markdown import named, table, text
 from cxr_triage.daemon.conformance.templates import templates_table
 from cxr_triage.daemon.results.patient import MUST_BE_PRESENT, PATIENT, STUDY
 from cxr_triage.daemon.results.profiles import SOP_CLASSES, ReportForm
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 #: Modules by what an object is, besides those that all have.
 MODULES: Final[Mapping[ObjectKind | ReportForm, Sequence[Module]]] = {

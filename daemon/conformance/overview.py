@@ -9,7 +9,7 @@ from cxr_triage.daemon.conformance.markdown import named, table, text
 from cxr_triage.daemon.conformance.negotiation import Offer
 from cxr_triage.daemon.results.objects import sop_class
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES, Profile, ReportForm
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 _WHAT: Final = {
     ObjectKind.SEG: "one per scored image: left lung, right lung, heart",

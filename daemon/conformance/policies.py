@@ -6,7 +6,8 @@ from cxr_triage.daemon.conformance.markdown import table
 from cxr_triage.daemon.dicom_client import MAXIMUM_PDU_BYTES
 from cxr_triage.daemon.dicom_server import LOCAL_LIMIT_EXCEEDED, Limits
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from cxr_triage.daemon.setting_sections import DicomSettings, WorklistSettings
+from cxr_triage.daemon.setting_peers import DicomSettings
+from cxr_triage.daemon.setting_sections import WorklistSettings
 
 #: PS3.7 A.2.1.
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"

@@ -22,12 +22,13 @@ from cxr_triage.daemon.dicom_client import (
     StoreStatus,
 )
 from cxr_triage.daemon.dicom_web import UNSUPPORTED as STOW_UNSUPPORTED
-from cxr_triage.daemon.orders.asking import MAXIMUM_ENTRIES, OUT_OF_RESOURCES, PENDING
+from cxr_triage.daemon.orders.asking import MAXIMUM_ENTRIES
 from cxr_triage.daemon.orders.questions import questions
 from cxr_triage.daemon.results.profiles import PROFILES, SOP_CLASSES, Form, Profile
+from cxr_triage.daemon.worklist.c_find import OUT_OF_RESOURCES, PENDING, PENDING_WITHOUT_SOME_KEYS
 from cxr_triage.storage.commitment_records import DUPLICATE_TRANSACTION_UID
 from cxr_triage.storage.order_records import Identity
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 _DONE: Final = {
     Outcome.STORED: "stored",
@@ -62,7 +63,7 @@ def sender() -> str:
         inquiring=contexts_table(negotiation.inquiring()),
         keys=_keys_table(),
         entries=MAXIMUM_ENTRIES,
-        pending=", ".join(status(each) for each in sorted(PENDING)),
+        pending=", ".join(status(each) for each in (PENDING, PENDING_WITHOUT_SOME_KEYS)),
         no_resources=status(OUT_OF_RESOURCES),
     )
 

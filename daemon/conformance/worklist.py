@@ -22,8 +22,8 @@ from cxr_triage.daemon.worklist.study_entries import Level as QueryLevel
 from cxr_triage.daemon.worklist.study_entries import things_at
 from cxr_triage.daemon.worklist.version_words import place_in_words
 from cxr_triage.model.priority import Level, Policy, prioritise, rank
-from cxr_triage.storage.list_records import ListedImage, ListVersion
-from cxr_triage.storage.records import InstanceHeader, ListedStudy
+from cxr_triage.storage.image_records import InstanceHeader
+from cxr_triage.storage.list_records import ListedImage, ListedStudy, ListVersion
 
 _EMPTY: Final = "empty: nobody told us"
 _SOURCE: Final = "the study's first image"

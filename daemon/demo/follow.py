@@ -10,9 +10,12 @@ from typing import Final
 from cxr_triage.daemon.demo.pacs import StoredObject
 from cxr_triage.daemon.demo.push import PushedFile
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping, Reporting
 from cxr_triage.storage.ledger.history import History
-from cxr_triage.storage.records import Counts, DeliveryState, InstanceState, RevisionState, SetAside
+from cxr_triage.storage.result_records import RevisionState
+from cxr_triage.storage.upkeep_records import Counts, SetAside
 
 #: No more work is done on these by itself.
 END_STATES: Final = (InstanceState.SCORED, InstanceState.UNSUITABLE, InstanceState.FAILED)

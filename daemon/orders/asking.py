@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -16,19 +15,22 @@ from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.orders.questions import orders, questions
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID
 from cxr_triage.daemon.settings import Settings
+from cxr_triage.daemon.worklist.c_find import (
+    MODALITY_WORKLIST_FIND,
+    OUT_OF_RESOURCES,
+    PENDING,
+    PENDING_WITHOUT_SOME_KEYS,
+    SUCCESS,
+    TRANSFER_SYNTAXES,
+)
 from cxr_triage.model.errors import OutOfResourcesError, RefusedError, UnreachableError
 from cxr_triage.storage.clock import Clock
 from cxr_triage.storage.order_records import Identity, Order
 
 log = get_logger(__name__)
 
-#: PS3.4 Table K.5-1.
-MODALITY_WORKLIST_FIND: Final = UID("1.2.840.10008.5.1.4.31")
-TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-#: PS3.4 Table K.4-1.
-SUCCESS: Final = 0x0000
-PENDING: Final = frozenset({0xFF00, 0xFF01})
-OUT_OF_RESOURCES: Final = 0xA700
+#: Each comes with an entry.
+_ANSWERS: Final = (PENDING, PENDING_WITHOUT_SOME_KEYS)
 #: Entries read of one answer: a study has a few; a RIS that sends its whole list does not match by this key.
 MAXIMUM_ENTRIES: Final = 200
 
@@ -105,7 +107,7 @@ def _entries(association: Association, question: Dataset, peer: Peer) -> Iterato
     for status, entry in _answers(association, question, peer):
         if "Status" not in status:
             raise UnreachableError(f"{peer} gave no answer to C-FIND")
-        if status.Status in PENDING:
+        if status.Status in _ANSWERS:
             count += 1
             if entry is not None:
                 yield entry

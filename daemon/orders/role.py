@@ -20,10 +20,10 @@ from cxr_triage.model.errors import RefusedError, StaleAttemptError, StorageErro
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger import Circuits, Inquiries
 from cxr_triage.storage.order_records import Identity, Inquiry, Order
 from cxr_triage.storage.owners import Owner
-from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
@@ -59,7 +59,10 @@ class Inquirer:
         self._clock = clock
 
     def ask_next(self) -> bool:
-        """Ask about the next study that is due; whether there was one, and the RIS not left alone.
+        """Ask about the next study that is due; whether to go on at once.
+
+        Not where the RIS is left alone, nor after a study that was answered before: a long list of those is asked for
+        at the pace at which the role looks for work, so that the load on the RIS is bounded.
 
         Raises:
             StorageError: the ledger could not be reached.
@@ -79,29 +82,37 @@ class Inquirer:
             else:
                 self._answered(circuit)
                 self._record(inquiry, orders)
-        return True
+        return not inquiry.is_answered
 
     def _record(self, inquiry: Inquiry, orders: Sequence[Order]) -> None:
         if not orders:
             self._put_off(inquiry, "the RIS has no entry with a priority for it")
-        elif self._inquiries.record_answer(inquiry, orders, self._policy, retry_at=self._next(inquiry)):
+        elif self._inquiries.record_answer(
+            inquiry, orders, self._policy, retry_at=self._next(inquiry), again_at=self._next_again()
+        ):
             log.info("order known", answers=len(orders), **inquiry.log_context())
         else:
             log.warning("RIS names another patient", answers=len(orders), **inquiry.log_context())
 
     def _put_off(self, inquiry: Inquiry, reason: str) -> None:
-        """Ask again later, or no more: ROUTINE stays."""
+        """Ask again later, or no more: what is ordered stays."""
         retry_at = self._next(inquiry)
         self._inquiries.record_unanswered(inquiry, error=reason, retry_at=retry_at)
-        told = "order not known" if retry_at else "order not known, given up"
+        told = "order not known" if retry_at or inquiry.is_answered else "order not known, given up"
         log.info(told, reason=reason, asked=inquiry.failures + 1, **inquiry.log_context())
 
     def _next(self, inquiry: Inquiry) -> datetime | None:
         """Say when to ask again after this attempt; None: it has been asked for long enough."""
+        if inquiry.is_answered:
+            return self._next_again()
         now, tries = self._clock(), inquiry.failures + 1
         if is_spent(inquiry.since, tries, now=now, patience=self._patience):
             return None
         return now + pause(tries, patience=self._patience, jitter=0)
+
+    def _next_again(self) -> datetime | None:
+        again = self._patience.again
+        return self._clock() + again if again else None
 
     def _failed(self, circuit: Circuit, error: TriageError) -> None:
         pausing = pause(circuit.failures + 1, patience=self._patience, jitter=_RANDOM.random())
@@ -186,4 +197,5 @@ def patience(settings: Settings) -> Patience:
         longest=timedelta(seconds=settings.ris.interval_longest_seconds),
         give_up_after=timedelta(hours=settings.ris.give_up_hours),
         poll=timedelta(seconds=settings.ris.poll_seconds),
+        again=timedelta(minutes=settings.ris.ask_again_minutes),
     )

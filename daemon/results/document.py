@@ -16,7 +16,7 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.findings import Finding
 from cxr_triage.model.header import items, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import Revision
+from cxr_triage.storage.result_records import Revision
 
 STATEMENT: Final = (
     "Research software, not a medical device: not for diagnosis. It orders the reading list; it does not read. "

@@ -11,7 +11,7 @@ from cxr_triage.daemon.results.profiles import RESEARCH, Profile
 from cxr_triage.daemon.results.regions import zone_in_words
 from cxr_triage.daemon.results.uids import derived_uid, finding_uid, segment_uid
 from cxr_triage.model.findings import MEASUREMENT_CODES, STRUCTURES, Finding
-from cxr_triage.storage.records import StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
 
 RATIO: Final = "cardiothoracic_ratio"
 #: Half the height of a line's end mark, through the longer side of the image.

@@ -19,7 +19,8 @@ from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.daemon.results.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from cxr_triage.model.header import GROUP_LENGTH_ELEMENT_BYTES, PREAMBLE_BYTES, quiet_pydicom, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference, Revision
 
 MANUFACTURER: Final = "cxr-triage project"
 MODEL_NAME: Final = "cxr-triage"

@@ -14,7 +14,7 @@ from cxr_triage.daemon.results.finishing import document_uid, equipment, finish,
 from cxr_triage.daemon.results.measurement_groups import ReportedImage
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import ObjectKind, ObjectReference, Revision
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference, Revision
 
 #: Kinds that are images: referenced as such.
 IMAGES: Final = frozenset({ObjectKind.SEG, ObjectKind.SC})

@@ -40,7 +40,8 @@ from cxr_triage.daemon.results.uids import finding_uid, segment_uid
 from cxr_triage.model import findings as vocabulary
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import MEASURED_STRUCTURE, MEASUREMENT_CODES, QUALIFIER_CODES, STRUCTURES, Structure
-from cxr_triage.storage.records import ObjectKind, ObjectReference, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 

@@ -20,7 +20,8 @@ from cxr_triage.daemon.results.segmentation import build_seg
 from cxr_triage.daemon.results.structured_report import build_sr
 from cxr_triage.model.errors import ResultError
 from cxr_triage.model.grayscale import is_for_processing
-from cxr_triage.storage.records import ObjectKind, ObjectReference, ResultObject, Revision, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference, ResultObject, Revision
 
 #: Kinds that show the source's pixels, or how they are displayed.
 PICTURED = frozenset({ObjectKind.PR, ObjectKind.SC})

@@ -12,7 +12,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
 
 from cxr_triage.daemon.indexing import KEYWORDS
-from cxr_triage.storage.records import InstanceHeader
+from cxr_triage.storage.image_records import InstanceHeader
 
 #: PS3.3 C.7.1.1 Patient Module and C.7.1.3 Clinical Trial Subject Module.
 PATIENT: Final = (

@@ -34,7 +34,8 @@ from cxr_triage.daemon.results.patient import copy_elements
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.grayscale import LookupTable, Window, is_shown_inverted, lookup_table
 from cxr_triage.model.header import items, numbers, shown_spacing, sides
-from cxr_triage.storage.records import ObjectKind, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind
 
 #: What the grayscale pipeline of a source consists of (PS3.3 C.11.1, C.11.2): copied, so that it looks as it did.
 MODALITY_LUT: Final = ("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType")

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from cxr_triage.model.findings import STRUCTURES, Code
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 
 class ReportForm(StrEnum):

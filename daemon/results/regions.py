@@ -12,7 +12,7 @@ from cxr_triage.daemon.results.outlines import Points, box_around, longest_outli
 from cxr_triage.daemon.results.profiles import Profile
 from cxr_triage.model.findings import MEASURED_STRUCTURE, SITES, STRUCTURES, THIRDS, Finding, Zone
 from cxr_triage.model.suitability import LEFT_LUNG, RIGHT_LUNG
-from cxr_triage.storage.records import StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
 
 #: Of what a viewer writes beside a group's line, through the image's longer side, in a window of 1280 x 900: the
 #: height of a line of words, and the width of a number and of one that is called by its finding.

@@ -11,7 +11,7 @@ from pydicom.sr.codedict import codes
 from cxr_triage.daemon.results.finishing import finish, stand_in
 from cxr_triage.daemon.results.key_objects import IMAGES, image_stand_in, selection
 from cxr_triage.daemon.results.profiles import RESEARCH, Profile
-from cxr_triage.storage.records import ObjectKind, ObjectReference, Reason, Rejection, ResultObject
+from cxr_triage.storage.result_records import ObjectKind, ObjectReference, Reason, Rejection, ResultObject
 
 #: Document titles (PS3.16 CID 7010) that make a Key Object Selection a rejection note, by why. What is superseded may
 #: still be looked at on demand, as Image Managers let readers do with the first (IHE RAD TF-2 4.66.4.1.3): it was right

@@ -23,7 +23,8 @@ from cxr_triage.daemon.results.finishing import (
 from cxr_triage.daemon.results.patient import LOSSY, copy_elements
 from cxr_triage.daemon.results.picture import Picture, shrunk
 from cxr_triage.daemon.results.profiles import RESEARCH, Profile
-from cxr_triage.storage.records import ObjectKind, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind
 
 #: Width of a line and height of a letter, through the longer side of the picture.
 LINE: Final = 1 / 600

@@ -27,7 +27,8 @@ from cxr_triage.model.errors import ResultError
 from cxr_triage.model.findings import STRUCTURES, Structure
 from cxr_triage.model.header import number, shown_spacing, text
 from cxr_triage.model.prediction import BundleIdentity
-from cxr_triage.storage.records import ObjectKind, StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
+from cxr_triage.storage.result_records import ObjectKind
 
 #: Rows from left to right, columns from top to bottom: nominal, since a projection has no plane in the patient.
 NOMINAL_ORIENTATION: Final = [1, 0, 0, 0, 1, 0]

@@ -13,7 +13,7 @@ from cxr_triage.daemon.results.document import Report
 from cxr_triage.daemon.results.finishing import document_uid, equipment, finish, numbered, source_stand_in, stand_in
 from cxr_triage.daemon.results.measurement_report import measurement_report
 from cxr_triage.daemon.results.profiles import WITHDRAWN_SERIES, ReportForm
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 
 Document = Comprehensive3DSR | ComprehensiveSR | EnhancedSR
 

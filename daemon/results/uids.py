@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Final
 
 from cxr_triage.model.findings import Structure
-from cxr_triage.storage.records import StoredPrediction
+from cxr_triage.storage.image_records import StoredPrediction
 
 #: Root of all UIDs that we derive.
 NAMESPACE: Final = uuid.UUID("ef683776-0f57-4a39-a5e8-3c411d271090")

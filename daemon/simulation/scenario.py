@@ -7,8 +7,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cxr_triage.daemon.setting_errors import explain
-from cxr_triage.daemon.setting_sections import Section
-from cxr_triage.daemon.setting_types import LevelName
+from cxr_triage.daemon.setting_types import LevelName, Section
 from cxr_triage.model.errors import ConfigurationError
 from cxr_triage.model.findings import ABNORMALITIES, ABNORMALITY_BY_NAME
 from cxr_triage.model.priority import Level

@@ -5,7 +5,7 @@ from typing import Final
 
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 from pynetdicom import build_context, evt
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.presentation import PresentationContext
@@ -13,8 +13,8 @@ from pynetdicom.presentation import PresentationContext
 from cxr_triage.daemon.logs import get_logger
 from cxr_triage.daemon.ups import statuses
 from cxr_triage.daemon.ups.service import Answer, ProcedureSteps
+from cxr_triage.daemon.worklist.c_find import PENDING, PENDING_WITHOUT_SOME_KEYS, TRANSFER_SYNTAXES
 from cxr_triage.daemon.worklist.character_sets import CharacterSets
-from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS
 from cxr_triage.daemon.worklist.matching import IdentifierError, keys
 from cxr_triage.model.errors import StorageError
 
@@ -28,7 +28,6 @@ EVENT: Final = UID("1.2.840.10008.5.1.4.34.6.4")
 QUERY: Final = UID("1.2.840.10008.5.1.4.34.6.5")
 #: Offered to who calls us. Event is not: subscribers are called, and then we are SCP.
 OFFERED: Final = (PUSH, WATCH, PULL, QUERY)
-TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 #: Action Type ID, PS3.4 Tables CC.2.1-1, CC.2.2-1 and CC.2.3-2.
 CHANGE_STATE: Final = 1

@@ -13,8 +13,8 @@ from cxr_triage.daemon.ups.attributes import completed, tag_of
 from cxr_triage.daemon.ups.priorities import more_urgent
 from cxr_triage.daemon.worklist.version_words import place_in_words
 from cxr_triage.model.priority import Ranked
-from cxr_triage.storage.list_records import ListVersion
-from cxr_triage.storage.records import InstanceHeader, ListedStudy
+from cxr_triage.storage.image_records import InstanceHeader
+from cxr_triage.storage.list_records import ListedStudy, ListVersion
 from cxr_triage.storage.step_records import (
     INTERPRETATION,
     Json,

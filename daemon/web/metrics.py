@@ -16,12 +16,14 @@ from cxr_triage.daemon.service import presences
 from cxr_triage.daemon.settings import Settings
 from cxr_triage.storage.commitment_records import CommitmentCounts
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Circuit
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Announcements, Housekeeping
 from cxr_triage.storage.ledger.commitments import count_commitments
 from cxr_triage.storage.ledger.inquiries import count_inquiries
-from cxr_triage.storage.records import Circuit, Counts, InstanceState
 from cxr_triage.storage.service_clock import ReadableClock
 from cxr_triage.storage.step_records import AnnouncementCounts
+from cxr_triage.storage.upkeep_records import Counts
 
 State = TypeVar("State", bound=StrEnum)
 

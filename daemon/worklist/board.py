@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from cxr_triage.model.priority import Policy, Ranked
-from cxr_triage.storage.list_records import ListChange, ListedImage, ListMark, ListVersion, Snapshot
-from cxr_triage.storage.records import ListedStudy
+from cxr_triage.storage.list_records import ListChange, ListedImage, ListedStudy, ListMark, ListVersion, Snapshot
 
 #: A study with its place on the list.
 Place = Ranked[ListedStudy]

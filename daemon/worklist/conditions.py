@@ -127,15 +127,31 @@ def _name_test(wanted: str) -> Test:
     """
     groups = [_folded(group) for group in wanted.split("=")]
     if len(groups) == 1:
-        any_group = pattern_test(groups[0])
+        any_group = _group_test(groups[0])
         return lambda value: any(any_group(_folded(group)) for group in value.split("="))
-    tests = {place: pattern_test(group) for place, group in enumerate(groups) if group.strip("*")}
+    tests = {place: _group_test(group) for place, group in enumerate(groups) if group.strip("*")}
 
     def test(value: str) -> bool:
         found = [_folded(group) for group in value.split("=")]
-        return all(place < len(found) and each(found[place]) for place, each in tests.items())
+        return all(each(found[place] if place < len(found) else "") for place, each in tests.items())
 
     return test
+
+
+def _group_test(group: str) -> Test:
+    """Make the test for one folded component group.
+
+    A name may leave its last components out with their delimiters (PS3.5 6.2.1.2), and * asks for no character too
+    (PS3.4 C.2.2.2.4): SMITH^* is also Smith alone.
+    """
+    named = group.rstrip("^*")
+    open_end = group[len(named) :]
+    named += "*" * (len(open_end) - len(open_end.lstrip("*")))  # these belong to the last component that is named
+    delimiters, wildcard, _ = group[len(named) :].partition("*")
+    if not wildcard:
+        return pattern_test(group)
+    alone, longer = pattern_test(named), pattern_test(f"{named}{delimiters}*")
+    return lambda value: alone(value) or longer(value)
 
 
 def _folded(group: str) -> str:

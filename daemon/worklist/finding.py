@@ -1,11 +1,12 @@
 """Answers queries from the reading list as it is at that instant, one entry after the other."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from pydicom.dataset import Dataset
 
 from cxr_triage.daemon.worklist.board import Board
+from cxr_triage.daemon.worklist.c_find import PENDING, PENDING_WITHOUT_SOME_KEYS
 from cxr_triage.daemon.worklist.character_sets import CharacterSets
 from cxr_triage.daemon.worklist.entries import worklist_entries
 from cxr_triage.daemon.worklist.matching import IdentifierError, Query, keys
@@ -13,10 +14,6 @@ from cxr_triage.daemon.worklist.negotiated import NOTHING, Agreed
 from cxr_triage.daemon.worklist.study_entries import level_of, things_at
 
 Thing = TypeVar("Thing")
-
-#: PS3.4 Tables C.4-1 and K.4-1.
-PENDING: Final = 0xFF00
-PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
 
 Answer = tuple[int, Dataset]
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 from pynetdicom import build_context, evt
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
@@ -21,7 +21,19 @@ from cxr_triage.daemon.sockets import listening_socket
 from cxr_triage.daemon.ups.port import OFFERED, UpsPort
 from cxr_triage.daemon.ups.serving import ups_port
 from cxr_triage.daemon.worklist.board import Boards
-from cxr_triage.daemon.worklist.finding import PENDING, PENDING_WITHOUT_SOME_KEYS, Answer, Finder
+from cxr_triage.daemon.worklist.c_find import (
+    CANCELLED,
+    IDENTIFIER_DOES_NOT_MATCH,
+    MODALITY_WORKLIST_FIND,
+    OUT_OF_RESOURCES,
+    PENDING,
+    PENDING_WITHOUT_SOME_KEYS,
+    STUDY_ROOT_FIND,
+    SUCCESS,
+    TRANSFER_SYNTAXES,
+    UNABLE_TO_PROCESS,
+)
+from cxr_triage.daemon.worklist.finding import Answer, Finder
 from cxr_triage.daemon.worklist.flow import count_as_heard, keep_pace
 from cxr_triage.daemon.worklist.matching import IdentifierError
 from cxr_triage.daemon.worklist.negotiated import agreed_in, answered
@@ -32,17 +44,6 @@ from cxr_triage.storage.service_clock import ServiceClock
 
 log = get_logger(__name__)
 
-#: PS3.4 Table K.5-1.
-MODALITY_WORKLIST_FIND: Final = UID("1.2.840.10008.5.1.4.31")
-#: PS3.4 Table C.6.2.3-1.
-STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
-
-#: PS3.4 Tables C.4-1 and K.4-1.
-SUCCESS: Final = 0x0000
-CANCELLED: Final = 0xFE00
-OUT_OF_RESOURCES: Final = 0xA700
-IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
-UNABLE_TO_PROCESS: Final = 0xC000
 #: All that a C-FIND is answered with.
 ANSWERS: Final = {
     PENDING: Answered("Matches are continuing", "an entry; every key of the query was supported"),
@@ -59,8 +60,6 @@ ANSWERS: Final = {
     ),
     UNABLE_TO_PROCESS: Answered("Failed: Unable to process", "the query cannot be decoded", "correct it"),
 }
-#: In the order of our preference.
-TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 Response = tuple[int | Dataset, Dataset | None]
 

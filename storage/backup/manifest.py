@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, cast
 
 from cxr_triage.model.errors import StorageError
 from cxr_triage.storage.backup.files import write_durably
-from cxr_triage.storage.records import Place
+from cxr_triage.storage.upkeep_records import Place
 
 NAME: Final = "manifest.json"
 #: Raised when an older version could not read what a newer one writes.

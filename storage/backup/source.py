@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.storage.ledger.housekeeping import OWNERS, owner_row
 from cxr_triage.storage.ledger.lost import disown
-from cxr_triage.storage.records import Place
+from cxr_triage.storage.upkeep_records import Place
 
 PLACES: Final = tuple(OWNERS)
 #: Who acted, in the audit trail.

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Priority
 from cxr_triage.storage.database import lock_name
 from cxr_triage.storage.ledger import reading_steps
-from cxr_triage.storage.list_records import Change, ListChange, ListVersion, Pause, Stood
-from cxr_triage.storage.schema import ListChangeRow, ReadingListRow, StudyRow
+from cxr_triage.storage.list_records import Change, ListChange, ListVersion, PastList, Pause, Stood
+from cxr_triage.storage.schema import AuditRow, Event, ListChangeRow, ReadingListRow, StudyRow
 
 #: The list's only row.
 THE_LIST: Final = 1
@@ -41,6 +41,8 @@ def changed(session: Session, study: StudyRow, change: Change, *, now: datetime,
             arrived_at=study.arrived_at,
             overdue_at=study.overdue_at,
             claimed_at=study.claimed_at,
+            mode=the_list.mode,
+            raise_to=the_list.raise_to,
         )
     )
 
@@ -95,24 +97,52 @@ def changes_after(session: Session, number: int, limit: int) -> Sequence[ListCha
     return [change_of(row) for row in session.scalars(later.limit(limit))]
 
 
-def stood_at(session: Session, when: datetime) -> list[Stood]:
-    """Give the studies that were on the list at a past instant, as they stood then."""
-    last = (
-        select(func.max(ListChangeRow.number))
-        .where(ListChangeRow.at <= when)
-        .group_by(ListChangeRow.study_instance_uid)
-        .scalar_subquery()
+def stood_at(session: Session, when: datetime) -> PastList:
+    """Give the list of a past instant, as far as it is kept."""
+    before = ListChangeRow.at <= when
+    last = select(func.max(ListChangeRow.number)).where(before).group_by(ListChangeRow.study_instance_uid)
+    listed = select(ListChangeRow).where(
+        ListChangeRow.number.in_(last.scalar_subquery()), ListChangeRow.change != Change.FINISHED
     )
-    listed = select(ListChangeRow).where(ListChangeRow.number.in_(last), ListChangeRow.change != Change.FINISHED)
-    return [
-        Stood(
-            study_instance_uid=change.study_instance_uid,
-            arrived_at=change.arrived_at,
-            claimed_at=change.claimed_at,
-            priority=change.priority,
-        )
-        for change in map(change_of, session.scalars(listed.order_by(ListChangeRow.number)))
-    ]
+    newest = session.scalar(select(ListChangeRow).where(before).order_by(ListChangeRow.number.desc()).limit(1))
+    return PastList(
+        at=when,
+        mode=newest.mode if newest else None,
+        raise_to=newest.raise_to if newest else None,
+        pause=_pause_at(session, when),
+        studies=[
+            Stood(
+                study_instance_uid=change.study_instance_uid,
+                arrived_at=change.arrived_at,
+                claimed_at=change.claimed_at,
+                priority=change.priority,
+            )
+            for change in map(change_of, session.scalars(listed.order_by(ListChangeRow.number)))
+        ],
+        not_kept=frozenset(session.scalars(_not_kept_at(when))),
+    )
+
+
+def _pause_at(session: Session, when: datetime) -> Pause | None:
+    """Say whether triage was paused: by the trail, since a pause by itself is no change of a study."""
+    switched = select(AuditRow).where(
+        AuditRow.study_instance_uid.is_(None), AuditRow.event.in_((Event.PAUSED, Event.RESUMED)), AuditRow.at <= when
+    )
+    row = session.scalar(switched.order_by(AuditRow.id.desc()).limit(1))
+    if row is None or row.event == Event.RESUMED:
+        return None
+    return Pause(at=row.at, by=row.actor, reason=row.detail)
+
+
+def _not_kept_at(when: datetime) -> Select[str]:
+    """Which studies waited then that were listed before changes were kept; since then, each begins as listed."""
+    of_study = ListChangeRow.study_instance_uid == StudyRow.study_instance_uid
+    return select(StudyRow.study_instance_uid).where(
+        StudyRow.arrived_at <= when,
+        StudyRow.finished_at.is_(None) | (StudyRow.finished_at > when),
+        ~exists().where(of_study, ListChangeRow.at <= when),
+        ~exists().where(of_study, ListChangeRow.change == Change.LISTED),
+    )
 
 
 def change_of(row: ListChangeRow) -> ListChange:

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
+from cxr_triage.storage.delivery_records import Circuit
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Circuit
 from cxr_triage.storage.schema import CircuitRow, Event
 
 #: Of a destination that has never failed.

@@ -22,11 +22,11 @@ from cxr_triage.storage.commitment_records import (
     in_words,
 )
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.modality_commitments import image_to_ask, settle_images
 from cxr_triage.storage.ledger.revisions import is_usable
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import DeliveryState
 from cxr_triage.storage.schema import (
     CommitmentItemRow,
     CommitmentRow,

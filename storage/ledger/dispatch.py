@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session, aliased
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import Delivery, DeliveryState, Instead
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.objects import object_of
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Delivery, DeliveryState, Instead, ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 from cxr_triage.storage.schema import DeliveryRow, Event, ObjectRow, RevisionObjectRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.

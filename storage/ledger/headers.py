@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields
 from typing import Final
 
-from cxr_triage.storage.records import InstanceHeader
+from cxr_triage.storage.image_records import InstanceHeader
 from cxr_triage.storage.schema import HeaderRow
 
 #: Names of the columns, in their order.

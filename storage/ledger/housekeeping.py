@@ -10,22 +10,15 @@ from sqlalchemy.orm import Session, aliased
 
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import refusals
 from cxr_triage.storage.ledger.circuits import circuits_in
 from cxr_triage.storage.ledger.dispatch import waits_for_cited
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import (
-    Counts,
-    DeliveryState,
-    InstanceState,
-    Instead,
-    OwnedFile,
-    Place,
-    Reason,
-    RevisionState,
-    SetAside,
-)
+from cxr_triage.storage.result_records import Reason, RevisionState
 from cxr_triage.storage.schema import DeliveryRow, Event, InstanceRow, ObjectRow, RevisionRow, StudyRow
+from cxr_triage.storage.upkeep_records import Counts, OwnedFile, Place, SetAside
 
 #: Who acted, in the audit trail.
 _ACTOR: Final = "upkeep"

@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cxr_triage.storage.database import Database, lock_name
+from cxr_triage.storage.image_records import InstanceState, KnownContent, Receipt, ReceivedInstance
 from cxr_triage.storage.ledger.studies import ORDERED_BY_DEFAULT
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import InstanceState, KnownContent, Receipt, ReceivedInstance
 from cxr_triage.storage.schema import Event, InstanceRow, PredictionRow
 
 #: Ends without a result. Sent again after its file is gone, such an image is read again.

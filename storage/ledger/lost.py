@@ -4,9 +4,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import InstanceState
 from cxr_triage.storage.schema import Event, InstanceRow, ObjectRow
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.errors import ResultError
-from cxr_triage.storage.records import ResultObject
+from cxr_triage.storage.result_records import ResultObject
 from cxr_triage.storage.schema import InstanceRow, ObjectRow
 
 

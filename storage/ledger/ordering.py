@@ -50,7 +50,7 @@ def settle(session: Session, study: StudyRow, policy: Policy, *, now: datetime, 
     counted, fresh = _match(session, study, now)
     _order(session, study, [row for row in counted if row.level is not None], fresh, now)
     recompute(session, study, policy, now=now, actor=actor)
-    _end(session, study, [row for row in counted if row.ending is not None], now)
+    _end(session, study, [row for row in counted if row.ending is not None and _names(row, study)], now)
 
 
 def identities_of(session: Session, study_instance_uid: str) -> list[Identity]:
@@ -61,10 +61,11 @@ def identities_of(session: Session, study_instance_uid: str) -> list[Identity]:
         .where(HeaderRow.study_instance_uid == study_instance_uid)
         .order_by(InstanceRow.received_at, InstanceRow.id)
     )
-    return list(dict.fromkeys(_identity(row).trimmed() for row in rows))
+    return list(dict.fromkeys(identity_of(row).trimmed() for row in rows))
 
 
-def _identity(row: HeaderRow | OrderRow) -> Identity:
+def identity_of(row: HeaderRow | OrderRow) -> Identity:
+    """Give what an image or a message names."""
     return Identity(
         study_instance_uid=row.study_instance_uid,
         accession_number=row.accession_number,
@@ -88,7 +89,7 @@ def _match(session: Session, study: StudyRow, now: datetime) -> tuple[list[Order
     known = {row.order_id: row for row in session.scalars(select(OrderMatchRow).filter_by(study_instance_uid=uid))}
     counted, fresh = [], set()
     for order in session.scalars(select(OrderRow).where(about).order_by(OrderRow.id)):
-        found = verdict(_identity(order), uid, images)
+        found = verdict(identity_of(order), uid, images)
         if found is Verdict.AGREES:
             counted.append(order)
         if found is not None and (order.id not in known or known[order.id].verdict is not found):
@@ -103,7 +104,7 @@ def _note_match(session: Session, study: StudyRow, order: OrderRow, found: Verdi
     if found is not Verdict.AGREES:
         detail = f"{said} by {order.source} does not count: {_NOT_COUNTED[found]}"
         note(session, now, order.sender, Event.ORDER_NOT_COUNTED, study, detail)
-    elif order.ending is not None:
+    elif order.ending is not None and _names(order, study):
         note(session, now, order.sender, Event.ORDER_ENDED, study, f"{said} by {order.source}")
 
 
@@ -135,9 +136,14 @@ def _candidate(order: OrderRow, study: StudyRow) -> Candidate:
         message_id=order.message_id,
         at=order.at,
         level=order.level,
-        names_this=order.study_instance_uid in ("", study.study_instance_uid),
+        names_this=_names(order, study),
         number=order.id,
     )
+
+
+def _names(order: OrderRow, study: StudyRow) -> bool:
+    """Whether a message names this study, or none: one request may be of several studies, each with its own UID."""
+    return order.study_instance_uid in ("", study.study_instance_uid)
 
 
 def _end(session: Session, study: StudyRow, endings: Sequence[OrderRow], now: datetime) -> None:

@@ -1,6 +1,6 @@
 """The inlet of orders: whoever hears of one says it here, whichever way it came, and once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from cxr_triage.model.errors import OrderRefusedError
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
-from cxr_triage.storage.ledger.ordering import locked_studies, settle
+from cxr_triage.storage.ledger.ordering import identity_of, locked_studies, settle
 from cxr_triage.storage.ledger.snapshots import LISTED
 from cxr_triage.storage.order_records import (
     Ending,
@@ -23,7 +23,7 @@ from cxr_triage.storage.order_records import (
     Recorded,
     Verdict,
 )
-from cxr_triage.storage.schema import InquiryRow, OrderMatchRow, OrderRow, StudyRow
+from cxr_triage.storage.schema import Base, InquiryRow, OrderMatchRow, OrderRow, StudyRow
 
 
 class Orders:
@@ -67,18 +67,27 @@ class Orders:
         with self._database.read() as session:
             return _count(session)
 
-    def forget_unmatched(self, before: datetime) -> int:
-        """Forget what was said before that time of studies whose images never came; how many."""
-        needless = (OrderRow.recorded_at < before) & ~_arrived()
+    def forget_unmatched(self, before: datetime, limit: int = 100) -> int:
+        """Forget what was said before that time of studies whose images never came, and the rows made for them.
+
+        Returns:
+            How many, at most `limit`: ask again for the rest.
+        """
+        needless = select(OrderRow).where(OrderRow.recorded_at < before, ~_arrived()).order_by(OrderRow.id).limit(limit)
         with self._database.read() as session:
-            if session.scalar(select(OrderRow.id).where(needless).limit(1)) is None:
-                return 0
+            found = {row.id: identity_of(row) for row in session.scalars(needless)}
+        if not found:
+            return 0
         with self._database.transaction() as session:
-            locked = session.scalars(select(OrderRow.id).where(needless).order_by(OrderRow.id).with_for_update()).all()
-            # Looked at again: images may have come before the lock, and none can be matched since.
-            ids = session.scalars(select(OrderRow.id).where(OrderRow.id.in_(locked), ~_arrived())).all()
+            # The locks under which an image looks for its orders; then another look, since images may have come.
+            studies = locked_studies(session, list(found.values()))
+            ids = session.scalars(select(OrderRow.id).where(OrderRow.id.in_(found), ~_arrived())).all()
             session.execute(delete(OrderMatchRow).where(OrderMatchRow.order_id.in_(ids)))
             session.execute(delete(OrderRow).where(OrderRow.id.in_(ids)))
+            needed_by_none = StudyRow.study_instance_uid.in_([study.study_instance_uid for study in studies])
+            session.execute(
+                delete(StudyRow).where(needed_by_none, StudyRow.arrived_at.is_(None), *_referred_to_by_none())
+            )
             return len(ids)
 
     def _take(self, message: Order | Ending, policy: Policy) -> Recorded:
@@ -157,6 +166,15 @@ def _arrived() -> ColumnElement[bool]:
         StudyRow.study_instance_uid == OrderMatchRow.study_instance_uid,
         StudyRow.arrived_at.is_not(None),
     )
+
+
+def _referred_to_by_none() -> Iterator[ColumnElement[bool]]:
+    """Whether no row of any table is about a study."""
+    key = StudyRow.__table__.c.study_instance_uid
+    for table in Base.metadata.sorted_tables:
+        for reference in table.foreign_keys:
+            if reference.column is key:
+                yield ~exists().where(reference.parent == StudyRow.study_instance_uid)
 
 
 def _count(session: Session) -> OrderCounts:

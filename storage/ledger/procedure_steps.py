@@ -15,7 +15,7 @@ from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database, lock_name
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.claims import claim_study, finish_study, give_back_study
-from cxr_triage.storage.ledger.ordering import identities_of
+from cxr_triage.storage.ledger.ordering import identities_of, locked_studies
 from cxr_triage.storage.ledger.orders import take
 from cxr_triage.storage.ledger.reading_steps import add, cancel, move, new_step, open_steps, tell
 from cxr_triage.storage.ledger.studies import locked_study
@@ -221,6 +221,8 @@ def _study_of(session: Session, about: Identity | None) -> StudyRow | None:
     """Lock the study that a placed step is the reading of; None: there is none, or its images name another patient."""
     if about is None:
         return None
+    # All that the step's order may be about, in the one order of locks.
+    locked_studies(session, [about])
     study = locked_study(session, about.study_instance_uid)
     images = identities_of(session, study.study_instance_uid)
     found = verdict(about, study.study_instance_uid, images)

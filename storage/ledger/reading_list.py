@@ -21,15 +21,15 @@ from cxr_triage.storage.list_records import (
     Change,
     ListChange,
     ListedImage,
+    ListedStudy,
     ListMark,
     ListVersion,
+    PastList,
     Pause,
     Sighting,
     Snapshot,
-    Stood,
 )
 from cxr_triage.storage.order_records import Identity, Order, OrderSource
-from cxr_triage.storage.records import AuditEntry, ListedStudy
 from cxr_triage.storage.schema import (
     AuditRow,
     Event,
@@ -37,6 +37,7 @@ from cxr_triage.storage.schema import (
     ReadingListRow,
     StudyRow,
 )
+from cxr_triage.storage.upkeep_records import AuditEntry
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.
 _ACTOR: Final = "ledger"
@@ -224,8 +225,8 @@ class ReadingList:
         with self._database.read() as session:
             return sightings_of(session, study_instance_uid)
 
-    def stood_at(self, when: datetime) -> list[Stood]:
-        """Give the studies that were on the list at a past instant, as they stood then: not yet ranked."""
+    def stood_at(self, when: datetime) -> PastList:
+        """Give the list of a past instant, as far as it is kept: not yet ranked."""
         with self._database.read() as session:
             return changes.stood_at(session, when)
 

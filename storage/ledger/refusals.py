@@ -3,7 +3,8 @@
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from cxr_triage.storage.records import PER_IMAGE, DeliveryState, Instead, NotTaken, ObjectKind
+from cxr_triage.storage.delivery_records import DeliveryState, Instead, NotTaken
+from cxr_triage.storage.result_records import PER_IMAGE, ObjectKind
 from cxr_triage.storage.schema import DeliveryRow, ObjectRow, RevisionObjectRow, StudyRow
 
 

@@ -10,15 +10,14 @@ from sqlalchemy.orm import Session, aliased
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.objects import object_of, take_object
 from cxr_triage.storage.ledger.revisions import is_usable, predictions_of, revision_of
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import (
+from cxr_triage.storage.result_records import (
     WITHOUT_PREDECESSORS,
-    DeliveryState,
-    Instead,
     ObjectKind,
     Reason,
     Rejection,

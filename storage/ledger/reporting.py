@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session, aliased
 from cxr_triage.model.errors import StaleAttemptError, StorageError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceHeader, InstanceState, StoredPrediction
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.lost import disown
 from cxr_triage.storage.ledger.objects import object_of, take_object
@@ -20,17 +22,7 @@ from cxr_triage.storage.ledger.rejections import supersede_objects
 from cxr_triage.storage.ledger.revisions import is_usable, link_stand_ins, predictions_of, revision_of
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import (
-    PER_IMAGE,
-    DeliveryState,
-    InstanceHeader,
-    InstanceState,
-    ObjectKind,
-    ResultObject,
-    Revision,
-    RevisionState,
-    StoredPrediction,
-)
+from cxr_triage.storage.result_records import PER_IMAGE, ObjectKind, ResultObject, Revision, RevisionState
 from cxr_triage.storage.schema import (
     DeliveryRow,
     Event,

@@ -7,17 +7,10 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
+from cxr_triage.storage.image_records import StoredPrediction
 from cxr_triage.storage.ledger import predictions
-from cxr_triage.storage.records import (
-    PER_IMAGE,
-    DeliveryState,
-    Instead,
-    ObjectKind,
-    ObjectReference,
-    Reason,
-    Revision,
-    StoredPrediction,
-)
+from cxr_triage.storage.result_records import PER_IMAGE, ObjectKind, ObjectReference, Reason, Revision
 from cxr_triage.storage.schema import (
     DeliveryRow,
     HeaderRow,

@@ -12,11 +12,12 @@ from cxr_triage.model.prediction import Prediction, Refusal
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.image_records import Claim, InstanceHeader, InstanceState
 from cxr_triage.storage.ledger import headers, leases, predictions
 from cxr_triage.storage.ledger.ordering import lock_accession_numbers, settle
 from cxr_triage.storage.ledger.studies import BATCH, locked_study, recompute
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import Claim, InstanceHeader, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
 from cxr_triage.storage.schema import Event, InstanceRow, PredictionRow, RevisionRow, StudyRow
 
 #: Who acted, in the audit trail, where the ledger follows its own rule.

@@ -8,10 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cxr_triage.model.priority import Level, Priority
+from cxr_triage.storage.image_records import InstanceHeader, InstanceState
 from cxr_triage.storage.ledger.headers import FIELDS
-from cxr_triage.storage.list_records import ListedImage
+from cxr_triage.storage.list_records import ListedImage, ListedStudy
 from cxr_triage.storage.order_records import Verdict
-from cxr_triage.storage.records import InstanceHeader, InstanceState, ListedStudy
 from cxr_triage.storage.schema import HeaderRow, InstanceRow, OrderMatchRow, OrderRow, RemarkRow, StudyRow
 
 #: On the list: it has an image, and nobody has read it.

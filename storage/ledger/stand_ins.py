@@ -9,22 +9,14 @@ from sqlalchemy.orm import Session, aliased
 from cxr_triage.model.errors import StaleAttemptError
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState, Instead, Untaken
+from cxr_triage.storage.image_records import InstanceHeader, StoredPrediction
 from cxr_triage.storage.ledger import headers
 from cxr_triage.storage.ledger.objects import object_of, take_object
 from cxr_triage.storage.ledger.revisions import predictions_of, revision_of, stored_prediction
 from cxr_triage.storage.ledger.studies import locked_study
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import (
-    PER_IMAGE,
-    DeliveryState,
-    InstanceHeader,
-    Instead,
-    ResultObject,
-    Revision,
-    RevisionState,
-    StoredPrediction,
-    Untaken,
-)
+from cxr_triage.storage.result_records import PER_IMAGE, ResultObject, Revision, RevisionState
 from cxr_triage.storage.schema import (
     DeliveryRow,
     Event,

@@ -55,7 +55,9 @@ def recompute(session: Session, study: StudyRow, policy: Policy, *, now: datetim
     if study.arrived_at is None:
         return False
     # Locked already here, so that nobody pauses triage between this look and the end of the transaction.
-    policy = in_force(policy, pause_of(locked_list(session)))
+    the_list = locked_list(session)
+    the_list.mode, the_list.raise_to = policy.mode, policy.raise_to
+    policy = in_force(policy, pause_of(the_list))
     priority, plain = _priorities(session, study, study.arrived_at, policy)
     is_new = study.overdue_at is None
     if not is_new and (priority, plain) == (priority_of(study), plain_priority_of(study)):

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import Clock, utc_now
 from cxr_triage.storage.database import Database
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
 from cxr_triage.storage.ledger import leases
 from cxr_triage.storage.ledger.studies import recompute
 from cxr_triage.storage.ledger.trail import note
-from cxr_triage.storage.records import DeliveryState, Instead, ObjectKind, Reason, RevisionState
+from cxr_triage.storage.result_records import ObjectKind, Reason, RevisionState
 from cxr_triage.storage.schema import (
     DeliveryRow,
     Event,

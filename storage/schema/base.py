@@ -11,12 +11,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cxr_triage.model.priority import Level
+from cxr_triage.model.priority import Level, Mode
 from cxr_triage.storage.columns import LevelNumber, SafeText, StateText, UtcTime
 from cxr_triage.storage.commitment_records import CommitmentState, ModalityRequestState, Outcome
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.list_records import Change
 from cxr_triage.storage.order_records import EndReason, InquiryState, OrderSource, Verdict
-from cxr_triage.storage.records import DeliveryState, InstanceState, Instead, ObjectKind, Reason, RevisionState
+from cxr_triage.storage.result_records import ObjectKind, Reason, RevisionState
 from cxr_triage.storage.step_records import AnnouncementState, StepState
 
 Id = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
@@ -39,6 +41,7 @@ class Base(DeclarativeBase):
         str: SafeText,
         datetime: UtcTime,
         Level: LevelNumber,
+        Mode: StateText(Mode),
         InstanceState: StateText(InstanceState),
         RevisionState: StateText(RevisionState),
         DeliveryState: StateText(DeliveryState),

@@ -13,7 +13,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cxr_triage.model.priority import Level
-from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.schema.base import Base, Id, Leased, Number
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cxr_triage.model.priority import Level
+from cxr_triage.model.priority import Level, Mode
 from cxr_triage.storage.list_records import Change
 from cxr_triage.storage.schema.base import Base, Id, Number
 
@@ -58,6 +58,9 @@ class ReadingListRow(Base):
     paused_at: Mapped[datetime | None]
     paused_by: Mapped[str | None]
     pause_reason: Mapped[str | None]
+    #: The policy by which a study was last placed, paused or not; None: none was since these are kept.
+    mode: Mapped[Mode | None]
+    raise_to: Mapped[Level | None]
 
 
 class ListChangeRow(Base):
@@ -80,3 +83,6 @@ class ListChangeRow(Base):
     arrived_at: Mapped[datetime]
     overdue_at: Mapped[datetime]
     claimed_at: Mapped[datetime | None]
+    #: The list's own at that moment; None: not kept.
+    mode: Mapped[Mode | None]
+    raise_to: Mapped[Level | None]

@@ -10,7 +10,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cxr_triage.storage.records import DeliveryState, Instead, ObjectKind, Reason, RevisionState
+from cxr_triage.storage.delivery_records import DeliveryState, Instead
+from cxr_triage.storage.result_records import ObjectKind, Reason, RevisionState
 from cxr_triage.storage.schema.base import Base, Id, Leased
 
 

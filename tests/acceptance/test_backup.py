@@ -17,9 +17,11 @@ from sqlalchemy import select
 from backed_up import Ward
 from cxr_triage.storage.backup import manifest
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping, Reporting
 from cxr_triage.storage.ledger.history import History
-from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
 from cxr_triage.storage.schema import InstanceRow
 from daemons import DCMTK_OPTIONS, Daemon, RecordingPacs, another, chest_radiographs, wait_until
 from journal import references

@@ -20,10 +20,12 @@ from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping, ReadingList
 from cxr_triage.storage.ledger.history import History
-from cxr_triage.storage.records import AuditEntry, DeliveryState, InstanceState
 from cxr_triage.storage.service_clock import boottime_seconds
+from cxr_triage.storage.upkeep_records import AuditEntry
 from daemons import Daemon, RecordingPacs, another, chest_radiographs, send_by_dcmtk, wait_until
 from journal import references
 from wall_clock import WallClock

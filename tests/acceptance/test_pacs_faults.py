@@ -12,8 +12,9 @@ from pynetdicom.events import Event
 
 from chaos.echo import echo
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import Circuit, DeliveryState
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import Circuit, Counts, DeliveryState
+from cxr_triage.storage.upkeep_records import Counts
 from daemons import SUCCESS, Daemon, RecordingPacs, another, chest_radiographs, kill_process, send, wait_until
 from invariants import PLANTED, Folders, at_rest, check_rest, check_said
 from journal import Arrival, Sent

@@ -12,8 +12,8 @@ from pydicom.config import disable_value_validation
 import invariants
 from cxr_triage.daemon.demo.serving import free_ports
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import InstanceState
 from daemons import Daemon, another, radiographs, send, wait_until
 from invariants import PLANTED
 

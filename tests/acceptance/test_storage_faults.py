@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from cxr_triage.daemon.receive import OUT_OF_RESOURCES
 from cxr_triage.storage.database import open_database
-from cxr_triage.storage.records import InstanceState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.schema import AuditRow, Event, InstanceRow
 from daemons import SUCCESS, Daemon, lives, wait_until
 from disks import Disk, small_disk

@@ -21,10 +21,12 @@ from cxr_triage.daemon.workbench import Workbench
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.inbox import Inbox, Outbox
 from cxr_triage.storage.ledger import Dispatch, Housekeeping, Intake, Reporting, Scoring
 from cxr_triage.storage.migrate import MIGRATIONS, head, migrate
-from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
 from daemons import Daemon, RecordingPacs, another, chest_radiographs, wait_until
 from journal import references
 

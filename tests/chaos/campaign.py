@@ -19,11 +19,11 @@ from chaos.pacs import DiskPacs
 from chaos.points.kill_points import AT_PACS, AT_RETENTION, POINTS, Tokens, require_points
 from chaos.service import RETENTION, Service
 from chaos.world import State, World
-from cxr_triage.daemon.setting_sections import DicomSettings
+from cxr_triage.daemon.setting_peers import DicomSettings
 from cxr_triage.storage.clock import utc_now
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import InstanceState
 from vitals import by_role
 
 ECHO = Path(__file__).with_name("echo.py")

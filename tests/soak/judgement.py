@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 
 from cxr_triage.storage.database import open_database
+from cxr_triage.storage.delivery_records import DeliveryState
+from cxr_triage.storage.image_records import InstanceState
 from cxr_triage.storage.ledger import Housekeeping
-from cxr_triage.storage.records import DeliveryState, InstanceState, RevisionState
+from cxr_triage.storage.result_records import RevisionState
 from journal import Arrival
 from soak.samples import Sample, slope
 

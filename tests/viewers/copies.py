@@ -10,7 +10,7 @@ import results
 from cxr_triage.daemon.results.objects import build_objects
 from cxr_triage.daemon.results.profiles import PROFILES
 from cxr_triage.model.findings import Finding
-from cxr_triage.storage.records import ObjectKind
+from cxr_triage.storage.result_records import ObjectKind
 from viewers.site import Hospital, Shown
 
 

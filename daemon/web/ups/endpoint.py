@@ -51,9 +51,17 @@ class Guard:
             return HTTPStatus.BAD_REQUEST, "the Host header field is none"
         if self.only_here and not is_loopback(found[1].strip("[]")):
             return HTTPStatus.MISDIRECTED_REQUEST, "only this machine is served, by its own name: see web.allow_remote"
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _authority(origin) != host:
             return HTTPStatus.FORBIDDEN, "a page of another site may not ask"
         return None
+
+
+def _authority(origin: str) -> str:
+    """Give the host and port of an Origin; "": it has none, or is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -87,12 +87,15 @@ def _by_number(element: Element) -> list[Element | None]:
     """Put children where their numbers say, from 1; a number that is left out is a value that is empty."""
     numbered: dict[int, Element] = {}
     for child in element:
-        number = child.get("number", "")
-        if not (number.isascii() and number.isdigit() and 0 < int(number[:9]) <= MAXIMUM_VALUES):
+        written = child.get("number", "")
+        # Its length first: to read digits takes longer than their number, and Python refuses more than 4300.
+        digits = written.lstrip("0") if written.isascii() and written.isdigit() else ""
+        number = int(digits or 0) if len(digits) <= len(str(MAXIMUM_VALUES)) else 0
+        if not 0 < number <= MAXIMUM_VALUES:
             raise MalformedError(f"a value must have a number from 1 to {MAXIMUM_VALUES}")
-        if int(number) in numbered:
+        if number in numbered:
             raise MalformedError("a value's number is there twice")
-        numbered[int(number)] = child
+        numbered[number] = child
     return [numbered.get(number) for number in range(1, max(numbered, default=0) + 1)]
 
 
