@@ -57,6 +57,8 @@ class Receivers:
 
     def kill(self, *names: str) -> None:
         """Kill some, and wait until others serve in their places."""
+        # A role tells its supervisor that it is ready before it logs it.
+        eventually(lambda: len(self.lines("role ready")) == len(self.lines("role started")))
         ready = len(self.lines("role ready"))
         processes = self.processes()
         for name in names:
