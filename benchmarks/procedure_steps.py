@@ -7,21 +7,18 @@ all of them.
 """
 
 import argparse
-import tempfile
 from itertools import islice
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import insert
-from worklist import ANSWERS, fill, query, seconds
+from worklist import ANSWERS, listed, query, seconds
 
 from cxr_triage.daemon.ups.service import ProcedureSteps
 from cxr_triage.model.priority import Policy
 from cxr_triage.storage.clock import utc_now
-from cxr_triage.storage.database import Database, open_database
+from cxr_triage.storage.database import Database
 from cxr_triage.storage.ledger import StepLedger
-from cxr_triage.storage.migrate import migrate
 from cxr_triage.storage.schema import ProcedureStepRow
 from cxr_triage.storage.step_records import Step, StepState, step_uid
 
@@ -31,14 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=100_000)
     count = parser.parse_args().steps
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'list.db'}"
-        migrate(url)
-        database = open_database(url)
-        fill(database, count)
+    with listed(count) as database:
         fill_steps(database, count)
         Console().print(measured(database, count))
-        database.close()
 
 
 def fill_steps(database: Database, count: int) -> None:

@@ -9,7 +9,8 @@ same would cost if every entry became a data set before it is matched, and if th
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -52,13 +53,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=100_000)
     count = parser.parse_args().studies
+    with listed(count) as database:
+        Console().print(measured(ReadingList(database), count))
+
+
+@contextmanager
+def listed(count: int) -> Iterator[Database]:
+    """Make a ledger, for as long as the block runs, with so many studies on its list."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'list.db'}"
         migrate(url)
-        database = open_database(url)
-        fill(database, count)
-        Console().print(measured(ReadingList(database), count))
-        database.close()
+        with closing(open_database(url)) as database:
+            fill(database, count)
+            yield database
 
 
 def fill(database: Database, count: int) -> None:
